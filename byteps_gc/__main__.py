@@ -1,0 +1,7 @@
+"""``python -m byteps_gc``: the package's commands."""
+
+import sys
+
+from byteps_gc.commands import main
+
+sys.exit(main())

@@ -1,0 +1,162 @@
+"""``bpslaunch COMMAND``: become the role that DMLC_ROLE names.
+
+A scheduler or a server runs in this process. A worker runs COMMAND once for each
+device of NVIDIA_VISIBLE_DEVICES, with BYTEPS_LOCAL_RANK and BYTEPS_LOCAL_SIZE
+set; the first of them that fails ends the others, and none outlives this process.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Set
+
+from byteps_gc import env
+from byteps_gc.errors import ClusterError, EngineError, SettingsError, UserError
+from byteps_gc.processes import die_with_parent, exit_on_sigterm, tolerate_late_wakeups
+
+REQUIRED = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT")
+NODES = Path("/sys/devices/system/node")
+WAKEUP_SLACK = 200  # microseconds
+
+
+def main(command: Sequence[str]) -> int:
+    """Run the role; returns the exit status."""
+    role = env.text("DMLC_ROLE")
+    if role not in ("scheduler", "server", "worker"):
+        raise SettingsError(f"DMLC_ROLE={role} is not one of scheduler, server, worker")
+    missing = [name for name in REQUIRED if not env.text(name)]
+    if missing and not (role == "worker" and env.integer("DMLC_NUM_WORKER", 1) == 1):
+        raise SettingsError(f"a {role} needs {', '.join(missing)} in its environment")
+    if role != "worker":
+        serve()
+        return 0
+    if not command:
+        raise SettingsError("a worker needs a command: bpslaunch python train.py ...")
+    return work(list(command))
+
+
+def serve() -> None:
+    """Run this process as the scheduler or a server until the cluster ends."""
+    try:
+        import byteps
+    except ImportError:
+        raise EngineError("BytePS is not installed; python -m byteps_gc engine build makes its wheel") from None
+    folder = Path(byteps.__file__).parent / "server"
+    libraries = sorted(folder.glob("c_lib*.so"))
+    if not libraries:
+        raise EngineError(f"{folder} has no server library; python -m byteps_gc doctor says more")
+    tolerate_late_wakeups(WAKEUP_SLACK)
+    ctypes.CDLL(str(libraries[0]), ctypes.RTLD_GLOBAL).byteps_server()
+
+
+def local_size() -> int:
+    """Processes of this worker: one for each device of NVIDIA_VISIBLE_DEVICES, else one."""
+    devices = [name for name in env.text("NVIDIA_VISIBLE_DEVICES").split(",") if name.strip()]
+    return max(1, len(devices))
+
+
+def parse_cores(text: str) -> Set[int]:
+    """A set of processor numbers from the kernel's list format, such as "0-3,8"."""
+    cores: Set[int] = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        if not first.strip().isdigit() or (last and not last.strip().isdigit()):
+            raise SettingsError(f"{text.strip()!r} is not a list of processors such as 0-3,8")
+        cores.update(range(int(first), int(last or first) + 1))
+    return cores
+
+
+def cores_of(size: int) -> List[Optional[Set[int]]]:
+    """The processors of each of ``size`` local ranks; None where they may run anywhere.
+
+    BYTEPS_VISIBLE_CPU_CORES gives one list a rank, separated by colons. Otherwise,
+    with BYTEPS_NUMA_ON=1 and several ranks, they are spread over the memory nodes
+    in order and share the processors of their node evenly.
+    """
+    wanted = env.text("BYTEPS_VISIBLE_CPU_CORES")
+    if wanted:
+        lists = [parse_cores(part) for part in wanted.split(":")]
+        if len(lists) != size:
+            raise SettingsError(f"BYTEPS_VISIBLE_CPU_CORES has {len(lists)} lists for {size} local ranks")
+        return list(lists)
+    if size == 1 or env.integer("BYTEPS_NUMA_ON", 1, most=1) == 0:
+        return [None] * size
+    allowed = os.sched_getaffinity(0)
+    nodes = [parse_cores(file.read_text()) & allowed for file in sorted(NODES.glob("node[0-9]*/cpulist"))]
+    nodes = [sorted(cores) for cores in nodes if cores] or [sorted(allowed)]
+    shares: List[Optional[Set[int]]] = []
+    for rank in range(size):
+        node = rank * len(nodes) // size
+        ranks = [other for other in range(size) if other * len(nodes) // size == node]
+        share = nodes[node][ranks.index(rank) :: len(ranks)]
+        shares.append(set(share) or None)
+    return shares
+
+
+def work(command: List[str]) -> int:
+    """Run the command once for each local rank; returns 0 or the first failure's status."""
+    size = local_size()
+    if size == 1:
+        os.environ.update(BYTEPS_LOCAL_RANK="0", BYTEPS_LOCAL_SIZE="1")
+        try:
+            os.execvp(command[0], command)
+        except OSError as error:
+            raise ClusterError(f"cannot run {command[0]}: {error.strerror}", 127) from None
+    exit_on_sigterm()
+    ranks: List[subprocess.Popen] = []
+    try:
+        scope = f"{os.getpid()}_{int(time.time())}"
+        for rank, cores in enumerate(cores_of(size)):
+            ranks.append(start_rank(command, rank_environment(rank, size, scope), cores))
+        while True:
+            states = [process.poll() for process in ranks]
+            failed = next((state for state in states if state), None)
+            if failed is not None:
+                return failed if failed > 0 else 128 - failed
+            if all(state == 0 for state in states):
+                return 0
+            time.sleep(0.05)
+    finally:
+        for process in ranks:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 5
+        for process in ranks:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def rank_environment(rank: int, size: int, scope: str) -> Dict[str, str]:
+    """The environment of one local rank; the ranks of a worker share names of shared memory and sockets."""
+    return dict(
+        os.environ, BYTEPS_LOCAL_RANK=str(rank), BYTEPS_LOCAL_SIZE=str(size), BYTEPS_GC_LOCAL_SCOPE=scope
+    )
+
+
+def start_rank(command: List[str], variables: Dict[str, str], cores: Optional[Set[int]]) -> subprocess.Popen:
+    """Start one local rank, bound to its processors, ending with this process."""
+
+    def prepare() -> None:
+        die_with_parent()
+        if cores:
+            os.sched_setaffinity(0, cores)
+
+    try:
+        return subprocess.Popen(command, env=variables, preexec_fn=prepare)
+    except OSError as error:
+        raise ClusterError(f"cannot run {command[0]}: {error.strerror}", 127) from None
+
+
+def console() -> int:
+    """The ``bpslaunch`` command."""
+    try:
+        return main(sys.argv[1:])
+    except UserError as error:
+        print(f"bpslaunch: {error}", file=sys.stderr)
+        return getattr(error, "status", 2)

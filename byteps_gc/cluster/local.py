@@ -1,0 +1,233 @@
+"""The roles of one machine: started together, watched, and ended together."""
+
+import collections
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Deque, Dict, List, Optional, Sequence
+
+from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
+from byteps_gc.errors import ClusterError
+from byteps_gc.processes import die_with_parent
+
+LAST_LINES = 12
+POLL = 0.05  # seconds
+
+
+@dataclass(frozen=True)
+class Role:
+    """One process of a job: its name (scheduler, server-0, worker-1, ...), command and environment."""
+
+    name: str
+    command: Sequence[str]
+    env: Dict[str, str]
+
+    @property
+    def works(self) -> bool:
+        """Whether the job is done when this role has ended."""
+        return self.name.startswith("worker")
+
+
+@dataclass
+class Running:
+    """A role's process, and the last lines it printed."""
+
+    role: Role
+    process: subprocess.Popen
+    reader: threading.Thread
+    lines: Deque[str] = field(default_factory=lambda: collections.deque(maxlen=LAST_LINES))
+
+
+def free_port(address: str = LOOPBACK) -> int:
+    """A TCP port of ``address`` that nothing listens on, chosen by the system."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return probe.getsockname()[1]
+
+
+def check_port(address: str, port: int) -> None:
+    """:class:`ClusterError` if this machine cannot listen on ``address``:``port``."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise ClusterError(f"the scheduler cannot listen on {address}:{port}: {error.strerror}") from None
+
+
+def listens(address: str, port: int) -> bool:
+    """Whether something accepts connections at ``address``:``port``."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((address, port)) == 0
+
+
+class Supervisor:
+    """Runs the roles of one machine until the job is done or one of them fails.
+
+    logs: a folder that gets one file a role (scheduler.log, server-0.log, ...).
+    show: called with (role's name, line) for every line that a role prints.
+    tick: called about twenty times a second while the job runs.
+    grace: seconds that servers and scheduler have to end after the last worker,
+        and that a role has to end after SIGTERM.
+    """
+
+    def __init__(
+        self,
+        logs: Path,
+        show: Callable[[str, str], None] = lambda name, line: None,
+        tick: Callable[[], None] = lambda: None,
+        grace: float = 20.0,
+    ):
+        self.logs = logs
+        self.show = show
+        self.tick = tick
+        self.grace = grace
+        self.running: List[Running] = []
+        self.left_at: Optional[float] = None
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def run(self, roles: Sequence[Role], ready: Optional[Callable[[], bool]] = None) -> None:
+        """Start the roles in order and wait; :class:`ClusterError` names the role that failed.
+
+        ready: asked after the first role has started, until it is true; the
+        others start then. Whatever happens, no process is left on return.
+        """
+        try:
+            for role in roles:
+                self.start(role)
+                if ready is not None and role is roles[0]:
+                    self.wait(ready, f"{role.name} was not ready in time", 60)
+            workers = [one for one in self.running if one.role.works]
+            self.wait(lambda: all(one.process.poll() == 0 for one in workers))
+            rest = [one for one in self.running if one not in workers]
+            try:
+                self.wait(lambda: all(one.process.poll() == 0 for one in rest), "", self.grace)
+            except TimeoutError:
+                pass
+        except TimeoutError as error:
+            raise ClusterError(str(error)) from None
+        finally:
+            self.stop()
+
+    def start(self, role: Role) -> None:
+        """Start one role in a process group of its own that ends with this process."""
+        try:
+            process = subprocess.Popen(
+                list(role.command),
+                env=role.env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        except OSError as error:
+            raise ClusterError(f"cannot run {role.command[0]}: {error.strerror}", 127) from None
+        one = Running(role, process, threading.Thread(daemon=True))
+        one.reader = threading.Thread(target=self.read, args=(one,), daemon=True)
+        self.running.append(one)
+        one.reader.start()
+
+    def read(self, one: Running) -> None:
+        """Copy what a role prints to its log, line by line."""
+        with open(self.logs / f"{one.role.name}.log", "ab") as log:
+            for raw in one.process.stdout:
+                log.write(raw)
+                log.flush()
+                line = raw.decode(errors="replace").rstrip("\n")
+                one.lines.append(line)
+                self.show(one.role.name, line)
+
+    def wait(self, done: Callable[[], bool], message: str = "", seconds: Optional[float] = None) -> None:
+        """Wait until ``done()``; a failed role raises :class:`ClusterError`, lateness TimeoutError."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not done():
+            self.check()
+            self.tick()
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(message)
+            time.sleep(POLL)
+        self.check()
+
+    def check(self) -> None:
+        """:class:`ClusterError` if a role has failed, or has left while workers go on without it."""
+        states = [(one, one.process.poll()) for one in self.running]
+        for one, state in states:
+            if state:
+                raise self.failure(one, state)
+        left = [one for one, state in states if state == 0 and not one.role.works]
+        if not left or not any(one.role.works and state is None for one, state in states):
+            self.left_at = None
+        elif self.left_at is None:
+            self.left_at = time.monotonic()
+        elif time.monotonic() - self.left_at > self.grace:
+            raise self.failure(left[0], 0)
+
+    def failure(self, one: Running, state: int) -> ClusterError:
+        """The error for a role that has ended: how, and its last lines."""
+        one.reader.join(2)
+        status = state if state >= 0 else 128 - state
+        how = f"failed with status {status}" if state >= 0 else f"was ended by {signal.Signals(-state).name}"
+        if state == 0:
+            how, status = "ended while workers were still running", 1
+        lines = "".join(f"\n  {one.role.name} | {line}" for line in one.lines) or " (it printed nothing)"
+        return ClusterError(f"{one.role.name} {how}; log: {self.logs / (one.role.name + '.log')}{lines}", status)
+
+    def stop(self) -> None:
+        """End every role's process group: SIGTERM, and SIGKILL where that does not help."""
+        for sig, seconds in ((signal.SIGTERM, min(5.0, self.grace)), (signal.SIGKILL, 5.0)):
+            alive = [one for one in self.running if one.process.poll() is None or group_alive(one.process.pid)]
+            for one in alive:
+                try:
+                    os.killpg(one.process.pid, sig)
+                except ProcessLookupError:
+                    continue
+            deadline = time.monotonic() + seconds
+            while any(one.process.poll() is None for one in alive) and time.monotonic() < deadline:
+                time.sleep(POLL)
+        for one in self.running:
+            one.reader.join(2)
+
+
+def group_alive(group: int) -> bool:
+    """Whether a process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def job(
+    workers: int,
+    servers: int,
+    command: Sequence[str],
+    bpslaunch: Sequence[str],
+    scratch: Path,
+    port: int = 0,
+    base: Optional[Dict[str, str]] = None,
+) -> List[Role]:
+    """The roles of a whole cluster on this machine's loopback: scheduler, servers, workers.
+
+    command: what every worker runs; bpslaunch: the command that becomes a role;
+    scratch: a folder for what the roles share (the learning rate's file).
+    """
+    cluster = Cluster(workers, servers, port=port or free_port())
+    if port:
+        check_port(LOOPBACK, port)
+    base = dict(os.environ if base is None else base, BYTEPS_GC_LR_FILE=str(scratch / "learning-rate"))
+
+    def variables(role: str, worker: Optional[int] = None) -> Dict[str, str]:
+        return environment(cluster, role, worker, address=LOOPBACK, neighbours=workers, base=base)
+
+    roles = [Role("scheduler", bpslaunch, variables("scheduler"))]
+    roles += [Role(f"server-{index}", bpslaunch, variables("server")) for index in range(servers)]
+    for index in range(workers):
+        roles.append(Role(f"worker-{index}", [*bpslaunch, *command], variables("worker", index)))
+    return roles

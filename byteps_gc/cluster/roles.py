@@ -1,0 +1,85 @@
+"""The environment of a scheduler, a server and a worker."""
+
+import os
+from dataclasses import dataclass
+from typing import Dict, Mapping, Optional
+
+from byteps_gc.errors import SettingsError
+
+LOOPBACK = "127.0.0.1"
+
+# The guide's values; what the caller's environment says wins.
+DEFAULTS = {
+    "BYTEPS_LOG_LEVEL": "WARNING",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+WORKER_DEFAULTS = {
+    "BYTEPS_THREADPOOL_SIZE": "16",
+    "BYTEPS_PARTITION_BYTES": "4096000",
+    "BYTEPS_MIN_COMPRESS_BYTES": "1024000",
+    "BYTEPS_NUMA_ON": "1",
+}
+OMP_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the scheduler listens, and how many workers and servers make up a job."""
+
+    workers: int
+    servers: int
+    scheduler: str = LOOPBACK
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("servers", 1)):
+            if getattr(self, name) < least:
+                raise SettingsError(f"{name}={getattr(self, name)}: at least {least} is needed")
+        if not 0 <= self.port < 65536:
+            raise SettingsError(f"port={self.port} is not a port from 1 to 65535 (0: any free one)")
+
+
+def omp_threads(processes: int) -> int:
+    """Threads for each of so many computing processes of this machine: the guide's 4, or its share of the cores."""
+    return max(1, min(OMP_THREADS, len(os.sched_getaffinity(0)) // max(1, processes)))
+
+
+def environment(
+    cluster: Cluster,
+    role: str,
+    worker: Optional[int] = None,
+    address: str = "",
+    interface: str = "",
+    neighbours: int = 1,
+    base: Optional[Mapping[str, str]] = None,
+) -> Dict[str, str]:
+    """The environment of one role's process.
+
+    role: "scheduler", "server" or "worker"; worker: its id among all workers.
+    address: this host's address in the cluster; where it is empty, BytePS takes
+        that of ``interface``, or of the first interface that is up.
+    neighbours: worker processes of this host, which share its cores.
+    base: what the process inherits; of the defaults, what it names stays.
+    """
+    env = dict(os.environ if base is None else base)
+    env.update(
+        DMLC_ROLE=role,
+        DMLC_NUM_WORKER=str(cluster.workers),
+        DMLC_NUM_SERVER=str(cluster.servers),
+        DMLC_PS_ROOT_URI=cluster.scheduler,
+        DMLC_PS_ROOT_PORT=str(cluster.port),
+        PYTHONUNBUFFERED="1",
+    )
+    if address:
+        env["DMLC_NODE_HOST"] = address
+    if interface:
+        env["DMLC_INTERFACE"] = interface
+    if cluster.workers == 1:
+        env["BYTEPS_FORCE_DISTRIBUTED"] = "1"
+    defaults = dict(DEFAULTS, OMP_NUM_THREADS=str(omp_threads(neighbours)))
+    if role == "worker":
+        defaults.update(WORKER_DEFAULTS)
+        env["DMLC_WORKER_ID"] = str(worker)
+    for name, value in defaults.items():
+        env.setdefault(name, value)
+    return env

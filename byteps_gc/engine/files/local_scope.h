@@ -1,0 +1,53 @@
+// Names of shared memory and sockets that no other worker of the host has.
+#ifndef BYTEPS_GC_LOCAL_SCOPE_H
+#define BYTEPS_GC_LOCAL_SCOPE_H
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "logging.h"
+
+namespace byteps {
+namespace common {
+
+// The processes of one worker share a scope, other workers have another one.
+// bpslaunch names it; a worker of one process needs nobody to name it.
+inline std::string LocalScope() {
+  const char* named = getenv("BYTEPS_GC_LOCAL_SCOPE");
+  if (named) return std::string("byteps_gc_") + named + "_";
+  const char* size = getenv("BYTEPS_LOCAL_SIZE");
+  if (!size || atoi(size) <= 1) {
+    return "byteps_gc_" + std::to_string(getpid()) + "_";
+  }
+  std::string scope = "byteps_gc_" + std::to_string(getuid());
+  for (const char* part :
+       {"DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT", "DMLC_WORKER_ID"}) {
+    const char* value = getenv(part);
+    scope += std::string("_") + (value ? value : "");
+  }
+  return scope + "_";
+}
+
+// An address in Linux's abstract namespace: it needs no folder that can be
+// written to, and ends with the process whatever ends that.
+inline socklen_t AbstractAddress(const std::string& name, sockaddr_un* address) {
+  BPS_CHECK_LT(name.size(), sizeof(address->sun_path) - 1)
+      << "the socket name " << name << " is too long; BYTEPS_SOCKET_PATH can "
+      << "shorten it";
+  std::memset(address, 0, sizeof(*address));
+  address->sun_family = AF_UNIX;
+  std::memcpy(address->sun_path + 1, name.data(), name.size());
+  return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 +
+                                name.size());
+}
+
+}  // namespace common
+}  // namespace byteps
+
+#endif  // BYTEPS_GC_LOCAL_SCOPE_H

@@ -1,0 +1,46 @@
+"""Every environment variable that the package reads, with its type, default and range."""
+
+import os
+from pathlib import Path
+from typing import Optional
+
+from byteps_gc.errors import SettingsError
+
+# BytePS's own default (bytes), kept so that both sides of the wire agree.
+MIN_COMPRESS_BYTES = 65536
+
+
+def text(name: str, default: str = "") -> str:
+    """The variable's value, or ``default`` where it is unset or empty."""
+    return os.environ.get(name) or default
+
+
+def integer(name: str, default: int, least: int = 0, most: Optional[int] = None) -> int:
+    """The variable as an integer in ``least``..``most``; :class:`SettingsError` otherwise."""
+    value = text(name)
+    if not value:
+        return default
+    accepted = f"an integer from {least}" + (f" to {most}" if most is not None else " up")
+    try:
+        number = int(value)
+    except ValueError:
+        raise SettingsError(f"{name}={value} is not {accepted}") from None
+    if number < least or (most is not None and number > most):
+        raise SettingsError(f"{name}={value} is not {accepted}")
+    return number
+
+
+def min_compress_bytes() -> int:
+    """BYTEPS_MIN_COMPRESS_BYTES: tensors of fewer bytes (as float32) travel dense."""
+    return integer("BYTEPS_MIN_COMPRESS_BYTES", MIN_COMPRESS_BYTES)
+
+
+def learning_rate_file() -> Path:
+    """BYTEPS_GC_LR_FILE: where the trainer tells this host's servers the learning rate."""
+    return Path(text("BYTEPS_GC_LR_FILE", "lr.s"))
+
+
+def cache_folder() -> Path:
+    """BYTEPS_GC_CACHE, or byteps_gc in the user's cache folder: built engines live there."""
+    cache = text("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    return Path(text("BYTEPS_GC_CACHE", str(Path(cache, "byteps_gc"))))

@@ -1,0 +1,86 @@
+"""Push, pull and broadcast of MXNet arrays through BytePS, with every call checked first."""
+
+import itertools
+from typing import Dict, Mapping, Optional, Tuple
+
+import byteps.mxnet.ops as engine
+import mxnet as mx
+import numpy as np
+
+from byteps_gc.errors import UserError
+
+DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64")
+
+_declared: Dict[str, dict] = {}
+_shapes: Dict[str, Tuple[tuple, str]] = {}
+_unnamed = itertools.count()
+
+
+class ExchangeError(UserError, ValueError):
+    """A call that the engine would answer with an abort of the process."""
+
+
+def declare(name: str, **options: str) -> None:
+    """Announce a tensor. All workers declare the same names in the same order.
+
+    ``options`` are the engine's compression keys (see :mod:`byteps_gc.wire`);
+    a name that is declared already keeps what it was declared with.
+    """
+    if name not in _declared:
+        engine.byteps_declare_tensor(name, **options)
+        _declared[name] = options
+
+
+def push_pull(
+    tensor: "mx.nd.NDArray",
+    version: int = 0,
+    priority: int = 0,
+    name: Optional[str] = None,
+    is_average: bool = True,
+) -> None:
+    """Replace ``tensor`` by its sum over all workers, or by the mean with ``is_average``.
+
+    tensor: any shape but empty; dtype one of float16, float32, float64, uint8,
+        int8, int32, int64. The call returns at once; MXNet waits when the array
+        is read.
+    priority: a larger one goes first, where BYTEPS_SCHEDULING_CREDIT is set.
+    name: the same on all workers; one name has one shape and dtype for good.
+        Without it, unnamed calls are matched in the order in which they are made.
+
+    Raises :class:`ExchangeError` for an array that the engine cannot take.
+    """
+    if name is None:
+        name = f"push_pull.{next(_unnamed)}"
+    if not isinstance(tensor, mx.nd.NDArray):
+        raise ExchangeError(f"{name}: push_pull takes an MXNet NDArray, not {type(tensor).__name__}")
+    dtype = np.dtype(tensor.dtype).name
+    if dtype not in DTYPES or tensor.stype != "default" or tensor.size == 0:
+        raise ExchangeError(
+            f"{name}: an array of shape {tensor.shape}, dtype {dtype} and storage {tensor.stype};"
+            f" push_pull takes non-empty dense arrays of {', '.join(DTYPES)}"
+        )
+    shape = (tensor.shape, dtype)
+    if _shapes.setdefault(name, shape) != shape:
+        was, now = _shapes[name], shape
+        raise ExchangeError(f"{name} was {was[0]} of {was[1]} before and is {now[0]} of {now[1]} now")
+    declare(name)
+    engine.byteps_push_pull(tensor, version=version, priority=priority, name=name, is_average=is_average)
+
+
+def broadcast(params: Mapping[str, "mx.nd.NDArray"], root_rank: int = 0) -> None:
+    """Give every worker the arrays of ``root_rank``; returns when they have arrived.
+
+    params: a dict from names, the same on all workers, to arrays (as
+        ``Module.get_params()`` returns them). A Gluon user need not call this:
+        :class:`DistributedTrainer` broadcasts all parameters at its first step.
+    """
+    if not isinstance(params, Mapping) or isinstance(params, mx.gluon.ParameterDict):
+        raise ExchangeError(
+            f"broadcast takes a dict of arrays, not {type(params).__name__}; DistributedTrainer broadcasts Gluon's"
+        )
+    for name, tensor in sorted(params.items()):
+        if engine.rank() != root_rank:
+            tensor[:] = 0
+        push_pull(tensor, name=f"broadcast.{name}", is_average=False)
+    for tensor in params.values():
+        tensor.wait_to_read()

@@ -1,0 +1,111 @@
+"""BytePS for MXNet with compression that works: ``import byteps_gc.mxnet as bps``.
+
+The names are those of ``byteps.mxnet``: init, shutdown, rank, size, local_rank,
+local_size, push_pull, declare, broadcast, DistributedOptimizer and
+DistributedTrainer; ``byteps_push_pull``, ``byteps_declare_tensor`` and
+``broadcast_parameters`` are the same functions under BytePS's longer names.
+
+rank() counts all processes from 0 to size() - 1, local_rank() those of this
+worker. A process that fails with an exception ends at once instead of waiting
+for the other workers to finish.
+"""
+
+import atexit
+import ctypes
+import os
+import sys
+
+import numpy
+
+if tuple(map(int, numpy.__version__.split(".")[:2])) >= (1, 24):
+    numpy.bool = numpy.bool_  # MXNet 1.9 asks for it when it is imported
+
+import byteps.mxnet.ops as _engine  # noqa: E402
+from byteps.mxnet import DistributedOptimizer  # noqa: E402
+
+from byteps_gc.exchange import broadcast, declare, push_pull  # noqa: E402
+from byteps_gc.processes import tolerate_late_wakeups  # noqa: E402
+from byteps_gc.trainer import DistributedTrainer  # noqa: E402
+
+__all__ = [
+    "DistributedOptimizer",
+    "DistributedTrainer",
+    "broadcast",
+    "declare",
+    "init",
+    "local_rank",
+    "local_size",
+    "push_pull",
+    "rank",
+    "sent_bytes",
+    "shutdown",
+    "size",
+]
+
+byteps_push_pull = push_pull
+byteps_declare_tensor = declare
+broadcast_parameters = broadcast
+
+rank = _engine.rank
+size = _engine.size
+local_rank = _engine.local_rank
+local_size = _engine.local_size
+
+WAKEUP_SLACK = 200  # microseconds
+
+_running = False
+_failed = False
+
+
+def init(lazy: bool = True) -> None:
+    """Start BytePS in this process; a second call does nothing.
+
+    lazy: connect to the servers at the first exchange instead of now.
+    The cluster is described by the environment (DMLC_ROLE, DMLC_NUM_WORKER,
+    DMLC_NUM_SERVER, DMLC_PS_ROOT_URI, DMLC_PS_ROOT_PORT, DMLC_WORKER_ID).
+    """
+    global _running
+    if _running:
+        return
+    os.environ.setdefault("BYTEPS_LOCAL_RANK", "0")
+    os.environ.setdefault("BYTEPS_LOCAL_SIZE", "1")
+    os.environ.setdefault("DMLC_WORKER_ID", "0")
+    os.environ.setdefault("DMLC_NUM_WORKER", "1")
+    tolerate_late_wakeups(WAKEUP_SLACK)
+    library = _engine.MXNET_LIB_CTYPES
+    library.byteps_lazy_init() if lazy else library.byteps_init()
+    _running = True
+    sys.excepthook = _remember_failure(sys.excepthook)
+    atexit.register(_leave)
+
+
+def shutdown() -> None:
+    """Leave the cluster; returns when all workers and servers have been told."""
+    global _running
+    if _running:
+        _running = False
+        _engine.MXNET_LIB_CTYPES.byteps_shutdown()
+
+
+def sent_bytes() -> int:
+    """Bytes that this process has sent to scheduler and servers since init(); 0 with one worker."""
+    counter = _engine.MXNET_LIB_CTYPES.byteps_gc_sent_bytes
+    counter.restype = ctypes.c_uint64
+    return counter()
+
+
+def _remember_failure(hook):
+    def remember(kind, value, trace):
+        global _failed
+        _failed = True
+        hook(kind, value, trace)
+
+    return remember
+
+
+def _leave() -> None:
+    if _failed:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+    shutdown()

@@ -1,0 +1,94 @@
+"""What a user asks of gradient compression, checked: a compressor and what wraps it."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Dict, Mapping, Optional
+
+from byteps_gc import compressors
+from byteps_gc.compressors import Compressor
+from byteps_gc.errors import CompressionError
+
+WRAPPERS = {"ef": ("vanilla",), "momentum": ("nesterov",)}
+
+
+def option_names() -> frozenset:
+    """The options of all compressors together."""
+    return frozenset(name for kind in compressors.known() for name in compressors.find(kind).option_names())
+
+
+def keys() -> tuple:
+    """All keys that a dict of compression parameters may have."""
+    return ("compressor", *sorted(option_names()), *WRAPPERS, "fp16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How gradients travel. ``Settings()`` leaves them as they are.
+
+    compressor: applied to float32 gradients of at least BYTEPS_MIN_COMPRESS_BYTES.
+    ef: "vanilla" adds what compression lost to the next gradient, scaled by the
+        ratio of learning rates (arXiv 1905.10936).
+    momentum: "nesterov" moves the optimizer's momentum in front of the compressor.
+    fp16: gradients that are not compressed travel as float16.
+    """
+
+    compressor: Optional[Compressor] = None
+    ef: Optional[str] = None
+    momentum: Optional[str] = None
+    fp16: bool = False
+
+    def __post_init__(self) -> None:
+        for name, choices in WRAPPERS.items():
+            value = getattr(self, name)
+            if value is not None and value not in choices:
+                raise CompressionError(f"{name}={value!r} is not one of {', '.join(choices)}")
+            if value is not None and self.compressor is None:
+                raise CompressionError(
+                    f"{name}={value!r} needs a compressor; known: {', '.join(compressors.known())}"
+                )
+        if not isinstance(self.fp16, bool):
+            raise CompressionError(f"fp16={self.fp16!r} is not True or False")
+
+    @classmethod
+    def from_params(cls, params: Optional[Mapping[str, Any]]) -> "Settings":
+        """Read BytePS's dict of compression parameters, which stays as it is.
+
+        Keys: compressor, the compressor's options (k, scaling, seed, partition,
+        normalize), ef, momentum, fp16. None, False and "" mean "not given". An
+        option of another compressor is ignored with a warning, because BytePS's
+        own examples pass them all; everything else that is not known raises
+        :class:`CompressionError`.
+        """
+        if params is not None and not isinstance(params, Mapping):
+            raise CompressionError(f"compression_params is a dict, not {type(params).__name__}")
+        given = {key: value for key, value in (params or {}).items() if value not in (None, False, "")}
+        unknown = [str(key) for key in (params or {}) if key not in keys()]
+        if unknown:
+            raise CompressionError(f"unknown option {', '.join(unknown)}; known: {', '.join(keys())}")
+        compressor = None
+        options = {key: given[key] for key in given if key in option_names()}
+        if "compressor" in given:
+            kind = compressors.find(given["compressor"])
+            foreign = sorted(set(options).difference(kind.option_names()))
+            if foreign:
+                warnings.warn(f"{kind.name} has no option {', '.join(foreign)}: ignored", stacklevel=3)
+            compressor = make(kind, {key: options[key] for key in options if key not in foreign})
+        elif options:
+            warnings.warn(f"no compressor is chosen: {', '.join(sorted(options))} ignored", stacklevel=3)
+        return cls(compressor, given.get("ef"), given.get("momentum"), given.get("fp16", False))
+
+    def to_params(self) -> Dict[str, Any]:
+        """The dict that :meth:`from_params` reads back; JSON can carry it."""
+        params = {"ef": self.ef, "momentum": self.momentum, "fp16": self.fp16 or None}
+        if self.compressor is not None:
+            params.update(self.compressor.options(), compressor=self.compressor.name)
+        return {key: value for key, value in params.items() if value is not None}
+
+
+def make(kind: type, options: Mapping[str, Any]) -> Compressor:
+    """Make a compressor of its options; :class:`CompressionError` if one is missing or wrong."""
+    try:
+        return kind(**options)
+    except TypeError:
+        needed = [name for name in kind.option_names() if name not in options]
+        raise CompressionError(f"{kind.name} needs {', '.join(needed)}") from None
