@@ -1,7 +1,7 @@
 """Push, pull and broadcast of MXNet arrays through BytePS, with every call checked first."""
 
 import itertools
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 import byteps.mxnet.ops as engine
 import mxnet as mx
@@ -84,3 +84,22 @@ def broadcast(params: Mapping[str, "mx.nd.NDArray"], root_rank: int = 0) -> None
         push_pull(tensor, name=f"broadcast.{name}", is_average=False)
     for tensor in params.values():
         tensor.wait_to_read()
+
+
+def broadcast_bytes(content: Optional[bytes], name: str, root_rank: int = 0) -> bytes:
+    """Give every worker the bytes that ``root_rank`` has; what the others pass is not looked at."""
+    mine = np.frombuffer(content or b"", dtype=np.uint8) if engine.rank() == root_rank else np.zeros(0, np.uint8)
+    length = mx.nd.array([mine.size], dtype="int64")
+    push_pull(length, name=f"{name}.length", is_average=False)
+    tensor = mx.nd.zeros((max(1, int(length.asscalar())),), dtype="uint8")
+    if mine.size:
+        tensor[:] = mx.nd.array(mine, dtype="uint8")
+    push_pull(tensor, name=name, is_average=False)
+    return tensor.asnumpy().tobytes()[: int(length.asscalar())]
+
+
+def total(values: Sequence[float], name: str) -> np.ndarray:
+    """The sum over all workers of each of ``values``, as float64."""
+    tensor = mx.nd.array(values, dtype="float64")
+    push_pull(tensor, name=name, is_average=False)
+    return tensor.asnumpy()

@@ -50,11 +50,11 @@ class Momentum:
     compressed: W <- mu*(W + wd*x);      g <- g + wd*x + W
     """
 
-    def __init__(self, mu: float, weight_decay: float, compressed: bool):
+    def __init__(self, mu: float, weight_decay: float, compressed: bool, state: Optional["mx.nd.NDArray"] = None):
         self.mu = mu
         self.weight_decay = weight_decay
         self.compressed = compressed
-        self.state: Optional[mx.nd.NDArray] = None
+        self.state = state
 
     def apply(self, gradient: "mx.nd.NDArray", weight: "mx.nd.NDArray") -> None:
         """Change ``gradient`` in place; ``weight`` has its shape."""

@@ -23,6 +23,7 @@ if tuple(map(int, numpy.__version__.split(".")[:2])) >= (1, 24):
 import byteps.mxnet.ops as _engine  # noqa: E402
 from byteps.mxnet import DistributedOptimizer  # noqa: E402
 
+from byteps_gc.errors import UserError  # noqa: E402
 from byteps_gc.exchange import broadcast, declare, push_pull  # noqa: E402
 from byteps_gc.processes import tolerate_late_wakeups  # noqa: E402
 from byteps_gc.trainer import DistributedTrainer  # noqa: E402
@@ -75,7 +76,7 @@ def init(lazy: bool = True) -> None:
     library = _engine.MXNET_LIB_CTYPES
     library.byteps_lazy_init() if lazy else library.byteps_init()
     _running = True
-    sys.excepthook = _remember_failure(sys.excepthook)
+    sys.excepthook = _fail(sys.excepthook)
     atexit.register(_leave)
 
 
@@ -94,13 +95,18 @@ def sent_bytes() -> int:
     return counter()
 
 
-def _remember_failure(hook):
-    def remember(kind, value, trace):
+def _fail(hook):
+    """An excepthook that tells a user's mistake in one line, and notes that the process has failed."""
+
+    def fail(kind, value, trace):
         global _failed
         _failed = True
-        hook(kind, value, trace)
+        if isinstance(value, UserError):
+            print(f"{os.path.basename(sys.argv[0])}: {value}", file=sys.stderr)
+        else:
+            hook(kind, value, trace)
 
-    return remember
+    return fail
 
 
 def _leave() -> None:

@@ -43,9 +43,7 @@ class Settings:
             if value is not None and value not in choices:
                 raise CompressionError(f"{name}={value!r} is not one of {', '.join(choices)}")
             if value is not None and self.compressor is None:
-                raise CompressionError(
-                    f"{name}={value!r} needs a compressor; known: {', '.join(compressors.known())}"
-                )
+                raise CompressionError(f"{name}={value!r} needs a compressor; known: {', '.join(compressors.known())}")
         if not isinstance(self.fp16, bool):
             raise CompressionError(f"fp16={self.fp16!r} is not True or False")
 

@@ -5,7 +5,7 @@ import os
 import struct
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import byteps.mxnet.ops as engine
 import mxnet as mx
@@ -71,7 +71,9 @@ class DistributedTrainer(mx.gluon.Trainer):
             settings = Settings.from_params(settings)
         if isinstance(optimizer, DistributedOptimizer):
             optimizer = optimizer._optimizer
-            warnings.warn("DistributedTrainer exchanges gradients itself: DistributedOptimizer is unwrapped")
+            warnings.warn(
+                "DistributedTrainer exchanges gradients itself: DistributedOptimizer is unwrapped", stacklevel=2
+            )
         outer = dict(optimizer_params or {})
         self._momentum = self._weight_decay = 0.0
         if settings.momentum:
@@ -82,7 +84,7 @@ class DistributedTrainer(mx.gluon.Trainer):
                 )
             self._momentum = float(outer.pop("momentum"))
             self._weight_decay = float(outer.pop("wd", 0.0))
-        if isinstance(params, Mapping):
+        if hasattr(params, "keys"):  # a dict or a ParameterDict
             params = [params[name] for name in sorted(params.keys())]
         super().__init__(
             list(params), optimizer, optimizer_params=outer if isinstance(optimizer, str) else None, kvstore=None
@@ -94,6 +96,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         self._threshold = env.min_compress_bytes()
         self._plans: Dict[int, Plan] = {}
         self._adapters: Dict[int, Momentum] = {}
+        self._saved_momentum: Dict[int, mx.nd.NDArray] = {}
         self._rate_file = RateFile(env.learning_rate_file()) if settings.ef else None
         self._publish_rate()
         for index, _ in enumerate(self._params):
@@ -117,8 +120,14 @@ class DistributedTrainer(mx.gluon.Trainer):
             self._plans[index] = Plan(compressed=compressed, half=half, workers=engine.size())
             if self._settings.momentum:
                 decay = self._weight_decay * param.wd_mult
-                self._adapters[index] = Momentum(self._momentum, decay, compressed)
+                state = self._saved_momentum.get(index)
+                self._adapters[index] = Momentum(self._momentum, decay, compressed, state)
         return self._plans[index]
+
+    def coming_rate(self) -> float:
+        """The learning rate that the next step applies: a scheduler is asked for that step."""
+        scheduler = self._optimizer.lr_scheduler
+        return float(scheduler(self._optimizer.num_update + 1) if scheduler else self.learning_rate)
 
     def _publish_rate(self) -> None:
         """Tell error feedback the coming step's learning rate.
@@ -126,10 +135,47 @@ class DistributedTrainer(mx.gluon.Trainer):
         A new value is written only when all gradients of the last step have
         come back: then no worker and no server still computes with the old one.
         """
-        if self._rate_file is None or self._rate_file.value == self.learning_rate:
+        if self._rate_file is None or self._rate_file.value == self.coming_rate():
             return
         mx.nd.waitall()
-        self._rate_file.write(float(self.learning_rate))
+        self._rate_file.write(self.coming_rate())
+
+    def save_states(self, fname: str) -> None:
+        """Save the optimizer's state and the momentum that is applied around the exchange.
+
+        What the engine's compressors hold (residuals, and the momentum of
+        compressed tensors) is not in the file: after :meth:`load_states` they
+        start from zero.
+        """
+        content = {"updates": mx.nd.array([self._optimizer.num_update], dtype="int64")}
+        for index, state in self._updaters[0].states.items():
+            content.update({f"state_{index}_{place}": leaf for place, leaf in enumerate(leaves(state))})
+        for index, adapter in self._adapters.items():
+            if adapter.state is not None:
+                content[f"momentum_{index}"] = adapter.state
+        mx.nd.save(fname, content)
+
+    def load_states(self, fname: str) -> None:
+        """Load what :meth:`save_states` wrote; the parameters have their shapes already."""
+        content = mx.nd.load(fname)
+        if not isinstance(content, dict) or "updates" not in content:
+            raise ExchangeError(f"{fname} was not written by DistributedTrainer.save_states")
+        updates = int(content["updates"].asscalar())
+        updater = self._updaters[0]
+        for index, param in enumerate(self._params):
+            if param.grad_req == "null":
+                continue
+            weight = param.list_data()[0]
+            state = self._optimizer.create_state_multi_precision(index, weight)
+            for place, leaf in enumerate(leaves(state)):
+                if f"state_{index}_{place}" in content:
+                    leaf[:] = content[f"state_{index}_{place}"].as_in_context(leaf.context)
+            updater.states[index] = state
+            updater.states_synced[index] = True
+            self._optimizer._index_update_count[index] = updates
+            if f"momentum_{index}" in content:
+                self._saved_momentum[index] = content[f"momentum_{index}"].as_in_context(weight.context)
+        self._optimizer.num_update = updates
 
     def _allreduce_grads(self) -> None:
         self._publish_rate()
@@ -155,3 +201,12 @@ class DistributedTrainer(mx.gluon.Trainer):
                 tensor[:] = 0
             push_pull(tensor, name=f"parameter_{self._param2idx[param.name]}", is_average=False)
         self._params_to_init = waiting
+
+
+def leaves(state: Any) -> List["mx.nd.NDArray"]:
+    """The arrays of an optimizer's state of one parameter: none, one, or nested tuples of them."""
+    if state is None:
+        return []
+    if isinstance(state, (tuple, list)):
+        return [leaf for part in state for leaf in leaves(part)]
+    return [state]

@@ -134,9 +134,7 @@ def work(command: List[str]) -> int:
 
 def rank_environment(rank: int, size: int, scope: str) -> Dict[str, str]:
     """The environment of one local rank; the ranks of a worker share names of shared memory and sockets."""
-    return dict(
-        os.environ, BYTEPS_LOCAL_RANK=str(rank), BYTEPS_LOCAL_SIZE=str(size), BYTEPS_GC_LOCAL_SCOPE=scope
-    )
+    return dict(os.environ, BYTEPS_LOCAL_RANK=str(rank), BYTEPS_LOCAL_SIZE=str(size), BYTEPS_GC_LOCAL_SCOPE=scope)
 
 
 def start_rank(command: List[str], variables: Dict[str, str], cores: Optional[Set[int]]) -> subprocess.Popen:

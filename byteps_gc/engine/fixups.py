@@ -108,7 +108,7 @@ FIXUPS = (
                 "  std::lock_guard<std::mutex> lock(pullresp_mu_);\n"
                 "  auto& reply = replies_[key];\n"
                 "  if (!reply.data) reply.data.reset(new char[capacity]);\n"
-                "  CHECK_LE(len, capacity) << \"reply to key \" << key;\n"
+                '  CHECK_LE(len, capacity) << "reply to key " << key;\n'
                 "  bps_reducer_->copy(reply.data.get(), data, len);\n"
                 "  reply.len = len;\n}\n\n"
                 "void SendPushResponse(uint64_t key, const ps::KVMeta& req,",
@@ -402,11 +402,10 @@ FIXUPS = (
                 COMMON + "operations.cc",
                 "int byteps_local_size() { return BytePSGlobal::GetLocalSize(); }\n",
                 "int byteps_local_size() { return BytePSGlobal::GetLocalSize(); }\n\n"
-                "// bytes that this process has handed to the network since it started\n"
+                "// bytes that this process has handed to the network since it connected\n"
                 "uint64_t byteps_gc_sent_bytes() {\n"
-                "  return BytePSGlobal::IsDistributed() && BytePSGlobal::IsRootDevice()\n"
-                "             ? ps::Postoffice::Get()->van()->sent_bytes()\n"
-                "             : 0;\n}\n",
+                "  auto* van = ps::Postoffice::Get()->van();\n"
+                "  return van ? van->sent_bytes() : 0;\n}\n",
             ),
         ),
     ),

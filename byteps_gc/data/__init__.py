@@ -1,0 +1,1 @@
+"""Image sets as NumPy arrays, and how workers share them."""

@@ -1,0 +1,171 @@
+"""What ``scripts/setup.sh`` does, in order: Debian packages, .venv, Python packages, the engine.
+
+Runs on any Python from 3.8 to 3.12 with nothing installed. Every step looks
+first whether it has been done; an interrupted step is begun anew.
+"""
+
+import argparse
+import ctypes.util
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = Path(os.environ.get("BYTEPS_GC_VENV") or ROOT / ".venv").absolute()
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "byteps_gc-setup.json"
+EXTRAS = "cpu,test"
+PR_SET_PDEATHSIG = 1
+
+# Debian's package, and how to see that what it brings is there
+DEBIAN = {
+    "g++": lambda: shutil.which("g++"),
+    "make": lambda: shutil.which("make"),
+    "libgl1": lambda: ctypes.util.find_library("GL"),
+    "libglib2.0-0": lambda: ctypes.util.find_library("glib-2.0"),
+    "python3-venv": lambda: importable("ensurepip"),
+    "dataset-fashion-mnist": lambda: Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz").exists(),
+}
+ALWAYS = ("g++", "make", "libgl1", "libglib2.0-0", "python3-venv")
+
+
+def importable(name):
+    """Whether this Python has the module."""
+    try:
+        __import__(name)
+    except ImportError:
+        return False
+    return True
+
+
+def fail(message, status=2):
+    """Say in one line why the set-up cannot go on."""
+    print(f"setup: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def say(message):
+    """One line of progress."""
+    print(f"setup: {message}", flush=True)
+
+
+def run(*command, env=None, output=None):
+    """Run a step that ends when this process does; returns (status, output)."""
+    parent = os.getpid()
+
+    def tie():
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(143)
+
+    child = subprocess.Popen(
+        [str(part) for part in command],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=output or subprocess.STDOUT,
+        text=True,
+        preexec_fn=tie,
+    )
+    try:
+        text, _ = child.communicate()
+    except BaseException:
+        child.terminate()
+        child.wait()
+        raise
+    return child.returncode, text
+
+
+def step(message, *command, env=None):
+    """Run a step; its output is shown only if it fails."""
+    say(message)
+    status, text = run(*command, env=env)
+    if status:
+        print(text[-4000:], file=sys.stderr)
+        fail(f"{message}: {command[0]} failed with status {status}", 1)
+
+
+def debian_packages(wanted):
+    """Install what is missing, as root or with sudo; otherwise name it."""
+    unknown = [name for name in wanted if name not in DEBIAN]
+    if unknown:
+        fail(f"--with {unknown[0]} is not one of {', '.join(DEBIAN)}")
+    missing = [name for name in wanted if not DEBIAN[name]()]
+    if not missing:
+        return
+    sudo = []
+    if os.geteuid() != 0:
+        sudo = ["sudo", "-n"] if shutil.which("sudo") and run("sudo", "-n", "true")[0] == 0 else None
+    if sudo is None or not shutil.which("apt-get"):
+        fail(f"Debian packages are missing; install them with: sudo apt-get install {' '.join(missing)}")
+    env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    command = [*sudo, "apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
+    say(f"installing Debian packages: {' '.join(missing)}")
+    if run(*command, env=env)[0]:
+        step("updating Debian's package lists", *sudo, "apt-get", "update", "-q", env=env)
+        step("installing Debian packages again", *command, env=env)
+
+
+def python_packages():
+    """Make .venv and install the project and its dependencies into it."""
+    recipe = hashlib.sha256((ROOT / "setup.py").read_bytes() + f"{sys.version} {EXTRAS} {ROOT}".encode()).hexdigest()
+    try:
+        done = json.loads(STAMP.read_text())["recipe"] == recipe
+    except (OSError, ValueError, KeyError):
+        done = False
+    if done:
+        return
+    version = ".".join(map(str, sys.version_info[:3]))
+    step(f"making {VENV} with Python {version}", sys.executable, "-m", "venv", "--clear", VENV)
+    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    step("installing Python packages (MXNet, GluonCV, ...)", *pip, "--editable", f"{ROOT}[{EXTRAS}]")
+    STAMP.write_text(json.dumps({"recipe": recipe}))
+
+
+def engine():
+    """Build BytePS, or find it in the cache, and install it into .venv."""
+    say("looking for the engine in the cache, else building it (about a minute)")
+    command = [PYTHON, "-m", "byteps_gc", "engine", "build"]
+    status, text = run(*command, output=sys.stderr)
+    if status:
+        fail("the engine could not be built", 1)
+    wheel = Path(text.strip().splitlines()[-1])
+    built = wheel.name.split("-")[1]
+    installed = "import importlib.metadata as m; print(m.version('byteps'))"
+    if run(PYTHON, "-c", installed)[1].strip() != built:
+        pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        step(f"installing byteps {built}", *pip, "--no-deps", "--force-reinstall", wheel)
+
+
+def main():
+    """Set up, then become the command that was asked for."""
+    parser = argparse.ArgumentParser(prog="setup.sh", description=__doc__.split("\n")[0])
+    parser.add_argument("--with", dest="extra", action="append", default=[], metavar="PACKAGE")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    options = parser.parse_args()
+    if not (3, 8) <= sys.version_info[:2] <= (3, 12):
+        fail(f"Python {sys.version.split()[0]} is not one from 3.8 to 3.12, for which MXNet works")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda sig, frame: sys.exit(128 + sig))
+    try:
+        debian_packages([*ALWAYS, *options.extra])
+        python_packages()
+        engine()
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if command:
+        os.environ.update(VIRTUAL_ENV=str(VENV), PATH=f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        os.execvp(command[0], command)
+    say(f"ready: {VENV}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Packaging. BytePS itself is built by ``python -m byteps_gc engine build``."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+VERSION = next(
+    line.split('"')[1] for line in Path("byteps_gc/__init__.py").read_text().splitlines() if "__version__" in line
+)
+
+setup(
+    name="byteps_gc",
+    version=VERSION,
+    description="Gradient compression for distributed training with BytePS and MXNet Gluon",
+    long_description=Path("README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["byteps_gc", "byteps_gc.*"]),
+    package_data={"byteps_gc.engine": ["files/*", "standin/*"]},
+    python_requires=">=3.8,<3.13",
+    # MXNet 1.9 names numpy.bool, which numpy 1.24 took away; on Python 3.12
+    # byteps_gc.mxnet gives it back, because no older numpy exists there.
+    install_requires=[
+        "numpy>=1.19,<1.24; python_version < '3.12'",
+        "numpy==1.26.4; python_version >= '3.12'",
+        "setuptools<81; python_version >= '3.12'",  # MXNet imports distutils
+        "matplotlib",
+        "rich",
+        "wheel",
+    ],
+    extras_require={
+        "cpu": ["mxnet==1.9.1", "gluoncv==0.10.5.post0"],
+        "cuda": ["mxnet-cu112==1.9.1", "gluoncv==0.10.5.post0"],
+        "test": ["pytest", "hypothesis"],
+    },
+    entry_points={"console_scripts": ["bpslaunch = byteps_gc.cluster.bpslaunch:console"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+    ],
+)
