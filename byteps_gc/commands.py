@@ -1,10 +1,11 @@
 """The commands of ``python -m byteps_gc``, and how their failures are told."""
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from byteps_gc import __version__
 from byteps_gc.errors import UserError
@@ -42,6 +43,21 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument("--quiet", action="store_true", help="do not print what the roles print")
     launch.add_argument("worker", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what every worker runs")
     launch.set_defaults(run=run_launch)
+
+    run = commands.add_parser("run", help="run an experiment's jobs on this host (what run.sh calls)")
+    run.add_argument("experiment", type=Path, metavar="EXPERIMENT.ini")
+    run.add_argument("words", nargs=argparse.REMAINDER, metavar="[JOBS] [-- TRAINING FLAGS]")
+    run.set_defaults(run=run_jobs)
+
+    host = commands.add_parser("host", help="become a role of this host (what scheduler.sh and its like call)")
+    host.add_argument("role", choices=("scheduler", "server", "worker"))
+    host.add_argument("words", nargs=argparse.REMAINDER, metavar="[EXPERIMENT.ini JOB [-- TRAINING FLAGS]]")
+    host.set_defaults(run=run_host)
+
+    report = commands.add_parser("report", help="the table of the runs in some folders; --plot draws them")
+    report.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    report.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy over time")
+    report.set_defaults(run=run_report)
 
     role = commands.add_parser("role", help="become the role that DMLC_ROLE names, as bpslaunch does")
     role.add_argument("worker", nargs=argparse.REMAINDER, metavar="COMMAND")
@@ -90,7 +106,7 @@ def run_launch(options: argparse.Namespace) -> int:
     from byteps_gc.errors import ClusterError
 
     exit_on_sigterm()
-    command = options.worker[1:] if options.worker[:1] == ["--"] else options.worker
+    command = sum(split(options.worker), [])
     if not command:
         raise ClusterError("launch needs the workers' command: launch --workers 2 -- python train.py", 2)
 
@@ -106,11 +122,53 @@ def run_launch(options: argparse.Namespace) -> int:
     return 0
 
 
+def split(words: List[str]) -> Tuple[List[str], List[str]]:
+    """The words before the first "--", and those after it."""
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
+
+
+def run_jobs(options: argparse.Namespace) -> int:
+    """Run an experiment's jobs on this host."""
+    from byteps_gc.cluster import run
+
+    exit_on_sigterm()
+    return run.run(options.experiment, *split(options.words))
+
+
+def run_host(options: argparse.Namespace) -> int:
+    """Become a role of this host, as the settings file describes the cluster."""
+    from byteps_gc.cluster import bpslaunch, host, run
+    from byteps_gc.cluster.experiment import Experiment
+
+    command: List[str] = []
+    if options.role == "worker":
+        words, extra = split(options.words)
+        if len(words) != 2:
+            raise UserError("worker.sh takes one job: ./worker.sh onebit [-- TRAINING FLAGS]")
+        command = run.worker_command(Experiment.read(Path(words[0])), words[1], extra)
+    os.environ.update(host.Host.from_environment().role_environment(options.role))
+    return bpslaunch.main(command)
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """Print the table of recorded runs."""
+    from byteps_gc.report import plot, table
+
+    records = table.find(options.folders)
+    if not records:
+        raise UserError(f"no run is recorded in {', '.join(map(str, options.folders))}")
+    table.show(records)
+    if options.plot:
+        plot.accuracy(records, options.plot)
+    return 0
+
+
 def run_role(options: argparse.Namespace) -> int:
     """Become a scheduler, a server or a worker."""
     from byteps_gc.cluster import bpslaunch
 
-    return bpslaunch.main(options.worker[1:] if options.worker[:1] == ["--"] else options.worker)
+    return bpslaunch.main(options.worker)
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

@@ -1,0 +1,73 @@
+"""An experiment: a training script, the flags of all its jobs, and those of each job.
+
+The constants stand in one small file, for example::
+
+    [experiment]
+    script = train_cifar100_byteps_gc.py
+    flags = --model resnet18_v2 --num-epochs 200
+
+    [jobs]
+    baseline = --num-epochs 20
+    topk = --compressor topk --k 0.001
+
+A job's name with ``-fp16`` at its end is that job with ``--fp16-pushpull``.
+"""
+
+import configparser
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Sequence
+
+from byteps_gc.errors import SettingsError
+
+HALF = "fp16"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment's file says; ``script`` is a path, ``flags`` and ``jobs`` are lists of words."""
+
+    name: str
+    script: Path
+    flags: Sequence[str]
+    jobs: Dict[str, Sequence[str]]
+
+    @classmethod
+    def read(cls, file: Path) -> "Experiment":
+        """Read an experiment's file; :class:`SettingsError` says what is wrong with it."""
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            with open(file) as stream:
+                parser.read_file(stream)
+            script = file.parent / parser["experiment"]["script"]
+            flags = shlex.split(parser["experiment"]["flags"])
+            jobs = {name: shlex.split(words) for name, words in parser["jobs"].items()}
+        except FileNotFoundError:
+            known = ", ".join(sorted(path.stem for path in file.parent.glob("*.ini"))) or "none"
+            raise SettingsError(f"no experiment {file.stem} in {file.parent}; known: {known}") from None
+        except KeyError as error:
+            raise SettingsError(f"{file} has no {error}; it needs [experiment] script, flags and [jobs]") from None
+        except (configparser.Error, ValueError) as error:
+            raise SettingsError(f"{file}: {str(error).splitlines()[0]}") from None
+        return cls(file.stem, script, flags, jobs)
+
+    def known(self) -> str:
+        """The jobs, for messages."""
+        return f"{', '.join(self.jobs)} (each also with -{HALF})"
+
+    def select(self, words: Sequence[str]) -> List[str]:
+        """The named jobs, all of the experiment's for no name; :class:`SettingsError` for an unknown one."""
+        names = [name for word in words for name in word.split()]
+        for name in names:
+            self.job_flags(name)
+        return names or list(self.jobs)
+
+    def job_flags(self, job: str) -> List[str]:
+        """The flags that make up a job, without the script."""
+        name, half = job, []
+        if job.endswith(f"-{HALF}") and job not in self.jobs:
+            name, half = job[: -len(HALF) - 1], ["--fp16-pushpull"]
+        if name not in self.jobs:
+            raise SettingsError(f"unknown job {job!r}; known: {self.known()}")
+        return [*self.flags, *self.jobs[name], *half]

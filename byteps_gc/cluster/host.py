@@ -1,0 +1,148 @@
+"""This machine as one host of the cluster that the settings file describes."""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+from byteps_gc import env
+from byteps_gc.cluster import local
+from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
+from byteps_gc.errors import SettingsError
+
+
+def address_of(name: str) -> str:
+    """The IPv4 address of a host; :class:`SettingsError` if it has none."""
+    try:
+        return socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
+    except OSError as error:
+        raise SettingsError(f"host {name!r} of the settings has no IPv4 address: {error}") from None
+
+
+def is_here(address: str) -> bool:
+    """Whether the address is one of this machine's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class Host:
+    """The settings (see settings.sh), and which of the hosts this machine is."""
+
+    hosts: Tuple[str, ...]
+    scheduler: str
+    port: int
+    workers_per_host: int
+    servers_per_host: int
+    interface: str
+    index: int
+
+    @classmethod
+    def from_environment(cls) -> "Host":
+        """Read BYTEPS_GC_HOSTS and its neighbours; :class:`SettingsError` for what cannot be."""
+        names = env.text("BYTEPS_GC_HOSTS", LOOPBACK).replace(",", " ").split()
+        if len(names) == 1 and "/" in names[0]:
+            file = Path(names[0])
+            if not file.is_file():
+                raise SettingsError(f"BYTEPS_GC_HOSTS={file}: there is no such file")
+            names = [line.split("#")[0].strip() for line in file.read_text().splitlines()]
+            names = [name.split("@")[-1] for name in names if name]
+        hosts = tuple(address_of(name) for name in names)
+        if not hosts or len(set(hosts)) != len(hosts):
+            raise SettingsError(f"BYTEPS_GC_HOSTS={' '.join(names)}: wanted are hosts, each of them once")
+        scheduler = address_of(env.text("BYTEPS_GC_SCHEDULER", hosts[0]))
+        port = env.integer("BYTEPS_GC_PORT", 0, most=65535)
+        if len(hosts) > 1 and (port == 0 or scheduler.startswith("127.")):
+            raise SettingsError(
+                f"{len(hosts)} hosts need BYTEPS_GC_SCHEDULER, an address that all of them reach (it is {scheduler}),"
+                f" and BYTEPS_GC_PORT, a port number (it is {port})"
+            )
+        here = [at for at, host in enumerate(hosts) if is_here(host)]
+        if env.text("BYTEPS_GC_HOST"):
+            here = [at for at, host in enumerate(hosts) if host == address_of(env.text("BYTEPS_GC_HOST"))]
+        if len(here) != 1:
+            raise SettingsError(
+                f"this machine has {len(here)} of the addresses in BYTEPS_GC_HOSTS ({' '.join(hosts)}) instead of one;"
+                " BYTEPS_GC_HOST can name it"
+            )
+        return cls(
+            hosts,
+            scheduler,
+            port,
+            env.integer("BYTEPS_GC_WORKERS_PER_HOST", 2, least=1),
+            env.integer("BYTEPS_GC_SERVERS_PER_HOST", 2, least=1),
+            env.text("BYTEPS_GC_INTERFACE"),
+            here[0],
+        )
+
+    @property
+    def first_worker(self) -> int:
+        """The id of this machine's first worker among all workers."""
+        return self.index * self.workers_per_host
+
+    @property
+    def schedules(self) -> bool:
+        """Whether the scheduler runs on this machine."""
+        return is_here(self.scheduler)
+
+    def job_port(self, number: int) -> int:
+        """The scheduler's port for the ``number``-th job of a run: each job has its own, so that none meets another."""
+        return self.port + number if self.port else local.free_port(self.scheduler)
+
+    def cluster(self, port: int) -> Cluster:
+        """The whole job: how many workers and servers, and where the scheduler is."""
+        count = len(self.hosts)
+        return Cluster(count * self.workers_per_host, count * self.servers_per_host, self.scheduler, port)
+
+    def role_environment(self, role: str) -> Dict[str, str]:
+        """The environment for a role that is started on this machine by itself.
+
+        BYTEPS_GC_LOCAL_WORKER tells the workers of a host apart, BYTEPS_GC_JOB_PORT
+        is the port that a run chose for its job.
+        """
+        number = env.integer("BYTEPS_GC_LOCAL_WORKER", 0, most=self.workers_per_host - 1)
+        port = env.integer("BYTEPS_GC_JOB_PORT", self.port)
+        if not port:
+            raise SettingsError("a role started by hand needs BYTEPS_GC_PORT, the same for all roles of a job")
+        if role == "scheduler" and not self.schedules:
+            raise SettingsError(f"the scheduler's address {self.scheduler} is not one of this machine's")
+        if role == "scheduler":
+            local.check_port(self.scheduler, port)
+        variables = environment(
+            self.cluster(port),
+            role,
+            self.first_worker + number,
+            address="" if self.interface else self.hosts[self.index],
+            interface=self.interface,
+            neighbours=self.workers_per_host,
+        )
+        devices = env.text("BYTEPS_GC_GPUS")
+        if devices and role == "worker":
+            variables["NVIDIA_VISIBLE_DEVICES"] = devices
+        shared = env.cache_folder() / "run" / f"{self.scheduler}-{port}"
+        variables.setdefault("BYTEPS_GC_LR_FILE", str(shared / "learning-rate"))
+        return variables
+
+    def roles(self, folder: Path, job: str, flags: Sequence[str], port: int, scratch: Path) -> List[local.Role]:
+        """This machine's roles of a job, started through the scripts in ``folder``."""
+        base = dict(os.environ, BYTEPS_GC_JOB_PORT=str(port), BYTEPS_GC_LR_FILE=str(scratch / "learning-rate"))
+        roles: List[local.Role] = []
+        if self.schedules:
+            roles.append(local.Role("scheduler", [str(folder / "scheduler.sh")], base))
+        for number in range(self.servers_per_host):
+            roles.append(local.Role(f"server-{number}", [str(folder / "server.sh")], base))
+        for number in range(self.workers_per_host):
+            command = [str(folder / "worker.sh"), job, *(["--", *flags] if flags else [])]
+            variables = dict(base, BYTEPS_GC_LOCAL_WORKER=str(number))
+            roles.append(local.Role(f"worker-{number}", command, variables))
+        return roles
+
+
+def ready(host: Host, port: int) -> Optional[Callable[[], bool]]:
+    """A question for :meth:`local.Supervisor.run`: whether the scheduler of this machine listens."""
+    return (lambda: local.listens(host.scheduler, port)) if host.schedules else None

@@ -1,0 +1,128 @@
+"""Run an experiment's jobs, one after another, on this host of the cluster."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Iterator, List, Sequence
+
+from byteps_gc import env
+from byteps_gc.cluster import host as hosts
+from byteps_gc.cluster import local
+from byteps_gc.cluster.experiment import Experiment
+from byteps_gc.errors import ClusterError, UserError
+from byteps_gc.processes import die_with_parent
+from byteps_gc.report import plot, record, table
+from byteps_gc.report.progress import Progress
+
+
+def worker_command(experiment: Experiment, job: str, extra: Sequence[str]) -> List[str]:
+    """What a worker of the job runs; its log and checkpoints go to BYTEPS_GC_JOB_DIR, or to this folder."""
+    folder = Path(env.text("BYTEPS_GC_JOB_DIR", "."))
+    files = ["--logging-file", str(folder / job), "--save-dir", str(folder / "params")]
+    return [sys.executable, str(experiment.script), *experiment.job_flags(job), *files, *extra]
+
+
+def check(experiment: Experiment, jobs: Sequence[str], extra: Sequence[str], worker: int) -> None:
+    """Have the training script check every job's flags and data; :class:`UserError` before anything starts."""
+    variables = dict(os.environ, DMLC_WORKER_ID=str(worker))
+    for job in jobs:
+        result = subprocess.run(
+            [*worker_command(experiment, job, extra), "--check"],
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=die_with_parent,
+        )
+        if result.returncode:
+            last = (result.stdout.strip().splitlines() or ["it says nothing"])[-1]
+            raise UserError(f"job {job}: {last}")
+
+
+def started(pid: int) -> str:
+    """When a process started, in the kernel's ticks; empty if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def alone(host: hosts.Host) -> Iterator[None]:
+    """End what an earlier run left at this scheduler's address, and be the one that is there.
+
+    The earlier run is known by its process id and start time, so that nobody
+    else's process is ever ended; its roles end with it.
+    """
+    if not host.port:
+        yield
+        return
+    note = env.cache_folder() / "run" / f"{host.scheduler}-{host.port}.pid"
+    note.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError, ValueError):
+        pid, since = note.read_text().split()
+        if started(int(pid)) == since:
+            print(f"ending the run that process {pid} has left here", flush=True)
+            os.kill(int(pid), signal.SIGTERM)
+            deadline = time.monotonic() + 15
+            while started(int(pid)) == since and time.monotonic() < deadline:
+                time.sleep(0.1)
+            if started(int(pid)) == since:
+                os.kill(int(pid), signal.SIGKILL)
+    note.write_text(f"{os.getpid()} {started(os.getpid())}")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            note.unlink()
+
+
+def run(file: Path, words: Sequence[str], extra: Sequence[str]) -> int:
+    """Run the named jobs of an experiment's file, or all; ``extra`` flags go to the training script.
+
+    Returns 0; a failed job raises :class:`ClusterError` with its status, and ends the run.
+    """
+    experiment = Experiment.read(file)
+    jobs = experiment.select(words)
+    host = hosts.Host.from_environment()
+    check(experiment, jobs, extra, host.first_worker)
+    folder = Path(
+        env.text("BYTEPS_GC_RUN_DIR") or f"runs/{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    ).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"run folder: {folder}", flush=True)
+    with alone(host), Progress() as progress:
+        for number, job in enumerate(jobs):
+            run_job(host, file.parent, folder / job, job, extra, host.job_port(number), progress)
+    records = table.find([folder])
+    if records:
+        text = table.markdown(records)
+        (folder / "table.md").write_text(text)
+        plot.accuracy(records, folder / "accuracy.png")
+        table.show(records)
+        print(f"logs, table.md and accuracy.png: {folder}", flush=True)
+    return 0
+
+
+def run_job(
+    host: hosts.Host, scripts: Path, folder: Path, job: str, extra: Sequence[str], port: int, progress: Progress
+) -> None:
+    """Run one job's roles on this machine to their end."""
+    if folder.exists():
+        raise UserError(f"{folder} exists already; BYTEPS_GC_RUN_DIR can name another folder")
+    os.environ["BYTEPS_GC_JOB_DIR"] = str(folder)
+    progress.job(job)
+    file = folder / f"{job}.jsonl"
+    supervisor = local.Supervisor(folder, tick=lambda: progress.due() and progress.update(record.read(file)))
+    with tempfile.TemporaryDirectory(prefix="byteps_gc-") as scratch:
+        roles = host.roles(scripts, job, extra, port, Path(scratch))
+        try:
+            supervisor.run(roles, hosts.ready(host, port))
+        except ClusterError as error:
+            raise ClusterError(f"job {job}: {error}", error.status) from None
+    progress.update(record.read(file))

@@ -1,0 +1,72 @@
+"""A progress bar for each job: on a terminal it moves, elsewhere every epoch is a line."""
+
+import time
+from typing import Optional
+
+from rich import progress as bars
+from rich.console import Console
+
+from byteps_gc.report.record import Record
+
+PAUSE = 0.5  # seconds between two looks at a record
+
+
+class Progress:
+    """Shows jobs one after another; use it as a context."""
+
+    def __init__(self, console: Optional[Console] = None):
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self._bars = bars.Progress(
+            bars.TextColumn("{task.description:<14}"),
+            bars.BarColumn(),
+            bars.TaskProgressColumn(),
+            bars.TextColumn("{task.fields[note]}"),
+            bars.TimeElapsedColumn(),
+            bars.TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task: Optional[bars.TaskID] = None
+        self._name = ""
+        self._epochs = 0
+        self._looked = 0.0
+
+    def __enter__(self) -> "Progress":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def job(self, name: str) -> None:
+        """Begin the next job."""
+        self._name, self._epochs = name, 0
+        self._task = self._bars.add_task(name, total=1.0, note="starting")
+        self._line("started")
+
+    def due(self) -> bool:
+        """Whether it is time to look at the record again."""
+        if time.monotonic() - self._looked < PAUSE:
+            return False
+        self._looked = time.monotonic()
+        return True
+
+    def update(self, record: Record) -> None:
+        """Show what the job's record says by now."""
+        note = "starting"
+        if record.start:
+            note = f"epoch {len(record.epochs) + (not record.finished)}/{record.start['epochs']}"
+        if record.epochs:
+            note += f"  accuracy {record.epochs[-1]['accuracy']:.2%}"
+        self._bars.update(self._task, completed=record.done(), note=note)
+        for epoch in record.epochs[self._epochs :]:
+            self._line(
+                f"epoch {epoch['epoch'] + 1}/{record.start['epochs']}: accuracy {epoch['accuracy']:.2%},"
+                f" loss {epoch['loss']:.3f}, {epoch['samples_per_second']:.0f} images/s,"
+                f" {epoch['sent_mb_per_step']:.3f} MB a step, {epoch['seconds']:.0f} s"
+            )
+        self._epochs = len(record.epochs)
+
+    def _line(self, text: str) -> None:
+        if not self.console.is_terminal:
+            self.console.print(f"{self._name}: {text}")
