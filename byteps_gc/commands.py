@@ -179,6 +179,11 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except UserError as error:
         print(f"byteps_gc: {error}", file=sys.stderr)
         return getattr(error, "status", 2)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("byteps_gc"):
+            raise
+        print(f"byteps_gc: the package {error.name} is missing; ./scripts/setup.sh installs it", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("byteps_gc: interrupted", file=sys.stderr)
         return 130

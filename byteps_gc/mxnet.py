@@ -6,8 +6,8 @@ DistributedTrainer; ``byteps_push_pull``, ``byteps_declare_tensor`` and
 ``broadcast_parameters`` are the same functions under BytePS's longer names.
 
 rank() counts all processes from 0 to size() - 1, local_rank() those of this
-worker. A process that fails with an exception ends at once instead of waiting
-for the other workers to finish.
+worker. A process that fails, with an exception or ``sys.exit(status)``, ends at
+once instead of waiting for workers that wait for it.
 """
 
 import atexit
@@ -77,6 +77,7 @@ def init(lazy: bool = True) -> None:
     library.byteps_lazy_init() if lazy else library.byteps_init()
     _running = True
     sys.excepthook = _fail(sys.excepthook)
+    sys.exit = _note_status(sys.exit)
     atexit.register(_leave)
 
 
@@ -109,7 +110,19 @@ def _fail(hook):
     return fail
 
 
+def _note_status(leave):
+    """sys.exit, which notes a status that says that the process has failed."""
+
+    def exit(status=None):
+        global _failed
+        _failed = _failed or status not in (None, 0)
+        leave(status)
+
+    return exit
+
+
 def _leave() -> None:
+    """At the end of the process: leave the cluster, or end at once after a failure, so that others notice."""
     if _failed:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -41,6 +41,12 @@ def main(command: Sequence[str]) -> int:
 
 def serve() -> None:
     """Run this process as the scheduler or a server until the cluster ends."""
+    tolerate_late_wakeups(WAKEUP_SLACK)
+    server_library().byteps_server()
+
+
+def server_library() -> ctypes.CDLL:
+    """Load BytePS's server library; :class:`EngineError` if it is not installed."""
     try:
         import byteps
     except ImportError:
@@ -49,8 +55,10 @@ def serve() -> None:
     libraries = sorted(folder.glob("c_lib*.so"))
     if not libraries:
         raise EngineError(f"{folder} has no server library; python -m byteps_gc doctor says more")
-    tolerate_late_wakeups(WAKEUP_SLACK)
-    ctypes.CDLL(str(libraries[0]), ctypes.RTLD_GLOBAL).byteps_server()
+    try:
+        return ctypes.CDLL(str(libraries[0]), ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise EngineError(f"BytePS's server library does not load: {error}") from None
 
 
 def local_size() -> int:

@@ -1,0 +1,144 @@
+"""``python -m byteps_gc doctor``: what is installed, and what keeps the main job from running."""
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Callable, List, Tuple
+
+from byteps_gc import __version__
+from byteps_gc.cluster import local
+from byteps_gc.engine import build
+from byteps_gc.engine.fixups import NAMES
+from byteps_gc.errors import EngineError
+
+OK, MISSING, OPTIONAL = "ok", "MISSING", "optional"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; a missing part that the main job needs makes it fail."""
+
+    part: str
+    state: str
+    detail: str
+
+
+def find_python() -> Finding:
+    """Python itself."""
+    fits = (3, 8) <= sys.version_info[:2] <= (3, 12)
+    detail = f"{platform.python_version()} at {sys.executable}"
+    return Finding("Python", OK if fits else MISSING, detail if fits else f"{detail}; 3.8 to 3.12 is wanted")
+
+
+def runs(code: str) -> Tuple[bool, str]:
+    """Run a line of Python in a process of its own; whether it worked, and the last line it printed."""
+    result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lines = result.stdout.strip().splitlines() or [f"ended with status {result.returncode}"]
+    return result.returncode == 0, lines[-1]
+
+
+def find_framework() -> Finding:
+    """MXNet, and whether it sees GPUs."""
+    try:
+        name = build.mxnet_version()
+        build.mxnet_package()
+    except EngineError as error:
+        return Finding("MXNet", MISSING, str(error))
+    fix = "import numpy; numpy.__dict__.setdefault('bool', numpy.bool_); "
+    worked, line = runs(fix + "import mxnet; print(mxnet.context.num_gpus())")
+    return Finding("MXNet", OK if worked else MISSING, f"{name}, {line} GPUs" if worked else line)
+
+
+def find_engine() -> Finding:
+    """BytePS: released or ours, for which device, and whether its libraries load."""
+    try:
+        version = metadata.version("byteps")
+    except metadata.PackageNotFoundError:
+        return Finding("BytePS", MISSING, "not installed; python -m byteps_gc engine build makes a wheel to install")
+    load_server = "from byteps_gc.cluster import bpslaunch; bpslaunch.server_library()"
+    load_worker = "import byteps_gc.mxnet, pathlib, byteps; print(pathlib.Path(byteps.__file__).parent)"
+    worked, line = runs(load_server)
+    if worked:
+        worked, line = runs(load_worker)
+    if not worked:
+        return Finding("BytePS", MISSING, f"{version} does not load: {line}")
+    about = Path(line, "gc_build.json")
+    if not about.is_file():
+        return Finding("BytePS", MISSING, f"{version} was built without byteps_gc's fix-ups, which the main job needs")
+    built = json.loads(about.read_text())
+    left_out = [name for name in NAMES if name not in built["fixups"]]
+    detail = f"{version}: device {built['device']}, {len(built['fixups'])} fix-ups"
+    if left_out:
+        return Finding("BytePS", MISSING, f"{detail}; left out: {', '.join(left_out)}")
+    return Finding("BytePS", OK, detail)
+
+
+def find_package(name: str) -> Finding:
+    """A Python package that has to import."""
+    worked, line = runs(f"import byteps_gc.mxnet, {name}" if name == "gluoncv" else f"import {name}")
+    if not worked:
+        return Finding(name, MISSING, line)
+    return Finding(name, OK, metadata.version(name))
+
+
+def find_loopback() -> Finding:
+    """Whether a scheduler could listen on this machine."""
+    try:
+        return Finding("loopback", OK, f"can listen, for example on port {local.free_port()}")
+    except OSError as error:
+        return Finding("loopback", MISSING, f"cannot listen on 127.0.0.1: {error.strerror}")
+
+
+def find_tools() -> Finding:
+    """What builds the engine; an engine that is built needs it no more."""
+    missing = [name for name in ("g++", "make") if shutil.which(name) is None]
+    detail = "g++ and make are there" if not missing else f"to build the engine: apt-get install {' '.join(missing)}"
+    return Finding("compiler", OPTIONAL if missing else OK, detail)
+
+
+def find_images() -> Finding:
+    """The demo's images."""
+    try:
+        from byteps_gc.data.images import FASHION_MNIST
+    except ImportError as error:
+        return Finding("images", MISSING, str(error))
+    there = (FASHION_MNIST / "train-images-idx3-ubyte.gz").is_file()
+    hint = "for the demo: apt-get install dataset-fashion-mnist"
+    return Finding("images", OK if there else OPTIONAL, f"Fashion-MNIST in {FASHION_MNIST}" if there else hint)
+
+
+def find_driver() -> Finding:
+    """NVIDIA's driver; a CPU needs none."""
+    if Path("/proc/driver/nvidia/version").is_file():
+        return Finding("GPU driver", OK, Path("/proc/driver/nvidia/version").read_text().splitlines()[0])
+    return Finding("GPU driver", OPTIONAL, "none: training runs on the CPU")
+
+
+CHECKS: Tuple[Callable[[], Finding], ...] = (
+    find_python,
+    find_framework,
+    lambda: find_package("gluoncv"),
+    find_engine,
+    lambda: find_package("matplotlib"),
+    lambda: find_package("rich"),
+    find_loopback,
+    find_tools,
+    find_images,
+    find_driver,
+)
+
+
+def report() -> int:
+    """Print all findings; 1 if the main job could not run, else 0."""
+    findings: List[Finding] = [check() for check in CHECKS]
+    print(f"byteps_gc {__version__}")
+    for finding in findings:
+        print(f"  {finding.part:<11} {finding.state:<9} {finding.detail}")
+    missing = [finding.part for finding in findings if finding.state == MISSING]
+    print(f"the main job cannot run: {', '.join(missing)} missing" if missing else "the main job can run here")
+    return 1 if missing else 0

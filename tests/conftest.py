@@ -1,0 +1,119 @@
+"""Fixtures that run the project's own commands as a user would, and leave nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Optional
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = ROOT / "tests" / "programs"
+EXAMPLE = ROOT / "example" / "mxnet" / "gradient_compression"
+TRAIN = EXAMPLE / "train_cifar100_byteps_gc.py"
+
+
+@dataclass
+class Result:
+    """What a command printed (both streams together) and how it ended."""
+
+    status: int
+    output: str
+
+
+class Commands:
+    """Starts commands in sessions of their own, with a mark in their environment by which all they start is found."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.mark = f"BYTEPS_GC_TEST={os.getpid()}-{time.time_ns()}"
+        self.started: List[subprocess.Popen] = []
+
+    def environment(self, **extra: str) -> dict:
+        """A clean environment: nothing of the caller's cluster, only what the test asks for."""
+        prefixes = ("BYTEPS_", "DMLC_", "OMP_", "NVIDIA_")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+        for name in ("BYTEPS_GC_CACHE",):
+            if name in os.environ:
+                env[name] = os.environ[name]
+        name, _, value = self.mark.partition("=")
+        env.update({name: value, **extra})
+        return env
+
+    def start(self, *command: object, cwd: Optional[Path] = None, **env: str) -> subprocess.Popen:
+        """Start a command and go on."""
+        child = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=str(cwd or self.folder),
+            env=self.environment(**env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(child)
+        return child
+
+    def run(self, *command: object, timeout: float = 240, cwd: Optional[Path] = None, **env: str) -> Result:
+        """Run a command to its end; one that takes longer than ``timeout`` seconds fails the test."""
+        child = self.start(*command, cwd=cwd, **env)
+        try:
+            output, _ = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.end()
+            output, _ = child.communicate()
+            pytest.fail(f"{command[0]} was still running after {timeout} s:\n{output[-3000:]}")
+        return Result(child.returncode, output)
+
+    def python(self, *command: object, **options) -> Result:
+        """Run this Python."""
+        return self.run(sys.executable, *command, **options)
+
+    def launch(self, *command: object, workers: int = 2, servers: int = 2, **options) -> Result:
+        """Run a program on a cluster of this machine."""
+        roles = ("--workers", workers, "--servers", servers)
+        return self.python("-m", "byteps_gc", "launch", *roles, "--", sys.executable, *command, **options)
+
+    def alive(self) -> List[str]:
+        """The command lines of all processes that descend from what was started, wherever they are now."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+                    if state != "Z":
+                        found.append(f"{folder.name} {words}")
+            except OSError:
+                continue
+        return found
+
+    def gone(self, seconds: float = 15) -> List[str]:
+        """Wait until nothing is left; returns what is left after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while self.alive() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return self.alive()
+
+    def end(self) -> None:
+        """Kill what is left of what this test started."""
+        for line in self.alive():
+            try:
+                os.kill(int(line.split()[0]), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+@pytest.fixture
+def commands(tmp_path):
+    """Runs commands in a temporary folder; a process that outlives its command fails the test."""
+    runner = Commands(tmp_path)
+    yield runner
+    left = runner.gone(5)
+    runner.end()
+    assert not left, f"processes were left behind: {left}"

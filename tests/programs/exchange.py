@@ -1,0 +1,71 @@
+"""A worker that checks push_pull against NumPy, bit for bit: exchange.py ROUNDS.
+
+Every worker knows what every other one sends, so each checks the whole sum. A
+child of each worker stops it at random moments for a random time, while many
+tensors are under way, each of them at its own pace: one worker is then slow in
+the middle of an exchange that the other has finished, and a reply that is
+overwritten before it has been sent is a wrong sum here.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+
+import mxnet as mx
+import numpy as np
+
+import byteps_gc.mxnet as bps  # noqa: I001
+from byteps_gc.processes import die_with_parent
+
+SIZES = (1, 7, 4096, 1024001)
+SMALL = 24  # more tensors of 4096 elements
+APART, STOPPED = 0.060, 0.015  # seconds, at most
+
+
+def sent(rank, name, number, size):
+    """What a worker sends: any float32, so that the order of a sum would show."""
+    rng = np.random.RandomState([rank, name, number])
+    return (rng.randn(size) * 10.0 ** rng.randint(-6, 6)).astype(np.float32)
+
+
+def stop_now_and_then(worker):
+    """Fork a child that stops this process again and again, until it ends."""
+    parent = os.getpid()
+    if os.fork():
+        return
+    die_with_parent()
+    rng = random.Random(worker)
+    while os.getppid() == parent:
+        time.sleep(rng.random() * APART)
+        os.kill(parent, signal.SIGSTOP)
+        time.sleep(rng.random() * STOPPED)
+        os.kill(parent, signal.SIGCONT)
+    os._exit(0)
+
+
+def main():
+    rounds = int(sys.argv[1])
+    stop_now_and_then(os.environ["DMLC_WORKER_ID"])
+    bps.init()
+    rank, workers = bps.rank(), bps.size()
+    names = list(enumerate(SIZES)) + [(len(SIZES) + extra, 4096) for extra in range(SMALL)]
+    tensors = {name: mx.nd.zeros(size) for name, size in names}
+    results = []
+    for number in range(rounds):
+        for name, size in names:
+            if size < 100000 or number % 20 == 0:
+                tensors[name][:] = mx.nd.array(sent(rank, name, number, size))
+                bps.push_pull(tensors[name], name=f"tensor_{name}", is_average=False)
+                results.append((name, number, tensors[name].copy()))
+    for name, number, result in results:
+        size, got = result.size, result.asnumpy()
+        want = sum((sent(other, name, number, size) for other in range(1, workers)), sent(0, name, number, size))
+        if not np.array_equal(got, want):
+            sys.exit(f"round {number}: tensor {name} has {int((got != want).sum())} of {size} elements wrong")
+    print(f"worker {rank}: {rounds} rounds exact", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The compression flags of the training scripts."""
+
+import argparse
+
+import pytest
+
+from byteps_gc import arguments
+from byteps_gc.compressors import Dithering, Onebit, RandomK, TopK
+from byteps_gc.errors import CompressionError
+from byteps_gc.settings import Settings
+
+
+def read(words):
+    parser = argparse.ArgumentParser()
+    arguments.add_compression(parser)
+    return arguments.compression(parser.parse_args(words.split()))
+
+
+@pytest.mark.parametrize(
+    "words, settings",
+    [
+        ("", Settings()),
+        ("--fp16-pushpull --seed 3", Settings(fp16=True)),
+        (
+            "--compressor onebit --onebit-scaling --ef vanilla --compress-momentum nesterov",
+            Settings(Onebit(scaling=True), ef="vanilla", momentum="nesterov"),
+        ),
+        ("--compressor topk --k 0.001 --seed 3", Settings(TopK(k=0.001))),
+        ("--compressor randomk --k 7 --seed 3", Settings(RandomK(k=7, seed=3))),
+        ("--compressor dithering --k 2 --normalize l2", Settings(Dithering(k=2, normalize="l2"))),
+        ("--compressor dithering --k 4 --partition natural", Settings(Dithering(k=4, partition="natural"))),
+    ],
+)
+def test_flags_become_settings(words, settings):
+    assert read(words) == settings
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--compressor onebit --k 3", "--k is no option of onebit, which has: --onebit-scaling"),
+        ("--compressor topk --k 0.1 --onebit-scaling", "--onebit-scaling is no option of topk"),
+        ("--k 3", "--k needs --compressor; known: dithering"),
+        ("--compressor onbit", "unknown compressor 'onbit'"),
+        ("--ef vanilla", "needs a compressor"),
+        ("--compressor topk", "topk needs k"),
+    ],
+)
+def test_flags_that_do_not_go_together(words, message):
+    with pytest.raises(CompressionError, match=message):
+        read(words)

@@ -1,0 +1,190 @@
+"""What the roles' processes are told: their environment, host and processors."""
+
+import os
+
+import pytest
+from conftest import EXAMPLE
+
+from byteps_gc import env
+from byteps_gc.cluster import bpslaunch
+from byteps_gc.cluster.experiment import Experiment
+from byteps_gc.cluster.host import Host
+from byteps_gc.cluster.roles import Cluster, environment
+from byteps_gc.errors import SettingsError
+
+CLUSTER = Cluster(workers=8, servers=16, scheduler="192.168.80.230", port=1234)
+
+
+def test_every_role_gets_the_guides_environment():
+    for role in ("scheduler", "server", "worker"):
+        variables = environment(CLUSTER, role, worker=3, address="192.168.80.233", base={})
+        assert variables["DMLC_ROLE"] == role
+        assert variables["DMLC_NUM_WORKER"] == "8"
+        assert variables["DMLC_NUM_SERVER"] == "16"
+        assert variables["DMLC_PS_ROOT_URI"] == "192.168.80.230"
+        assert variables["DMLC_PS_ROOT_PORT"] == "1234"
+        assert variables["DMLC_NODE_HOST"] == "192.168.80.233"
+        assert variables["BYTEPS_LOG_LEVEL"] == "WARNING"
+        assert variables["OMP_WAIT_POLICY"] == "PASSIVE"
+        assert 1 <= int(variables["OMP_NUM_THREADS"]) <= 4
+
+
+def test_a_worker_gets_more():
+    variables = environment(CLUSTER, "worker", worker=3, base={})
+    assert variables["DMLC_WORKER_ID"] == "3"
+    assert variables["BYTEPS_PARTITION_BYTES"] == "4096000"
+    assert variables["BYTEPS_MIN_COMPRESS_BYTES"] == "1024000"
+    assert variables["BYTEPS_THREADPOOL_SIZE"] == "16"
+    assert variables["BYTEPS_NUMA_ON"] == "1"
+    assert "DMLC_WORKER_ID" not in environment(CLUSTER, "server", base={})
+
+
+def test_the_callers_values_win():
+    variables = environment(CLUSTER, "worker", 0, base={"OMP_NUM_THREADS": "7", "BYTEPS_PARTITION_BYTES": "8192"})
+    assert variables["OMP_NUM_THREADS"] == "7"
+    assert variables["BYTEPS_PARTITION_BYTES"] == "8192"
+
+
+def test_a_single_worker_still_uses_its_servers():
+    assert environment(Cluster(1, 1, port=1), "worker", 0, base={})["BYTEPS_FORCE_DISTRIBUTED"] == "1"
+
+
+@pytest.mark.parametrize("workers, servers, port", [(0, 1, 1), (1, 0, 1), (1, 1, 70000), (1, 1, -1)])
+def test_an_impossible_cluster_is_refused(workers, servers, port):
+    with pytest.raises(SettingsError):
+        Cluster(workers, servers, port=port)
+
+
+def test_eight_local_ranks(monkeypatch):
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7")
+    assert bpslaunch.local_size() == 8
+    variables = [bpslaunch.rank_environment(rank, 8, "scope") for rank in range(8)]
+    assert [one["BYTEPS_LOCAL_RANK"] for one in variables] == [str(rank) for rank in range(8)]
+    assert {one["BYTEPS_LOCAL_SIZE"] for one in variables} == {"8"}
+    assert {one["BYTEPS_GC_LOCAL_SCOPE"] for one in variables} == {"scope"}
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "")
+    assert bpslaunch.local_size() == 1
+
+
+def test_local_ranks_share_the_processors(monkeypatch):
+    monkeypatch.delenv("BYTEPS_VISIBLE_CPU_CORES", raising=False)
+    shares = bpslaunch.cores_of(2)
+    if len(os.sched_getaffinity(0)) > 1:
+        assert set.union(*shares) == os.sched_getaffinity(0)
+        assert not set.intersection(*shares)
+    monkeypatch.setenv("BYTEPS_NUMA_ON", "0")
+    assert bpslaunch.cores_of(2) == [None, None]
+    monkeypatch.setenv("BYTEPS_VISIBLE_CPU_CORES", "0,2-3:1")
+    assert bpslaunch.cores_of(2) == [{0, 2, 3}, {1}]
+    with pytest.raises(SettingsError, match="2 lists for 3 local ranks"):
+        bpslaunch.cores_of(3)
+    monkeypatch.setenv("BYTEPS_VISIBLE_CPU_CORES", "0;1")
+    with pytest.raises(SettingsError, match="not a list of processors"):
+        bpslaunch.cores_of(1)
+
+
+@pytest.mark.parametrize("role", ["", "boss"])
+def test_an_unknown_role_is_refused(monkeypatch, role):
+    monkeypatch.setenv("DMLC_ROLE", role)
+    with pytest.raises(SettingsError, match="not one of scheduler, server, worker"):
+        bpslaunch.main([])
+
+
+def test_a_server_without_a_scheduler_is_refused(monkeypatch):
+    monkeypatch.setenv("DMLC_ROLE", "server")
+    for name in bpslaunch.REQUIRED:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SettingsError, match="needs DMLC_NUM_WORKER, DMLC_NUM_SERVER"):
+        bpslaunch.main([])
+
+
+def settings(monkeypatch, **values):
+    for name in list(os.environ):
+        if name.startswith("BYTEPS_GC_"):
+            monkeypatch.delenv(name)
+    for name, value in values.items():
+        monkeypatch.setenv(f"BYTEPS_GC_{name}", value)
+
+
+def test_the_settings_as_they_come_stay_on_this_machine(monkeypatch):
+    settings(monkeypatch)
+    host = Host.from_environment()
+    assert (host.hosts, host.scheduler, host.index) == (("127.0.0.1",), "127.0.0.1", 0)
+    assert host.schedules
+    assert host.cluster(5).workers == 2 and host.cluster(5).servers == 2
+
+
+def test_the_worker_id_comes_from_the_list_of_hosts(monkeypatch, tmp_path):
+    (tmp_path / "hosts").write_text("ubuntu@198.51.100.1\n198.51.100.2  # the second\n\n127.0.0.1\n")
+    settings(
+        monkeypatch,
+        HOSTS=str(tmp_path / "hosts"),
+        SCHEDULER="198.51.100.1",
+        PORT="1234",
+        WORKERS_PER_HOST="1",
+        GPUS="0,1",
+    )
+    host = Host.from_environment()
+    assert host.index == 2 and not host.schedules
+    variables = host.role_environment("worker")
+    assert variables["DMLC_WORKER_ID"] == "2"
+    assert variables["DMLC_NUM_WORKER"] == "3" and variables["DMLC_NUM_SERVER"] == "6"
+    assert variables["DMLC_NODE_HOST"] == "127.0.0.1"
+    assert variables["NVIDIA_VISIBLE_DEVICES"] == "0,1"
+    with pytest.raises(SettingsError, match="198.51.100.1 is not one of this machine's"):
+        host.role_environment("scheduler")
+
+
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        ({"HOSTS": "127.0.0.1 127.0.0.1"}, "each of them once"),
+        ({"HOSTS": "127.0.0.1 198.51.100.1"}, "2 hosts need BYTEPS_GC_SCHEDULER"),
+        ({"HOSTS": "198.51.100.1 198.51.100.2", "SCHEDULER": "198.51.100.1", "PORT": "1"}, "has 0 of the addresses"),
+        ({"HOSTS": "/no/such/file"}, "there is no such file"),
+        ({"PORT": "http"}, "BYTEPS_GC_PORT=http is not an integer from 0 to 65535"),
+        ({"WORKERS_PER_HOST": "0"}, "BYTEPS_GC_WORKERS_PER_HOST=0 is not an integer from 1 up"),
+    ],
+)
+def test_settings_that_cannot_be(monkeypatch, values, words):
+    settings(monkeypatch, **values)
+    with pytest.raises(SettingsError, match=words):
+        Host.from_environment()
+
+
+def test_a_role_by_hand_needs_a_port(monkeypatch):
+    settings(monkeypatch)
+    with pytest.raises(SettingsError, match="needs BYTEPS_GC_PORT"):
+        Host.from_environment().role_environment("server")
+
+
+def test_the_guides_experiment():
+    experiment = Experiment.read(EXAMPLE / "cifar100.ini")
+    assert list(experiment.jobs) == ["baseline", "onebit", "topk", "randomk", "dithering"]
+    assert experiment.select([]) == list(experiment.jobs)
+    assert experiment.select(["baseline onebit", "topk-fp16"]) == ["baseline", "onebit", "topk-fp16"]
+    assert experiment.job_flags("topk-fp16")[-5:] == ["--compressor", "topk", "--k", "0.001", "--fp16-pushpull"]
+    assert " ".join(experiment.job_flags("baseline")).endswith("--lr 0.1 --num-epochs 20")
+    with pytest.raises(SettingsError, match="unknown job 'onebits'; known: baseline, onebit, topk"):
+        experiment.select(["onebits"])
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [("", "has no 'experiment'"), ("[experiment]\nscript=x\n", "has no 'flags'"), ("nonsense", "no section headers")],
+)
+def test_an_experiment_that_cannot_be_read(tmp_path, text, words):
+    file = tmp_path / "mine.ini"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=words):
+        Experiment.read(file)
+    with pytest.raises(SettingsError, match="no experiment other in .*; known: mine"):
+        Experiment.read(tmp_path / "other.ini")
+
+
+def test_environment_variables_are_checked(monkeypatch):
+    monkeypatch.setenv("BYTEPS_MIN_COMPRESS_BYTES", "1k")
+    with pytest.raises(SettingsError, match="BYTEPS_MIN_COMPRESS_BYTES=1k is not an integer from 0 up"):
+        env.min_compress_bytes()
+    monkeypatch.setenv("BYTEPS_MIN_COMPRESS_BYTES", "")
+    assert env.min_compress_bytes() == 65536

@@ -1,0 +1,112 @@
+"""BytePS's dict of compression parameters, and how it is spelled to the engine."""
+
+import json
+import warnings
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byteps_gc import wire
+from byteps_gc.compressors import Dithering, Onebit, RandomK, TopK
+from byteps_gc.errors import CompressionError
+from byteps_gc.settings import Settings
+
+GUIDE = {
+    "baseline": {},
+    "onebit": {"compressor": "onebit", "scaling": True, "ef": "vanilla", "momentum": "nesterov"},
+    "topk": {"compressor": "topk", "k": 0.001},
+    "randomk": {"compressor": "randomk", "k": 0.001},
+    "dithering": {"compressor": "dithering", "k": 2, "normalize": "l2"},
+}
+
+
+@pytest.mark.parametrize("params", GUIDE.values(), ids=list(GUIDE))
+def test_the_guides_jobs_are_read_and_the_dict_stays(params):
+    before = dict(params)
+    settings = Settings.from_params(params)
+    assert params == before
+    assert Settings.from_params(settings.to_params()) == settings
+    assert (settings.compressor.name if settings.compressor else "baseline") == params.get("compressor", "baseline")
+
+
+def test_none_false_and_empty_mean_not_given():
+    empty = {"compressor": None, "k": None, "ef": "", "momentum": None, "fp16": False, "scaling": False}
+    assert Settings.from_params(empty) == Settings.from_params({}) == Settings.from_params(None) == Settings()
+
+
+def test_another_compressors_option_is_ignored_with_a_warning():
+    with pytest.warns(UserWarning, match="onebit has no option k: ignored"):
+        settings = Settings.from_params({"compressor": "onebit", "scaling": True, "k": 1})
+    assert settings == Settings(Onebit(scaling=True))
+
+
+@pytest.mark.parametrize(
+    "params, words",
+    [
+        ({"compresor": "onebit"}, "unknown option compresor; known: compressor, k, normalize"),
+        ({"compressor": "twobit"}, "unknown compressor 'twobit'; known: dithering"),
+        ({"compressor": "topk"}, "topk needs k"),
+        ({"compressor": "topk", "k": "many"}, "k='many' is not a number"),
+        ({"compressor": "topk", "k": 0.1, "ef": "chocolate"}, "ef='chocolate' is not one of vanilla"),
+        ({"compressor": "topk", "k": 0.1, "momentum": "heavy"}, "momentum='heavy' is not one of nesterov"),
+        ({"ef": "vanilla"}, "ef='vanilla' needs a compressor"),
+        ({"fp16": "yes"}, "fp16='yes' is not True or False"),
+        (["onebit"], "compression_params is a dict, not list"),
+    ],
+)
+def test_what_cannot_work_is_refused(params, words):
+    with pytest.raises(CompressionError, match=words):
+        Settings.from_params(params)
+
+
+compressors = st.one_of(
+    st.builds(Onebit, scaling=st.booleans()),
+    st.builds(TopK, k=st.floats(1e-6, 0.999)),
+    st.builds(RandomK, k=st.integers(1, 1000), seed=st.integers(0, 2**32 - 1)),
+    st.builds(
+        Dithering,
+        k=st.integers(1, 20),
+        partition=st.sampled_from(["linear", "natural"]),
+        normalize=st.sampled_from(["max", "l2"]),
+    ),
+)
+all_settings = st.builds(
+    Settings,
+    compressor=compressors,
+    ef=st.sampled_from([None, "vanilla"]),
+    momentum=st.sampled_from([None, "nesterov"]),
+    fp16=st.booleans(),
+)
+
+
+@given(all_settings)
+def test_settings_survive_json(settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Settings.from_params(json.loads(json.dumps(settings.to_params()))) == settings
+
+
+def test_wire_keys_of_the_guides_jobs():
+    spelled = {name: wire.engine_options(Settings.from_params(params), 0.9) for name, params in GUIDE.items()}
+    assert spelled["baseline"] == {}
+    assert spelled["onebit"] == {
+        "byteps_compressor_type": "onebit",
+        "byteps_compressor_onebit_scaling": "true",
+        "byteps_ef_type": "vanilla",
+        "byteps_momentum_type": "nesterov",
+        "byteps_momentum_mu": "0.9",
+    }
+    assert spelled["topk"] == {"byteps_compressor_type": "topk", "byteps_compressor_k": "0.001"}
+    assert spelled["dithering"] == {
+        "byteps_compressor_type": "dithering",
+        "byteps_compressor_k": "2",
+        "byteps_dithering_partition": "0",
+        "byteps_dithering_normalize": "1",
+    }
+
+
+@given(all_settings)
+def test_the_wire_carries_words_without_spaces(settings):
+    for key, value in wire.engine_options(settings, 0.9).items():
+        assert key.startswith("byteps_") and isinstance(value, str) and value and not value.split()[1:]
