@@ -4,8 +4,8 @@ MXNet is imported only where a checkpoint is loaded, so that flags can be checke
 """
 
 import json
-import tempfile
 from pathlib import Path
+import tempfile
 from typing import Any, Dict
 
 from byteps_gc.errors import UserError
@@ -46,8 +46,8 @@ def resume(stem: str, net: Any, trainer: Any, context: Any) -> Dict[str, Any]:
 
     The other workers need not have the files. All workers call it.
     """
-    import byteps_gc.mxnet as bps
     from byteps_gc import exchange
+    import byteps_gc.mxnet as bps
 
     path = check(stem) if bps.rank() == 0 else None
     with tempfile.TemporaryDirectory(prefix="byteps_gc-resume-") as folder:

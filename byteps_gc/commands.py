@@ -2,9 +2,9 @@
 
 import argparse
 import os
+from pathlib import Path
 import sys
 import tempfile
-from pathlib import Path
 from typing import List, Optional, Tuple
 
 from byteps_gc import __version__

@@ -1,13 +1,13 @@
 """``python -m byteps_gc doctor``: what is installed, and what keeps the main job from running."""
 
+from dataclasses import dataclass
+from importlib import metadata
 import json
+from pathlib import Path
 import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Callable, List, Tuple
 
 from byteps_gc import __version__
@@ -49,8 +49,7 @@ def find_framework() -> Finding:
         build.mxnet_package()
     except EngineError as error:
         return Finding("MXNet", MISSING, str(error))
-    fix = "import numpy; numpy.__dict__.setdefault('bool', numpy.bool_); "
-    worked, line = runs(fix + "import mxnet; print(mxnet.context.num_gpus())")
+    worked, line = runs("import byteps_gc, mxnet; print(mxnet.context.num_gpus())")
     return Finding("MXNet", OK if worked else MISSING, f"{name}, {line} GPUs" if worked else line)
 
 
@@ -80,7 +79,7 @@ def find_engine() -> Finding:
 
 def find_package(name: str) -> Finding:
     """A Python package that has to import."""
-    worked, line = runs(f"import byteps_gc.mxnet, {name}" if name == "gluoncv" else f"import {name}")
+    worked, line = runs(f"import byteps_gc, {name}")
     if not worked:
         return Finding(name, MISSING, line)
     return Finding(name, OK, metadata.version(name))

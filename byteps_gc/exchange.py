@@ -4,10 +4,9 @@ import itertools
 from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 import byteps.mxnet.ops as engine
+from byteps_gc.errors import UserError
 import mxnet as mx
 import numpy as np
-
-from byteps_gc.errors import UserError
 
 DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64")
 

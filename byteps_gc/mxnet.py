@@ -15,18 +15,12 @@ import ctypes
 import os
 import sys
 
-import numpy
-
-if tuple(map(int, numpy.__version__.split(".")[:2])) >= (1, 24):
-    numpy.bool = numpy.bool_  # MXNet 1.9 asks for it when it is imported
-
-import byteps.mxnet.ops as _engine  # noqa: E402
-from byteps.mxnet import DistributedOptimizer  # noqa: E402
-
-from byteps_gc.errors import UserError  # noqa: E402
-from byteps_gc.exchange import broadcast, declare, push_pull  # noqa: E402
-from byteps_gc.processes import tolerate_late_wakeups  # noqa: E402
-from byteps_gc.trainer import DistributedTrainer  # noqa: E402
+from byteps.mxnet import DistributedOptimizer
+import byteps.mxnet.ops as _engine
+from byteps_gc.errors import UserError
+from byteps_gc.exchange import broadcast, declare, push_pull
+from byteps_gc.processes import tolerate_late_wakeups
+from byteps_gc.trainer import DistributedTrainer
 
 __all__ = [
     "DistributedOptimizer",

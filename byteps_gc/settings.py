@@ -1,8 +1,8 @@
 """What a user asks of gradient compression, checked: a compressor and what wraps it."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional
+import warnings
 
 from byteps_gc import compressors
 from byteps_gc.compressors import Compressor

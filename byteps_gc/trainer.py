@@ -2,21 +2,20 @@
 
 import mmap
 import os
-import struct
-import warnings
 from pathlib import Path
+import struct
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+import warnings
 
-import byteps.mxnet.ops as engine
-import mxnet as mx
-import numpy as np
 from byteps.mxnet import DistributedOptimizer
-
+import byteps.mxnet.ops as engine
 from byteps_gc import env, wire
 from byteps_gc.errors import CompressionError
 from byteps_gc.exchange import ExchangeError, declare, push_pull
 from byteps_gc.intranode import Momentum, Plan
 from byteps_gc.settings import Settings
+import mxnet as mx
+import numpy as np
 
 
 class RateFile:

@@ -9,11 +9,11 @@ import ctypes.util
 import hashlib
 import json
 import os
+from pathlib import Path
 import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(os.environ.get("BYTEPS_GC_VENV") or ROOT / ".venv").absolute()

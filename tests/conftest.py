@@ -1,12 +1,12 @@
 """Fixtures that run the project's own commands as a user would, and leave nothing behind."""
 
+from dataclasses import dataclass
 import os
+from pathlib import Path
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import List, Optional
 
 import pytest

@@ -2,12 +2,11 @@
 
 import argparse
 
-import pytest
-
 from byteps_gc import arguments
 from byteps_gc.compressors import Dithering, Onebit, RandomK, TopK
 from byteps_gc.errors import CompressionError
 from byteps_gc.settings import Settings
+import pytest
 
 
 def read(words):

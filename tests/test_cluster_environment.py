@@ -2,15 +2,15 @@
 
 import os
 
-import pytest
-from conftest import EXAMPLE
-
 from byteps_gc import env
 from byteps_gc.cluster import bpslaunch
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.host import Host
 from byteps_gc.cluster.roles import Cluster, environment
 from byteps_gc.errors import SettingsError
+import pytest
+
+from conftest import EXAMPLE
 
 CLUSTER = Cluster(workers=8, servers=16, scheduler="192.168.80.230", port=1234)
 

@@ -2,13 +2,12 @@
 
 import json
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from byteps_gc import compressors
 from byteps_gc.compressors import Dithering, Onebit, RandomK, TopK
 from byteps_gc.errors import CompressionError
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
 
 EXAMPLES = [Onebit(), Onebit(scaling=True), TopK(k=0.001), TopK(k=5), RandomK(k=0.5, seed=3), Dithering(k=2)]
 

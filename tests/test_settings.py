@@ -3,14 +3,13 @@
 import json
 import warnings
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from byteps_gc import wire
 from byteps_gc.compressors import Dithering, Onebit, RandomK, TopK
 from byteps_gc.errors import CompressionError
 from byteps_gc.settings import Settings
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
 
 GUIDE = {
     "baseline": {},

@@ -7,11 +7,11 @@ set; the first of them that fails ends the others, and none outlives this proces
 
 import ctypes
 import os
+from pathlib import Path
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Set
 
 from byteps_gc import env

@@ -14,9 +14,9 @@ A job's name with ``-fp16`` at its end is that job with ``--fp16-pushpull``.
 """
 
 import configparser
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
+import shlex
 from typing import Dict, List, Sequence
 
 from byteps_gc.errors import SettingsError

@@ -1,9 +1,9 @@
 """This machine as one host of the cluster that the settings file describes."""
 
-import os
-import socket
 from dataclasses import dataclass
+import os
 from pathlib import Path
+import socket
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from byteps_gc import env

@@ -1,14 +1,14 @@
 """The roles of one machine: started together, watched, and ended together."""
 
 import collections
+from dataclasses import dataclass, field
 import os
+from pathlib import Path
 import signal
 import socket
 import subprocess
 import threading
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Callable, Deque, Dict, List, Optional, Sequence
 
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment

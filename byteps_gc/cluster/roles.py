@@ -1,7 +1,7 @@
 """The environment of a scheduler, a server and a worker."""
 
-import os
 from dataclasses import dataclass
+import os
 from typing import Dict, Mapping, Optional
 
 from byteps_gc.errors import SettingsError

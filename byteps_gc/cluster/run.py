@@ -2,12 +2,12 @@
 
 import contextlib
 import os
+from pathlib import Path
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Iterator, List, Sequence
 
 from byteps_gc import env

@@ -1,15 +1,14 @@
 """CIFAR100, Fashion-MNIST and synthetic images, all as 32x32 colour images in memory."""
 
+from dataclasses import dataclass
 import gzip
+from pathlib import Path
 import pickle
 import struct
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Callable, Dict, Optional, Tuple
 
-import numpy as np
-
 from byteps_gc.errors import DatasetError
+import numpy as np
 
 SIDE = 32
 RECORD = 2 + 3 * SIDE * SIDE  # coarse label, fine label, pixels

@@ -5,14 +5,13 @@ not safe in threads. Neither can stand beside BytePS's threads, so the CIFAR
 augmentation is a few lines of NumPy here.
 """
 
-import itertools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+import itertools
 from typing import Iterator, Sequence, Tuple
 
-import numpy as np
-
 from byteps_gc.data.images import Dataset, Images
+import numpy as np
 
 PAD = 4  # pixels around an image that a random crop moves in
 

@@ -2,9 +2,8 @@
 
 from typing import Iterator, Sequence
 
-import numpy as np
-
 from byteps_gc.errors import DatasetError
+import numpy as np
 
 
 class ShardedSampler:

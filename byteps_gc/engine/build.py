@@ -6,11 +6,11 @@ import hashlib
 import importlib.util
 import json
 import os
+from pathlib import Path
 import platform
 import shutil
 import sysconfig
 import tempfile
-from pathlib import Path
 from typing import Callable, Iterable, Iterator, Optional
 
 from byteps_gc import env

@@ -1,12 +1,12 @@
 """Compile and link the engine's two libraries: the server's and the MXNet worker's."""
 
-import hashlib
-import os
-import shutil
-import subprocess
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+import hashlib
+import os
 from pathlib import Path
+import shutil
+import subprocess
 from typing import Callable, List, Tuple
 
 from byteps_gc.errors import EngineError

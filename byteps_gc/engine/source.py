@@ -1,11 +1,11 @@
 """BytePS's source release: pinned by its hash, fetched with pip, never vendored."""
 
 import hashlib
+from pathlib import Path
 import subprocess
 import sys
 import tarfile
 import tempfile
-from pathlib import Path
 from typing import Optional
 
 from byteps_gc.errors import EngineError

@@ -3,10 +3,9 @@
 import time
 from typing import Optional
 
+from byteps_gc.report.record import Record
 from rich import progress as bars
 from rich.console import Console
-
-from byteps_gc.report.record import Record
 
 PAUSE = 0.5  # seconds between two looks at a record
 

@@ -10,10 +10,10 @@
 hands to the network, in 10^6 bytes.
 """
 
-import json
-import time
 from dataclasses import dataclass, field
+import json
 from pathlib import Path
+import time
 from typing import Any, Dict, List, Optional
 
 

@@ -1,13 +1,12 @@
 """The guide's table: one row a job, with our column of bytes."""
 
-import statistics
 from pathlib import Path
+import statistics
 from typing import Dict, List, Sequence
 
+from byteps_gc.report import record
 from rich.console import Console
 from rich.table import Table
-
-from byteps_gc.report import record
 
 COLUMNS = ("Compressor", "Val Accu", "Time(s)", "MB/step")
 

@@ -13,11 +13,10 @@ import signal
 import sys
 import time
 
+import byteps_gc.mxnet as bps
+from byteps_gc.processes import die_with_parent
 import mxnet as mx
 import numpy as np
-
-import byteps_gc.mxnet as bps  # noqa: I001
-from byteps_gc.processes import die_with_parent
 
 SIZES = (1, 7, 4096, 1024001)
 SMALL = 24  # more tensors of 4096 elements

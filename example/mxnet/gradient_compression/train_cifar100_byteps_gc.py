@@ -6,8 +6,8 @@ lines with ``bps.``, the compression flags and the choice of data set.
 
 import argparse
 import logging
-import time
 from pathlib import Path
+import time
 
 from byteps_gc import arguments, checkpoint, env
 from byteps_gc.data import images
@@ -71,15 +71,14 @@ def parse_args():
 
 
 def main(opt):
-    # imported when the flags have been read, so that a mistake is answered at once;
-    # byteps_gc.mxnet first, because MXNet needs its help on Python 3.12
-    import byteps_gc.mxnet as bps  # noqa: I001
-    import gluoncv
-    import mxnet as mx
-    from mxnet import autograd, gluon
+    # imported when the flags have been read, so that a mistake is answered at once
     from byteps_gc import exchange
     from byteps_gc.data.loader import Loader
     from byteps_gc.data.sharding import ShardedSampler, validation_part
+    import byteps_gc.mxnet as bps
+    import gluoncv
+    import mxnet as mx
+    from mxnet import autograd, gluon
 
     bps.init()
     rank, workers = bps.rank(), bps.size()
