@@ -90,6 +90,7 @@ class Supervisor:
         self.grace = grace
         self.running: List[Running] = []
         self.left_at: Optional[float] = None
+        self._shows = threading.Lock()
         logs.mkdir(parents=True, exist_ok=True)
 
     def run(self, roles: Sequence[Role], ready: Optional[Callable[[], bool]] = None) -> None:
@@ -142,7 +143,8 @@ class Supervisor:
                 log.flush()
                 line = raw.decode(errors="replace").rstrip("\n")
                 one.lines.append(line)
-                self.show(one.role.name, line)
+                with self._shows:
+                    self.show(one.role.name, line)
 
     def wait(self, done: Callable[[], bool], message: str = "", seconds: Optional[float] = None) -> None:
         """Wait until ``done()``; a failed role raises :class:`ClusterError`, lateness TimeoutError."""

@@ -318,6 +318,17 @@ FIXUPS = (
         ),
     ),
     Fixup(
+        "prompt-end",
+        "at its end a worker waits for threads that look every 3 seconds whether it ends; now ten times a second",
+        edits=(
+            Edit(
+                COMMON + "communicator.cc",
+                "  tv.tv_sec = 3; // in seconds\n  tv.tv_usec = 0;\n",
+                "  tv.tv_sec = 0;\n  tv.tv_usec = 100000;\n",
+            ),
+        ),
+    ),
+    Fixup(
         "key-hash",
         "the hash that chooses a key's server reads a string that is gone already, so that two workers may send"
         " one key to two servers",

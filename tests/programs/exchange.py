@@ -8,13 +8,10 @@ overwritten before it has been sent is a wrong sum here.
 """
 
 import os
-import random
-import signal
+import subprocess
 import sys
-import time
 
 import byteps_gc.mxnet as bps
-from byteps_gc.processes import die_with_parent
 import mxnet as mx
 import numpy as np
 
@@ -23,30 +20,33 @@ SMALL = 24  # more tensors of 4096 elements
 APART, STOPPED = 0.060, 0.015  # seconds, at most
 
 
-def sent(rank, name, number, size):
-    """What a worker sends: any float32, so that the order of a sum would show."""
+def sent(rank, name, number, size, workers):
+    """What a worker sends: any float32; of more than two, whose sum depends on the order, whole numbers."""
     rng = np.random.RandomState([rank, name, number])
+    if workers > 2:
+        return rng.randint(-(10**6), 10**6, size).astype(np.float32)
     return (rng.randn(size) * 10.0 ** rng.randint(-6, 6)).astype(np.float32)
 
 
+STOPPER = """
+import os, random, select, signal, time
+rng = random.Random({worker})
+while not select.select([0], [], [], rng.random() * {apart})[0]:
+    os.kill({parent}, signal.SIGSTOP)
+    time.sleep(rng.random() * {stopped})
+    os.kill({parent}, signal.SIGCONT)
+"""
+
+
 def stop_now_and_then(worker):
-    """Fork a child that stops this process again and again, until it ends."""
-    parent = os.getpid()
-    if os.fork():
-        return
-    die_with_parent()
-    rng = random.Random(worker)
-    while os.getppid() == parent:
-        time.sleep(rng.random() * APART)
-        os.kill(parent, signal.SIGSTOP)
-        time.sleep(rng.random() * STOPPED)
-        os.kill(parent, signal.SIGCONT)
-    os._exit(0)
+    """Start a child that stops this process again and again until its standard input is closed."""
+    code = STOPPER.format(worker=worker, parent=os.getpid(), apart=APART, stopped=STOPPED)
+    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
 
 
 def main():
     rounds = int(sys.argv[1])
-    stop_now_and_then(os.environ["DMLC_WORKER_ID"])
+    stopper = stop_now_and_then(os.environ["DMLC_WORKER_ID"])
     bps.init()
     rank, workers = bps.rank(), bps.size()
     names = list(enumerate(SIZES)) + [(len(SIZES) + extra, 4096) for extra in range(SMALL)]
@@ -55,12 +55,15 @@ def main():
     for number in range(rounds):
         for name, size in names:
             if size < 100000 or number % 20 == 0:
-                tensors[name][:] = mx.nd.array(sent(rank, name, number, size))
+                tensors[name][:] = mx.nd.array(sent(rank, name, number, size, workers))
                 bps.push_pull(tensors[name], name=f"tensor_{name}", is_average=False)
                 results.append((name, number, tensors[name].copy()))
+    for _, _, result in results:
+        result.wait_to_read()
+    stopper.communicate()
     for name, number, result in results:
         size, got = result.size, result.asnumpy()
-        want = sum((sent(other, name, number, size) for other in range(1, workers)), sent(0, name, number, size))
+        want = sum(sent(other, name, number, size, workers) for other in range(workers))
         if not np.array_equal(got, want):
             sys.exit(f"round {number}: tensor {name} has {int((got != want).sum())} of {size} elements wrong")
     print(f"worker {rank}: {rounds} rounds exact", flush=True)

@@ -1,0 +1,65 @@
+"""A worker that trains a small net: small_net.py STEPS COMPRESSION [RATE...].
+
+COMPRESSION is a dict of compression parameters as JSON. The rates, if given, are
+used in turn, one a step. Prints one line of JSON: the losses, a digest of the
+parameters, and whether all of them are finite.
+"""
+
+import hashlib
+import json
+import os
+import sys
+
+import byteps_gc.mxnet as bps
+import mxnet as mx
+from mxnet import autograd, gluon
+import numpy as np
+
+BATCH = 16
+
+
+def main():
+    steps, params = int(sys.argv[1]), json.loads(sys.argv[2])
+    rates = [float(word) for word in sys.argv[3:]] or [0.05]
+    bps.init()
+    rank, workers = bps.rank(), bps.size()
+    mx.random.seed(rank)  # different weights: the trainer has to broadcast those of rank 0
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Dense(int(os.environ.get("HIDDEN", 64)), activation="relu"), gluon.nn.Dense(10))
+    net.initialize(mx.init.Xavier())
+    options = {"learning_rate": rates[0], "momentum": 0.9, "wd": 1e-3}
+    before = dict(params), dict(options)
+    optimizer = "nag" if params.get("momentum") or not params.get("compressor") else "sgd"
+    trainer = bps.DistributedTrainer(
+        net.collect_params(), "sgd" if params.get("momentum") else optimizer, options, compression_params=params
+    )
+    assert (params, options) == before, "the caller's dicts have changed"
+    centres = np.random.RandomState(0).randn(10, 100)
+    rng = np.random.RandomState(100 + rank)
+    loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
+    losses = []
+    for step in range(steps):
+        trainer.set_learning_rate(rates[step % len(rates)])
+        labels = rng.randint(0, 10, BATCH)
+        data = mx.nd.array(centres[labels] + rng.randn(BATCH, 100))
+        with autograd.record():
+            loss = loss_function(net(data), mx.nd.array(labels))
+        loss.backward()
+        trainer.step(BATCH)
+        losses.append(float(loss.mean().asscalar()))
+    values = [param.data().asnumpy() for _, param in sorted(net.collect_params().items())]
+    digest = hashlib.sha256(b"".join(value.tobytes() for value in values)).hexdigest()
+    result = {
+        "rank": rank,
+        "workers": workers,
+        "losses": losses,
+        "parameters": digest,
+        "finite": all(bool(np.isfinite(value).all()) for value in values),
+        "first": [float(value.ravel()[0]) for value in values],
+        "norms": [float(np.linalg.norm(value)) for value in values],
+    }
+    print("RESULT " + json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""push_pull on real clusters: exact, alone on its buffers, and ended by the first failure."""
+
+import signal
+import socket
+import sys
+import time
+import zipfile
+
+from byteps_gc.engine import build
+import pytest
+
+from conftest import PROGRAMS
+
+pytestmark = pytest.mark.cluster
+
+
+def test_two_workers_get_the_exact_sum(commands):
+    """Sizes 1 to 1,024,001, 200 rounds, workers stopped at random."""
+    result = commands.launch(PROGRAMS / "exchange.py", 200)
+    assert result.status == 0, result.output
+    for worker in range(2):
+        assert f"worker {worker}: 200 rounds exact" in result.output
+
+
+def test_the_released_server_fails_that_test(commands, tmp_path):
+    """Without the fix-up a late reply carries the next round's numbers: the test above must see it."""
+    wheel = build.build(without=["late-reply"])
+    with zipfile.ZipFile(str(wheel)) as archive:
+        archive.extractall(str(tmp_path / "engine"))
+    result = commands.launch(PROGRAMS / "exchange.py", 200, PYTHONPATH=str(tmp_path / "engine"))
+    assert result.status != 0, result.output
+    assert "elements wrong" in result.output
+
+
+def test_two_clusters_on_one_machine_do_not_meet(commands):
+    """Four workers of two jobs, with the same tensor names and worker ids, at the same time."""
+    roles = [sys.executable, "-m", "byteps_gc", "launch", "--", sys.executable, PROGRAMS / "exchange.py", 60]
+    both = [commands.start(*roles), commands.start(*roles)]
+    for one in both:
+        output, _ = one.communicate(timeout=240)
+        assert one.returncode == 0, output
+
+
+def test_three_workers_and_one_server(commands):
+    result = commands.launch(PROGRAMS / "exchange.py", 20, workers=3, servers=1)
+    assert result.status == 0, result.output
+
+
+def test_a_failing_worker_ends_all_at_once(commands):
+    """sys.exit, an exception, a missing program: its status and last lines, within seconds."""
+    for code, status, words in (
+        ("sys.exit(7)", 1, ""),
+        ("print('the last line'); sys.exit('no more')", 1, "no more"),
+        ("raise ValueError('wrong value')", 1, "ValueError: wrong value"),
+    ):
+        program = f"import byteps_gc.mxnet as bps, sys, time; bps.init()\nif bps.rank(): {code}\ntime.sleep(60)"
+        begun = time.monotonic()
+        result = commands.launch("-c", program)
+        assert result.status == status, result.output
+        assert "worker-1 failed with status" in result.output and words in result.output
+        assert time.monotonic() - begun < 45
+    result = commands.python("-m", "byteps_gc", "launch", "--", "/no/such/program")
+    assert result.status == 127
+    assert "cannot run /no/such/program" in result.output
+
+
+def test_a_killed_worker_ends_all(commands):
+    program = (
+        "import byteps_gc.mxnet as bps, os, time; bps.init()\nif bps.rank(): os.kill(os.getpid(), 9)\ntime.sleep(60)"
+    )
+    result = commands.launch("-c", program)
+    assert result.status == 128 + signal.SIGKILL
+    assert "worker-1 was ended by SIGKILL" in result.output
+
+
+@pytest.mark.parametrize("sig, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_ending_the_launcher_ends_everything(commands, sig, status):
+    program = "import byteps_gc.mxnet as bps, time; bps.init(); print('running', flush=True); time.sleep(60)"
+    child = commands.start(sys.executable, "-m", "byteps_gc", "launch", "--", sys.executable, "-c", program)
+    seen = ""
+    while "worker-0 | running" not in seen or "worker-1 | running" not in seen:
+        line = child.stdout.readline()
+        assert line, seen
+        seen += line
+    child.send_signal(sig)
+    child.communicate(timeout=30)
+    assert child.returncode == status
+    assert commands.gone() == []
+
+
+def test_a_port_in_use_is_one_line(commands):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        result = commands.python("-m", "byteps_gc", "launch", "--port", port, "--", sys.executable, "-c", "pass")
+    assert result.status == 1
+    expected = f"byteps_gc: the scheduler cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert result.output.strip() == expected
+
+
+def test_the_engine_itself_says_that_its_port_is_in_use(commands):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        names = {"DMLC_NUM_WORKER": "2", "DMLC_NUM_SERVER": "1", "DMLC_PS_ROOT_URI": "127.0.0.1"}
+        result = commands.python("-m", "byteps_gc", "role", DMLC_ROLE="scheduler", DMLC_PS_ROOT_PORT=str(port), **names)
+    assert result.status == 98
+    assert f"byteps: cannot listen on tcp://127.0.0.1:{port}: Address already in use" in result.output
+
+
+def test_calls_that_the_engine_would_answer_with_an_abort(commands):
+    program = """
+import byteps_gc.mxnet as bps, mxnet as mx
+from byteps_gc.exchange import ExchangeError
+bps.init()
+for name, tensor in (("text", "a"), ("sparse", mx.nd.zeros((2, 2)).tostype("csr")), ("bool", mx.nd.zeros(3, dtype="bool"))):
+    try:
+        bps.push_pull(tensor, name=name)
+    except ExchangeError as error:
+        print("refused", error)
+a = mx.nd.ones(4)
+bps.push_pull(a, name="a")
+try:
+    bps.push_pull(mx.nd.ones(5), name="a")
+except ExchangeError as error:
+    print("refused", error)
+bps.broadcast({"b": a}, root_rank=1)
+assert (a.asnumpy() == 1).all()
+for dtype in ("float16", "float64", "uint8", "int8", "int32", "int64"):
+    c = mx.nd.full(37, bps.rank() + 1, dtype=dtype)
+    bps.push_pull(c, is_average=False)
+    assert (c.asnumpy() == 3).all(), dtype
+print("sent", bps.sent_bytes() > 0)
+"""
+    result = commands.launch("-c", program)
+    assert result.status == 0, result.output
+    assert result.output.count("refused") == 8
+    assert "a was (4,) of float32 before and is (5,) of float32 now" in result.output
+    assert result.output.count("sent True") == 2
