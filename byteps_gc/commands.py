@@ -11,7 +11,7 @@ from byteps_gc import __version__
 from byteps_gc.errors import UserError
 from byteps_gc.processes import exit_on_sigterm
 
-BPSLAUNCH = (sys.executable, "-m", "byteps_gc", "role")
+BPSLAUNCH = (sys.executable, "-m", "byteps_gc", "role", "--")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,23 +35,26 @@ def parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="say what is installed and what is missing")
     doctor.set_defaults(run=run_doctor)
 
-    launch = commands.add_parser("launch", help="run a job on this machine: scheduler, servers and workers")
+    launch = commands.add_parser(
+        "launch",
+        help="run a job on this machine: scheduler, servers and workers",
+        epilog="What follows -- is the command that every worker runs: launch --workers 2 -- python train.py",
+    )
     launch.add_argument("--workers", type=int, default=2, help="default: 2")
     launch.add_argument("--servers", type=int, default=2, help="default: 2")
     launch.add_argument("--port", type=int, default=0, help="the scheduler's port (default: a free one)")
     launch.add_argument("--logs", type=Path, help="folder for one log a role (default: a temporary one)")
     launch.add_argument("--quiet", action="store_true", help="do not print what the roles print")
-    launch.add_argument("worker", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what every worker runs")
     launch.set_defaults(run=run_launch)
 
     run = commands.add_parser("run", help="run an experiment's jobs on this host (what run.sh calls)")
     run.add_argument("experiment", type=Path, metavar="EXPERIMENT.ini")
-    run.add_argument("words", nargs=argparse.REMAINDER, metavar="[JOBS] [-- TRAINING FLAGS]")
+    run.add_argument("jobs", nargs="*", metavar="JOBS", help="default: all; training flags follow --")
     run.set_defaults(run=run_jobs)
 
     host = commands.add_parser("host", help="become a role of this host (what scheduler.sh and its like call)")
     host.add_argument("role", choices=("scheduler", "server", "worker"))
-    host.add_argument("words", nargs=argparse.REMAINDER, metavar="[EXPERIMENT.ini JOB [-- TRAINING FLAGS]]")
+    host.add_argument("words", nargs="*", metavar="EXPERIMENT.ini JOB", help="of a worker; training flags follow --")
     host.set_defaults(run=run_host)
 
     report = commands.add_parser("report", help="the table of the runs in some folders; --plot draws them")
@@ -60,7 +63,6 @@ def parser() -> argparse.ArgumentParser:
     report.set_defaults(run=run_report)
 
     role = commands.add_parser("role", help="become the role that DMLC_ROLE names, as bpslaunch does")
-    role.add_argument("worker", nargs=argparse.REMAINDER, metavar="COMMAND")
     role.set_defaults(run=run_role)
     return top
 
@@ -106,7 +108,7 @@ def run_launch(options: argparse.Namespace) -> int:
     from byteps_gc.errors import ClusterError
 
     exit_on_sigterm()
-    command = sum(split(options.worker), [])
+    command = options.rest
     if not command:
         raise ClusterError("launch needs the workers' command: launch --workers 2 -- python train.py", 2)
 
@@ -133,7 +135,7 @@ def run_jobs(options: argparse.Namespace) -> int:
     from byteps_gc.cluster import run
 
     exit_on_sigterm()
-    return run.run(options.experiment, *split(options.words))
+    return run.run(options.experiment, options.jobs, options.rest)
 
 
 def run_host(options: argparse.Namespace) -> int:
@@ -143,10 +145,9 @@ def run_host(options: argparse.Namespace) -> int:
 
     command: List[str] = []
     if options.role == "worker":
-        words, extra = split(options.words)
-        if len(words) != 2:
+        if len(options.words) != 2:
             raise UserError("worker.sh takes one job: ./worker.sh onebit [-- TRAINING FLAGS]")
-        command = run.worker_command(Experiment.read(Path(words[0])), words[1], extra)
+        command = run.worker_command(Experiment.read(Path(options.words[0])), options.words[1], options.rest)
     os.environ.update(host.Host.from_environment().role_environment(options.role))
     return bpslaunch.main(command)
 
@@ -168,12 +169,14 @@ def run_role(options: argparse.Namespace) -> int:
     """Become a scheduler, a server or a worker."""
     from byteps_gc.cluster import bpslaunch
 
-    return bpslaunch.main(options.worker)
+    return bpslaunch.main(options.rest)
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run one command; a user's error becomes one line and a status that is not 0."""
-    options = parser().parse_args(arguments)
+    words, rest = split(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(words)
+    options.rest = rest
     try:
         return options.run(options)
     except UserError as error:

@@ -115,7 +115,8 @@ def test_calls_that_the_engine_would_answer_with_an_abort(commands):
 import byteps_gc.mxnet as bps, mxnet as mx
 from byteps_gc.exchange import ExchangeError
 bps.init()
-for name, tensor in (("text", "a"), ("sparse", mx.nd.zeros((2, 2)).tostype("csr")), ("bool", mx.nd.zeros(3, dtype="bool"))):
+sparse = mx.nd.zeros((2, 2)).tostype("csr")
+for name, tensor in (("text", "a"), ("sparse", sparse), ("bool", mx.nd.zeros(3, dtype="bool"))):
     try:
         bps.push_pull(tensor, name=name)
     except ExchangeError as error:

@@ -1,0 +1,42 @@
+"""What doctor says here, and what it says where something is missing."""
+
+import sys
+import venv
+
+from conftest import ROOT
+
+
+def test_the_main_job_can_run_here(commands):
+    result = commands.python("-m", "byteps_gc", "doctor")
+    assert result.status == 0, result.output
+    assert result.output.endswith("the main job can run here\n")
+    assert "device host" in result.output
+    assert len(result.output.splitlines()) < 24
+
+
+def test_without_packages_it_names_them(commands, tmp_path):
+    venv.create(str(tmp_path / "empty"), with_pip=False)
+    python = tmp_path / "empty" / "bin" / "python"
+    result = commands.run(python, "-m", "byteps_gc", "doctor", PYTHONPATH=str(ROOT))
+    assert result.status == 1
+    assert "the main job cannot run: MXNet, gluoncv, BytePS" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_an_engine_without_fixups_is_not_enough(commands, tmp_path):
+    package = tmp_path / "byteps"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    result = commands.run(sys.executable, "-m", "byteps_gc", "doctor", PYTHONPATH=str(tmp_path))
+    assert result.status == 1
+    assert "the main job cannot run: BytePS missing" in result.output
+
+
+def test_a_missing_package_is_one_line(commands, tmp_path):
+    venv.create(str(tmp_path / "empty"), with_pip=False)
+    python = tmp_path / "empty" / "bin" / "python"
+    result = commands.run(python, "-m", "byteps_gc", "report", tmp_path, PYTHONPATH=str(ROOT))
+    assert result.status == 2
+    assert result.output == "byteps_gc: the package matplotlib is missing; ./scripts/setup.sh installs it\n" or (
+        result.output == "byteps_gc: the package rich is missing; ./scripts/setup.sh installs it\n"
+    )

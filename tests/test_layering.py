@@ -1,0 +1,83 @@
+"""What imports what: frameworks stay at the edge, and imports point down."""
+
+import ast
+from pathlib import Path
+import sys
+
+import byteps_gc
+
+PACKAGE = Path(byteps_gc.__file__).parent
+
+# A module may import from this package only what stands in an earlier layer, or in its own.
+LAYERS = [
+    {"", "errors", "processes", "env"},
+    {"compressors"},
+    {"settings"},
+    {"wire", "arguments", "intranode", "exchange", "checkpoint", "data", "report"},
+    {"trainer"},
+    {"mxnet"},
+    {"cluster", "engine"},
+    {"doctor"},
+    {"commands"},
+    {"__main__"},
+]
+FRAMEWORKS = {"intranode", "exchange", "trainer", "mxnet"}
+
+
+def layer(name):
+    """The number of a module's layer, by the first part of its name in the package."""
+    return next(number for number, names in enumerate(LAYERS) if name.split(".")[0] in names)
+
+
+def imports(file, everywhere):
+    """The modules that a file imports at its top, or ``everywhere`` in it."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def modules():
+    for file in sorted(PACKAGE.rglob("*.py")):
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), file
+
+
+def known(name):
+    """The module of this package that a dotted name belongs to, or None."""
+    if name != "byteps_gc" and not name.startswith("byteps_gc."):
+        return None
+    words = name.split(".")[1:]
+    is_module = words and ((PACKAGE / words[0]).is_dir() or (PACKAGE / f"{words[0]}.py").is_file())
+    return words[0] if is_module else ""
+
+
+def test_imports_point_down():
+    for name, file in modules():
+        for imported in imports(file, everywhere=False):
+            other = known(imported)
+            if other is not None:
+                assert layer(other) <= layer(name), f"{name} imports {imported}"
+
+
+def test_only_the_edge_knows_a_framework():
+    for name, file in modules():
+        for imported in imports(file, everywhere=False):
+            if imported.split(".")[0] in ("mxnet", "byteps", "gluoncv"):
+                assert name in FRAMEWORKS, f"{name} imports {imported}"
+
+
+def test_importing_the_package_imports_no_framework(commands):
+    code = "import byteps_gc, sys; print([n for n in ('mxnet', 'byteps', 'gluoncv', 'rich') if n in sys.modules])"
+    result = commands.run(sys.executable, "-c", code)
+    assert (result.status, result.output) == (0, "[]\n")
+
+
+def test_modules_stay_small():
+    for name, file in modules():
+        lines = len(file.read_text().splitlines())
+        assert lines <= 300 or name == "engine.fixups", f"{name} has {lines} lines"

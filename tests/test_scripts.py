@@ -1,0 +1,167 @@
+"""The shell scripts and the training script, run as the guide runs them, on tiny sizes."""
+
+import json
+from pathlib import Path
+import shutil
+import signal
+import sys
+import time
+
+from byteps_gc.cluster.local import free_port, listens
+import pytest
+
+from conftest import EXAMPLE, ROOT, TRAIN
+
+pytestmark = pytest.mark.cluster
+
+RUN = EXAMPLE / "run.sh"
+TINY = "--dataset synthetic --train-samples 128 --val-samples 64 --num-epochs 1 --warmup-epochs 0 --lr 0.01".split()
+SMALL_MODEL = ["--model", "cifar_resnet20_v1"]  # 1.1 MB: with a low threshold, its larger tensors are compressed
+LOW = {"BYTEPS_MIN_COMPRESS_BYTES": "16384", "BYTEPS_GC_PYTHON": sys.executable}
+
+
+def events(file, kind):
+    return [event for event in map(json.loads, Path(file).read_text().splitlines()) if event["event"] == kind]
+
+
+def test_run_alone_runs_all_jobs_of_the_experiment(commands, tmp_path):
+    result = commands.run(RUN, "--", *TINY, *SMALL_MODEL, **LOW, BYTEPS_GC_RUN_DIR="out", timeout=400)
+    assert result.status == 0, result.output
+    out = tmp_path / "out"
+    rows = (out / "table.md").read_text().splitlines()[2:]
+    names = [row.split("|")[1].strip() for row in rows]
+    assert names == ["baseline", "dist-EF-SGDM", "topk(k=0.001)", "randomk(k=0.001)", "dithering(k=2)"]
+    assert (out / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+    for job in ("baseline", "onebit", "topk", "randomk", "dithering"):
+        logs = sorted(file.name for file in (out / job).glob("*.log"))
+        assert logs == ["scheduler.log", "server-0.log", "server-1.log", "worker-0.log", "worker-1.log"]
+        assert (out / job / "params" / "best.params").is_file()
+        assert "[Epoch 0] train=" in (out / job / job).read_text()
+        assert "effective learning rate 0.02 (0.01 x 2 hosts)" in (out / job / "worker-0.log").read_text()
+    sent = {job: events(out / job / f"{job}.jsonl", "epoch")[0]["sent_mb_per_step"] for job in ("baseline", "topk")}
+    assert sent["topk"] < sent["baseline"] / 1.5
+
+
+def test_the_guides_model_with_onebit_and_fp16(commands, tmp_path):
+    """resnet18_v2 with every flag of the guide, from a copy of the scripts in another folder."""
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(str(EXAMPLE), str(copy))
+    result = commands.run(copy / "run.sh", "onebit baseline-fp16", "--", *TINY, BYTEPS_GC_PYTHON=sys.executable)
+    assert result.status == 0, result.output
+    (out,) = (tmp_path / "runs").iterdir()
+    onebit = events(out / "onebit" / "onebit.jsonl", "epoch")[0]["sent_mb_per_step"]
+    half = events(out / "baseline-fp16" / "baseline-fp16.jsonl", "epoch")[0]["sent_mb_per_step"]
+    assert 4.5 < onebit < 5.2  # 0.32 MB of signs, and the tensors below the guide's threshold
+    assert 22 < half < 23.5  # half of 44.7 MB
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["onebits"],
+            "unknown job 'onebits'; known: baseline, onebit, topk, randomk, dithering (each also with -fp16)",
+        ),
+        (["onebit", "--", "--data-dir", "/nowhere"], "no CIFAR100 in /nowhere: wanted train.bin"),
+        (["topk", "--", "--k", "-1"], "k=-1 is neither a fraction"),
+        (["onebit", "--", "--batch-size", "0"], "--batch-size 0 is less than 1"),
+        (["onebit", "--", "--typo"], "unrecognized arguments: --typo"),
+        (["onebit", "--", "--resume-from", "nothing"], "no checkpoint nothing: the file nothing.params is missing"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_starts(commands, tmp_path, words, message):
+    result = commands.run(RUN, *words, BYTEPS_GC_PYTHON=sys.executable)
+    assert result.status == 2
+    assert result.output.startswith("byteps_gc: ") and message in result.output
+    assert len(result.output.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_does_not_exist_is_one_line(commands):
+    result = commands.run(RUN, "onebit", "--", *TINY, "--model", "resnet19", BYTEPS_GC_PYTHON=sys.executable)
+    assert result.status == 1
+    assert "train_cifar100_byteps_gc.py: --model resnet19: " in result.output
+    assert "Traceback" not in result.output
+
+
+def test_the_roles_by_hand(commands, tmp_path):
+    """scheduler.sh, server.sh and worker.sh, each started by itself as on a cluster's hosts."""
+    port = free_port()
+    names = dict(LOW, BYTEPS_GC_PORT=str(port), BYTEPS_GC_CACHE=str(tmp_path / "cache"))
+    result = commands.run(EXAMPLE / "server.sh", BYTEPS_GC_PYTHON=sys.executable)
+    assert (result.status, "needs BYTEPS_GC_PORT" in result.output) == (2, True)
+    roles = [commands.start(EXAMPLE / "scheduler.sh", **names)]
+    deadline = time.monotonic() + 30
+    while not listens("127.0.0.1", port) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    roles += [commands.start(EXAMPLE / "server.sh", **names) for _ in range(2)]
+    for number in range(2):
+        words = ["topk", "--", *TINY, *SMALL_MODEL]
+        roles.append(commands.start(EXAMPLE / "worker.sh", *words, BYTEPS_GC_LOCAL_WORKER=str(number), **names))
+    for role in reversed(roles):
+        output, _ = role.communicate(timeout=120)
+        assert role.returncode == 0, output
+    assert (tmp_path / "topk.jsonl").is_file()
+    result = commands.run(EXAMPLE / "worker.sh", **names)
+    assert result.output == "byteps_gc: worker.sh takes one job: ./worker.sh onebit [-- TRAINING FLAGS]\n"
+
+
+def train(commands, name, *flags, epochs):
+    """The training script on two workers; its epoch events."""
+    words = [*TINY, *SMALL_MODEL, "--num-epochs", epochs, "--save-period", 1, "--logging-file", name, *flags]
+    result = commands.launch(TRAIN, *words, "--save-dir", f"{name}-params", **LOW)
+    assert result.status == 0, result.output
+    return events(commands.folder / f"{name}.jsonl", "epoch"), result.output
+
+
+def test_a_resumed_run_goes_on_where_the_first_one_ended(commands):
+    """Parameters, momentum, learning rate and data order: the third epoch is the same, resumed or not."""
+    schedule = ["--lr-decay-epoch", "2"]
+    whole, _ = train(commands, "whole", *schedule, epochs=3)
+    resumed, _ = train(commands, "resumed", *schedule, "--resume-from", "whole-params/epoch-2.params", epochs=3)
+    assert [event["epoch"] for event in resumed] == [2]
+    assert resumed[0]["learning_rate"] == pytest.approx(whole[2]["learning_rate"])
+    assert resumed[0]["loss"] == pytest.approx(whole[2]["loss"], rel=1e-5)
+
+
+def test_a_resumed_compressed_run(commands):
+    onebit = "--compressor onebit --onebit-scaling --ef vanilla --compress-momentum nesterov".split()
+    train(commands, "first", *onebit, epochs=1)
+    resumed, _ = train(commands, "resumed", *onebit, "--resume-from", "first-params/best.params", epochs=2)
+    assert [event["epoch"] for event in resumed] == [1]
+
+
+@pytest.mark.parametrize("mode, words", [("imperative", ""), ("hybrib", "--mode hybrib: taken for hybrid")])
+def test_modes(commands, mode, words):
+    _, output = train(commands, "job", "--mode", mode, epochs=1)
+    assert words in output
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("seconds", [0.3, 2, 6])
+def test_killing_the_demo_leaves_nothing(commands, sig, seconds):
+    """In the set-up, while the roles start, and while they train."""
+    flags = ["--", "--num-epochs", "50"]
+    child = commands.start(ROOT / "scripts" / "demo.sh", "onebit", *flags, BYTEPS_GC_VENV=sys.prefix)
+    time.sleep(seconds)
+    assert child.poll() is None
+    child.send_signal(sig)
+    child.communicate(timeout=30)
+    assert child.returncode not in (0, None)
+    assert commands.gone() == []
+    assert not [file for file in Path("/dev/shm").iterdir() if file.name.startswith("byteps_gc")]
+
+
+def test_a_second_run_at_a_fixed_port_ends_the_first(commands, tmp_path):
+    """On a cluster, run.sh ends what an earlier run of the same address left, and nobody else's processes."""
+    port = free_port()
+    names = dict(LOW, BYTEPS_GC_PORT=str(port), BYTEPS_GC_CACHE=str(tmp_path / "cache"))
+    first = commands.start(RUN, "baseline", "--", *TINY, *SMALL_MODEL, "--num-epochs", "500", **names)
+    while "baseline: started" not in first.stdout.readline():
+        assert first.poll() is None
+    time.sleep(3)
+    second = commands.run(RUN, "topk", "--", *TINY, *SMALL_MODEL, **names, BYTEPS_GC_RUN_DIR="second")
+    assert second.status == 0, second.output
+    assert f"ending the run that process {first.pid} has left here" in second.output
+    first.communicate(timeout=30)
+    assert first.returncode == 143
