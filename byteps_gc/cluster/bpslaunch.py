@@ -20,6 +20,7 @@ from byteps_gc.processes import die_with_parent, exit_on_sigterm, tolerate_late_
 
 REQUIRED = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT")
 NODES = Path("/sys/devices/system/node")
+SHARED_MEMORY = Path("/dev/shm")
 WAKEUP_SLACK = 200  # microseconds
 
 
@@ -116,8 +117,8 @@ def work(command: List[str]) -> int:
             raise ClusterError(f"cannot run {command[0]}: {error.strerror}", 127) from None
     exit_on_sigterm()
     ranks: List[subprocess.Popen] = []
+    scope = f"{os.getpid()}_{int(time.time())}"
     try:
-        scope = f"{os.getpid()}_{int(time.time())}"
         for rank, cores in enumerate(cores_of(size)):
             ranks.append(start_rank(command, rank_environment(rank, size, scope), cores))
         while True:
@@ -138,6 +139,8 @@ def work(command: List[str]) -> int:
                 process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
+        for memory in SHARED_MEMORY.glob(f"byteps_gc_{scope}_*"):  # of a rank that was killed
+            memory.unlink()
 
 
 def rank_environment(rank: int, size: int, scope: str) -> Dict[str, str]:

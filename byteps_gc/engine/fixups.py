@@ -270,12 +270,13 @@ FIXUPS = (
             ),
             Edit(
                 COMMON + "shared_memory.cc",
-                "  // mlock(ptr, size);\n",
-                "  close(shm_fd);\n"
-                "  // nobody else opens the memory of a worker of one process, so that its\n"
-                "  // name need not outlive this call\n"
-                "  if (BytePSGlobal::GetLocalSize() == 1) shm_unlink(shm_name.c_str());\n",
+                "  int shm_fd = shm_open(shm_name.c_str(), O_CREAT | O_RDWR, 0666);\n",
+                "  // nobody else opens the memory of a worker of one process: it has no name\n"
+                "  int shm_fd = BytePSGlobal::GetLocalSize() == 1\n"
+                "                   ? memfd_create(shm_name.c_str(), 0)\n"
+                "                   : shm_open(shm_name.c_str(), O_CREAT | O_RDWR, 0600);\n",
             ),
+            Edit(COMMON + "shared_memory.cc", "  // mlock(ptr, size);\n", "  close(shm_fd);\n"),
             Edit(
                 COMMON + "communicator.cc",
                 '#include <cstring>\n#include "global.h"\n',
