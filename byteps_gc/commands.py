@@ -88,7 +88,7 @@ def engine_build(options: argparse.Namespace) -> int:
 
 def engine_fixups(options: argparse.Namespace) -> int:
     """List the fix-ups."""
-    from byteps_gc.engine.fixups import FIXUPS
+    from byteps_gc.engine.changes import FIXUPS
 
     for fixup in FIXUPS:
         print(f"{fixup.name}: {fixup.reason}" + (f" ({fixup.issue})" if fixup.issue else ""))

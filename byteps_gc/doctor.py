@@ -13,7 +13,7 @@ from typing import Callable, List, Tuple
 from byteps_gc import __version__
 from byteps_gc.cluster import local
 from byteps_gc.engine import build
-from byteps_gc.engine.fixups import NAMES
+from byteps_gc.engine.changes import NAMES
 from byteps_gc.errors import EngineError
 
 OK, MISSING, OPTIONAL = "ok", "MISSING", "optional"

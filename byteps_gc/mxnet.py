@@ -46,8 +46,6 @@ size = _engine.size
 local_rank = _engine.local_rank
 local_size = _engine.local_size
 
-WAKEUP_SLACK = 200  # microseconds
-
 _running = False
 _failed = False
 
@@ -66,7 +64,7 @@ def init(lazy: bool = True) -> None:
     os.environ.setdefault("BYTEPS_LOCAL_SIZE", "1")
     os.environ.setdefault("DMLC_WORKER_ID", "0")
     os.environ.setdefault("DMLC_NUM_WORKER", "1")
-    tolerate_late_wakeups(WAKEUP_SLACK)
+    tolerate_late_wakeups()
     library = _engine.MXNET_LIB_CTYPES
     library.byteps_lazy_init() if lazy else library.byteps_init()
     _running = True

@@ -18,7 +18,7 @@ def die_with_parent(sig: int = signal.SIGKILL) -> None:
     _libc.prctl(PR_SET_PDEATHSIG, sig, 0, 0, 0)
 
 
-def tolerate_late_wakeups(microseconds: int) -> None:
+def tolerate_late_wakeups(microseconds: int = 200) -> None:
     """Let the kernel end this thread's sleeps up to so much later, and those of threads it starts.
 
     BytePS's loops sleep for one microsecond between looks at their queues; a

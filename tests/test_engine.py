@@ -8,7 +8,7 @@ import sys
 import time
 
 from byteps_gc import env
-from byteps_gc.engine import build, compile, fixups, source
+from byteps_gc.engine import build, changes, compile, fixups, source
 from byteps_gc.errors import EngineError
 import pytest
 
@@ -27,15 +27,15 @@ def tree(release, tmp_path):
 
 
 def test_every_anchor_is_found_once(tree):
-    fixups.apply(tree, fixups.FIXUPS)
-    for fixup in fixups.FIXUPS:
+    fixups.apply(tree, changes.FIXUPS)
+    for fixup in changes.FIXUPS:
         for edit in fixup.edits:
             assert edit.put in (tree / edit.path).read_text()
         for path, name in fixup.files:
             assert (tree / path).read_bytes() == (fixups.FILES / name).read_bytes()
 
 
-@pytest.mark.parametrize("fixup", fixups.FIXUPS, ids=fixups.NAMES)
+@pytest.mark.parametrize("fixup", changes.FIXUPS, ids=changes.NAMES)
 def test_every_fixup_applies_alone_and_says_why(tree, fixup):
     fixup.apply(tree)
     assert len(fixup.reason) > 40
@@ -43,7 +43,7 @@ def test_every_fixup_applies_alone_and_says_why(tree, fixup):
 
 
 def test_an_anchor_that_is_not_there_stops_the_build(tree):
-    edit = fixups.FIXUPS[0].edits[0]
+    edit = changes.FIXUPS[0].edits[0]
     edit.apply(tree)
     with pytest.raises(EngineError, match=r"ready_table.cc: the anchor .* stands there 0 times instead of once"):
         edit.apply(tree)
@@ -57,9 +57,9 @@ def test_an_anchor_that_is_not_there_stops_the_build(tree):
 
 
 def test_an_unknown_fixup_cannot_be_left_out():
-    assert "late-reply" not in [one.name for one in fixups.select(["late-reply"])]
+    assert "late-reply" not in [one.name for one in changes.select(["late-reply"])]
     with pytest.raises(EngineError, match="unknown fix-up later; known: ready-count"):
-        fixups.select(["later"])
+        changes.select(["later"])
 
 
 def test_another_source_is_refused(tmp_path):
@@ -73,12 +73,12 @@ def test_another_source_is_refused(tmp_path):
 
 def test_the_key_depends_on_what_goes_in(tmp_path):
     keys = {
-        build.key(compile.HOST, fixups.FIXUPS),
-        build.key(compile.HOST, fixups.FIXUPS[1:]),
-        build.key(compile.Device("cuda"), fixups.FIXUPS),
+        build.key(compile.HOST, changes.FIXUPS),
+        build.key(compile.HOST, changes.FIXUPS[1:]),
+        build.key(compile.Device("cuda"), changes.FIXUPS),
     }
     assert len(keys) == 3
-    assert build.key(compile.HOST, fixups.FIXUPS) in keys
+    assert build.key(compile.HOST, changes.FIXUPS) in keys
 
 
 def test_cuda_that_is_not_there_is_named(tmp_path):

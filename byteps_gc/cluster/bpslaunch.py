@@ -21,7 +21,6 @@ from byteps_gc.processes import die_with_parent, exit_on_sigterm, tolerate_late_
 REQUIRED = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT")
 NODES = Path("/sys/devices/system/node")
 SHARED_MEMORY = Path("/dev/shm")
-WAKEUP_SLACK = 200  # microseconds
 
 
 def main(command: Sequence[str]) -> int:
@@ -42,7 +41,7 @@ def main(command: Sequence[str]) -> int:
 
 def serve() -> None:
     """Run this process as the scheduler or a server until the cluster ends."""
-    tolerate_late_wakeups(WAKEUP_SLACK)
+    tolerate_late_wakeups()
     server_library().byteps_server()
 
 

@@ -14,6 +14,7 @@ import tempfile
 from typing import Callable, Iterable, Iterator, Optional
 
 from byteps_gc import env
+from byteps_gc.engine import changes
 from byteps_gc.engine import compile as compiling
 from byteps_gc.engine import fixups as fixing
 from byteps_gc.engine import source as sources
@@ -82,7 +83,7 @@ def build(
     but compiled objects, each of them whole. Errors: :class:`EngineError`.
     """
     cache = cache or env.cache_folder() / "engine"
-    fixups = fixing.select(without)
+    fixups = changes.select(without)
     mxnet = mxnet_package()
     name = key(device, fixups)
     wheel = cache / name / wheel_name(device, name)

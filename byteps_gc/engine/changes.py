@@ -1,0 +1,432 @@
+"""What we change in BytePS's source, and why: the table of fix-ups."""
+
+from typing import Iterable, Tuple
+
+from byteps_gc.engine.fixups import Edit, Fixup
+from byteps_gc.errors import EngineError
+
+COMMON = "byteps/common/"
+COMPRESSOR = COMMON + "compressor/"
+SERVER = "byteps/server/server.cc"
+ZMQ_VAN = "3rdparty/ps-lite/src/zmq_van.h"
+
+
+FIXUPS = (
+    Fixup(
+        "ready-count",
+        "SetReadyCount has no return statement: with g++ 8 and later every compressed run aborts at once",
+        edits=(
+            Edit(
+                COMMON + "ready_table.cc",
+                "  _ready_table[key] = cnt;\n",
+                "  return _ready_table[key] = cnt;\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "thread-pool",
+        "the pool that compresses exists only if BYTEPS_THREADPOOL_SIZE is set, and has no thread if that is 0",
+        issue="bytedance/byteps#373",
+        edits=(
+            Edit(
+                COMMON + "global.cc",
+                '      pool_size = atoi(getenv("BYTEPS_THREADPOOL_SIZE"));\n'
+                "      _thread_pool.reset(new ThreadPool(pool_size));\n    }\n",
+                '      pool_size = std::max(1, atoi(getenv("BYTEPS_THREADPOOL_SIZE")));\n    }\n'
+                "    _thread_pool.reset(new ThreadPool(pool_size));\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "late-reply",
+        "a reply points at the buffer that the fast worker's next push overwrites before the slow worker has"
+        " read it: gradients are silently wrong; now it points at a copy that only the next finished sum replaces",
+        edits=(
+            Edit(
+                SERVER,
+                "void SendPushResponse(uint64_t key, const ps::KVMeta& req,",
+                "// What workers pull of a key. Every worker has it in full before it pushes\n"
+                "// again, so the next sum, which waits for all pushes, finds no reader left.\n"
+                "struct Reply {\n  std::unique_ptr<char[]> data;\n  size_t len = 0;\n};\n"
+                "std::unordered_map<uint64_t, Reply> replies_;  // by pullresp_mu_\n\n"
+                "void PublishReply(uint64_t key, const void* data, size_t len,\n"
+                "                  size_t capacity) {\n"
+                "  std::lock_guard<std::mutex> lock(pullresp_mu_);\n"
+                "  auto& reply = replies_[key];\n"
+                "  if (!reply.data) reply.data.reset(new char[capacity]);\n"
+                '  CHECK_LE(len, capacity) << "reply to key " << key;\n'
+                "  bps_reducer_->copy(reply.data.get(), data, len);\n"
+                "  reply.len = len;\n}\n\n"
+                "void SendPushResponse(uint64_t key, const ps::KVMeta& req,",
+            ),
+            Edit(
+                SERVER,
+                "  auto& updates = update_buf_[key];\n  CHECK(updates.merged.tensor) << ",
+                "  auto& reply = replies_[key];\n  CHECK(reply.data) << ",
+            ),
+            Edit(
+                SERVER,
+                "  char* data = updates.merged.tensor;\n  auto len = updates.merged.len;\n",
+                "  char* data = reply.data.get();\n  auto len = reply.len;\n",
+            ),
+            Edit(
+                SERVER,
+                "        auto& updates = update_buf_[msg.key];\n"
+                "        updates.merged.tensor = compressed.data;\n"
+                "        updates.merged.len = compressed.size;\n",
+                "        PublishReply(msg.key, compressed.data, compressed.size, msg.len);\n",
+            ),
+            Edit(
+                SERVER,
+                "        auto& updates = update_buf_[msg.key];\n"
+                "        updates.merged.tensor = reinterpret_cast<char*>(msg.src);\n"
+                "        updates.merged.len = msg.len;\n",
+                "        PublishReply(msg.key, msg.src, msg.len, msg.len);\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "locked-lookup",
+        "the server's engine threads look compressors up in a map while the handler inserts into it",
+        edits=(
+            Edit(
+                SERVER,
+                "void BytePSServerEngineThread(int i) {\n",
+                "std::mutex compressor_mu_;\n\n"
+                "common::compressor::Compressor* FindCompressor(uint64_t key) {\n"
+                "  std::lock_guard<std::mutex> lock(compressor_mu_);\n"
+                "  auto found = compressor_map_.find(key);\n"
+                "  return found == compressor_map_.end() ? nullptr : found->second.get();\n}\n\n"
+                "void BytePSServerEngineThread(int i) {\n",
+            ),
+            Edit(
+                SERVER,
+                "    auto iter = compressor_map_.find(msg.key);\n    if (iter != compressor_map_.end()) {\n",
+                "    auto* compressor = FindCompressor(msg.key);\n    if (compressor) {\n",
+            ),
+            Edit(SERVER, "iter->second->Compress(grad)", "compressor->Compress(grad)"),
+            Edit(SERVER, "iter->second->Decompress(compressed)", "compressor->Decompress(compressed)"),
+            Edit(
+                SERVER,
+                "      compressor_map_[key] = std::move(compressor_ptr);\n",
+                "      {\n        std::lock_guard<std::mutex> guard(compressor_mu_);\n"
+                "        compressor_map_[key] = std::move(compressor_ptr);\n      }\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "polling-pause",
+        "a receive thread spins on its socket while it holds the lock that senders need; it now pauses,"
+        " without the lock, up to half a millisecond between looks",
+        files=(("3rdparty/ps-lite/src/byteps_gc_idle.h", "idle.h"),),
+        edits=(
+            Edit(ZMQ_VAN, "#include <tuple>\n", '#include <tuple>\n#include "./byteps_gc_idle.h"\n'),
+            Edit(
+                ZMQ_VAN,
+                "        while (true) {\n          std::lock_guard<std::mutex> lk(mu_);\n          // the zmq_msg_recv",
+                "        Idle idle;\n        while (true) {\n"
+                "          std::unique_lock<std::mutex> lk(mu_);\n          // the zmq_msg_recv",
+            ),
+            Edit(
+                ZMQ_VAN,
+                "errno == EAGAIN) { // ZMQ_DONTWAIT\n            continue;\n",
+                "errno == EAGAIN) { // ZMQ_DONTWAIT\n            lk.unlock();\n"
+                "            idle.Pause();\n            continue;\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "raw-tail",
+        "a partition of a few bytes grows when compressed and aborts the worker, and topk and randomk abort"
+        " when k is more than half of a partition: the first travels raw, the second is limited",
+        files=((COMPRESSOR + "impl/raw.cc", "raw.cc"),),
+        edits=tuple(
+            Edit(
+                COMPRESSOR + f"impl/{name}.cc",
+                anchor,
+                "      // size is rounded up to 32 elements; an entry takes the room of two\n"
+                "      const size_t most = (size / getDataTypeLength(dtype) - 31) / 2;\n"
+                f"      if (k > most) k = most;\n\n{anchor}",
+            )
+            for name, anchor in (
+                ("topk", "      return std::unique_ptr<Compressor>(new TopkCompressor(size, dtype, k));\n"),
+                ("randomk", '      auto seed = HyperParamFinder<unsigned>(kwargs, "seed", true,\n'),
+            )
+        ),
+    ),
+    Fixup(
+        "registry-order",
+        "the table of compressors is a static of another object file: with another link order it does not exist"
+        " yet when the first compressor registers",
+        files=((COMPRESSOR + "compressor_registry.cc", "compressor_registry.cc"),),
+        edits=(
+            Edit(
+                COMPRESSOR + "compressor_registry.h",
+                "  static map_t _ctor_map;\n",
+                "  static map_t& Table();\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "learning-rate-zero",
+        "error feedback divides 0 by 0 where the learning rate is 0, and reads it from lr.s in whatever folder"
+        " the process was started in; now a step with rate 0 leaves the residual alone, and"
+        " BYTEPS_GC_LR_FILE names the file",
+        issue="bytedance/byteps#395",
+        files=tuple(
+            (COMPRESSOR + "impl/" + name, name) for name in ("vanilla_error_feedback.h", "vanilla_error_feedback.cc")
+        ),
+    ),
+    Fixup(
+        "dithering-norm",
+        "dithering divides by the norm: a partition of zeros becomes NaN, an infinite or NaN norm becomes silence;"
+        " now zeros stay zeros, and a norm that is not finite arrives as NaN",
+        edits=(
+            Edit(
+                COMPRESSOR + "impl/dithering.cc",
+                "  BitWriter<index_t> bit_writer(dst);\n",
+                "  BitWriter<index_t> bit_writer(dst);\n"
+                "  if (scale == 0) len = 0;\n"
+                "  if (!std::isfinite(scale)) {\n"
+                "    scale = std::numeric_limits<double>::quiet_NaN();\n"
+                "    len = 0;\n"
+                "    EliasDeltaEncode(bit_writer, 1);\n"
+                "    bit_writer.Put(false);\n"
+                "    EliasDeltaEncode(bit_writer, 1);\n"
+                "  }\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "local-scope",
+        "shared memory and sockets have one fixed name per tensor and local rank, so two workers of a host share"
+        " buffers; now every worker has names of its own, and those of a worker of one process end with it",
+        issue="bytedance/byteps#430",
+        files=((COMMON + "byteps_gc_local_scope.h", "local_scope.h"),),
+        edits=(
+            Edit(
+                COMMON + "shared_memory.cc",
+                '#include "global.h"\n',
+                '#include "byteps_gc_local_scope.h"\n#include "global.h"\n',
+            ),
+            Edit(
+                COMMON + "shared_memory.cc",
+                "  std::string shm_name(prefix);\n",
+                "  std::string shm_name = LocalScope() + prefix;\n",
+            ),
+            Edit(
+                COMMON + "shared_memory.cc",
+                "  int shm_fd = shm_open(shm_name.c_str(), O_CREAT | O_RDWR, 0666);\n",
+                "  // nobody else opens the memory of a worker of one process: it has no name\n"
+                "  int shm_fd = BytePSGlobal::GetLocalSize() == 1\n"
+                "                   ? memfd_create(shm_name.c_str(), 0)\n"
+                "                   : shm_open(shm_name.c_str(), O_CREAT | O_RDWR, 0600);\n",
+            ),
+            Edit(COMMON + "shared_memory.cc", "  // mlock(ptr, size);\n", "  close(shm_fd);\n"),
+            Edit(
+                COMMON + "communicator.cc",
+                '#include <cstring>\n#include "global.h"\n',
+                '#include <cstring>\n#include "byteps_gc_local_scope.h"\n#include "global.h"\n',
+            ),
+            *(
+                Edit(COMMON + "communicator.cc", anchor + ";\n", f"{anchor} + LocalScope();\n")
+                for anchor in (
+                    'std::string("/socket_send_")',
+                    'std::string("/socket_recv_")',
+                    "std::string(DEFAULT_BASE_SOCKET_PATH_SEND)",
+                    "std::string(DEFAULT_BASE_SOCKET_PATH_RECV)",
+                )
+            ),
+            Edit(
+                COMMON + "communicator.cc",
+                "  strncpy(addr.sun_path, fd_path.c_str(), sizeof(addr.sun_path) - 1);\n",
+                "  const socklen_t address_len = AbstractAddress(fd_path, &addr);\n",
+            ),
+            Edit(
+                COMMON + "communicator.cc",
+                "  // before bind, clear the path first\n  unlink(fd_path.c_str());\n\n",
+                "",
+            ),
+            Edit(
+                COMMON + "communicator.cc",
+                "bind(fd, (struct sockaddr*)&addr, sizeof(addr))",
+                "bind(fd, (struct sockaddr*)&addr, address_len)",
+            ),
+            Edit(
+                COMMON + "communicator.cc",
+                "  strncpy(destaddr.sun_path, fd_path.c_str(), sizeof(destaddr.sun_path) - 1);\n",
+                "  const socklen_t destination_len = AbstractAddress(fd_path, &destaddr);\n",
+            ),
+            Edit(
+                COMMON + "communicator.cc",
+                "                 sizeof(struct sockaddr_un));\n",
+                "                 destination_len);\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "prompt-end",
+        "at its end a worker waits for threads that look every 3 seconds whether it ends; now ten times a second",
+        edits=(
+            Edit(
+                COMMON + "communicator.cc",
+                "  tv.tv_sec = 3; // in seconds\n  tv.tv_usec = 0;\n",
+                "  tv.tv_sec = 0;\n  tv.tv_usec = 100000;\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "key-hash",
+        "the hash that chooses a key's server reads a string that is gone already, so that two workers may send"
+        " one key to two servers",
+        edits=tuple(
+            Edit(
+                COMMON + "global.cc",
+                f"uint64_t BytePSGlobal::Hash_{name}(uint64_t key) {{\n  auto str = std::to_string(key).c_str();\n",
+                f"uint64_t BytePSGlobal::Hash_{name}(uint64_t key) {{\n"
+                "  const std::string digits = std::to_string(key);\n  auto str = digits.c_str();\n",
+            )
+            for name in ("BuiltIn", "DJB2", "SDBM")
+        ),
+    ),
+    Fixup(
+        "declare-returns",
+        "Python checks the return value of byteps_mxnet_declare_tensor, which returned nothing: it raised at random",
+        edits=(
+            Edit(
+                "byteps/mxnet/ops.h",
+                'extern "C" void byteps_mxnet_declare_tensor(',
+                'extern "C" int byteps_mxnet_declare_tensor(',
+            ),
+            Edit(
+                "byteps/mxnet/ops.cc",
+                'extern "C" void byteps_mxnet_declare_tensor(',
+                'extern "C" int byteps_mxnet_declare_tensor(',
+            ),
+            Edit(
+                "byteps/mxnet/ops.cc",
+                "    common::RegisterCompressor(tensor_name, kwargs);\n  }\n\n  return;\n",
+                "    common::RegisterCompressor(tensor_name, kwargs);\n  }\n\n  return 0;\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "default-layout",
+        "on a CPU MXNet keeps some weights in a blocked layout whose memory cannot be read as a plain array:"
+        " pushing one aborted the worker; now it is brought to the default layout when its turn comes",
+        edits=(
+            Edit(
+                "byteps/mxnet/ops.cc",
+                "  auto device = TensorUtil::GetDevice(input);\n  auto byteps_input",
+                "#if MXNET_USE_MKLDNN == 1\n  input->Reorder2Default();\n#endif\n"
+                "  auto device = TensorUtil::GetDevice(input);\n  auto byteps_input",
+            ),
+            Edit(
+                "byteps/mxnet/ops.cc",
+                "  void* cpubuff = (device == CPU_DEVICE_ID)\n"
+                "                      ? const_cast<void*>(\n"
+                "                            std::make_shared<MXTensor<NDArray>>(tensor_copy.get())->data())\n"
+                "                      : nullptr;\n  common::InitTensor(context, size, dtype, cpubuff);\n",
+                "  // the memory is looked at when the tensor is pushed, not while an operator\n"
+                "  // may still be writing to it\n"
+                "  common::InitTensor(context, size, dtype, nullptr);\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "port-in-use",
+        "a scheduler whose port is taken aborted with a stack trace; now it says so in one line and exits",
+        edits=(
+            Edit(
+                ZMQ_VAN,
+                '\tLOG(FATAL) << "Reached max retry for bind: " << zmq_strerror(zmq_err)\n'
+                '\t\t   << ". errno = " << zmq_err;\n',
+                '\tstd::cerr << "byteps: cannot listen on " << address << ": "\n'
+                "\t\t  << zmq_strerror(zmq_err) << std::endl;\n\t_exit(98);\n",
+            ),
+            Edit(ZMQ_VAN, "#include <stdio.h>\n", "#include <stdio.h>\n#include <unistd.h>\n#include <iostream>\n"),
+        ),
+    ),
+    Fixup(
+        "sent-bytes",
+        "nothing tells a user how many bytes a worker sent; byteps_gc_sent_bytes() does",
+        edits=(
+            Edit(
+                "3rdparty/ps-lite/include/ps/internal/van.h",
+                "  inline const Node &my_node() const {\n",
+                "  size_t sent_bytes() const { return send_bytes_; }\n  inline const Node &my_node() const {\n",
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                "int byteps_local_size() { return BytePSGlobal::GetLocalSize(); }\n",
+                "int byteps_local_size() { return BytePSGlobal::GetLocalSize(); }\n\n"
+                "// bytes that this process has handed to the network since it connected\n"
+                "uint64_t byteps_gc_sent_bytes() {\n"
+                "  auto* van = ps::Postoffice::Get()->van();\n"
+                "  return van ? van->sent_bytes() : 0;\n}\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "any-processor",
+        "the reducer and the 16-bit float type need AVX and F16C when they are compiled; now the processor is"
+        " asked at run time, so that a wheel can move to another machine",
+        files=tuple((COMMON + name, name) for name in ("cpu_reducer.h", "cpu_reducer.cc")),
+        edits=(
+            Edit(
+                COMPRESSOR + "common.h",
+                '#if __F16C__\n#include "../half.h"\nusing half_t = mshadow::half::half_t;\n#endif\n',
+                '#include "../half.h"\nusing half_t = mshadow::half::half_t;\n',
+            ),
+        ),
+    ),
+    Fixup(
+        "any-python",
+        "one function returns a Python object, which ties the libraries to one Python version: it fills two"
+        " numbers instead, so that one build serves every Python",
+        edits=(
+            Edit(COMMON + "common.h", "#include <Python.h>\n", ""),
+            Edit(
+                COMMON + "operations.h",
+                'extern "C" PyObject* byteps_get_pushpull_speed();\n',
+                'extern "C" void byteps_get_pushpull_speed(uint64_t* milliseconds, float* megabytes);\n',
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                'extern "C" PyObject* byteps_get_pushpull_speed() {\n',
+                'extern "C" void byteps_get_pushpull_speed(uint64_t* milliseconds, float* megabytes) {\n',
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                '  PyObject* ret = Py_BuildValue("(Kf)", entry->ts, entry->speed);\n\n  return ret;\n',
+                "  *milliseconds = entry->ts;\n  *megabytes = entry->speed;\n",
+            ),
+            Edit(
+                COMMON + "__init__.py",
+                "        pushpull_speed = self.C_LIB_CTYPES.byteps_get_pushpull_speed\n"
+                "        pushpull_speed.restype = ctypes.py_object\n"
+                "        entry = pushpull_speed()\n        return entry\n",
+                "        milliseconds, megabytes = ctypes.c_uint64(), ctypes.c_float()\n"
+                "        self.C_LIB_CTYPES.byteps_get_pushpull_speed(\n"
+                "            ctypes.byref(milliseconds), ctypes.byref(megabytes))\n"
+                "        return milliseconds.value, megabytes.value\n",
+            ),
+            Edit(
+                COMMON + "__init__.py",
+                "    ext_suffix = sysconfig.get_config_var('EXT_SUFFIX')\n",
+                "    ext_suffix = '.so'\n",
+            ),
+        ),
+    ),
+)
+
+NAMES = tuple(fixup.name for fixup in FIXUPS)
+
+
+def select(without: Iterable[str] = ()) -> Tuple[Fixup, ...]:
+    """All fix-ups but the named ones; :class:`EngineError` for a name that does not exist."""
+    without = set(without)
+    unknown = without.difference(NAMES)
+    if unknown:
+        raise EngineError(f"unknown fix-up {', '.join(sorted(unknown))}; known: {', '.join(NAMES)}")
+    return tuple(fixup for fixup in FIXUPS if fixup.name not in without)

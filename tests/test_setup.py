@@ -1,0 +1,53 @@
+"""scripts/setup.sh where it cannot do what it would like to."""
+
+import importlib.util
+import os
+import sys
+
+import pytest
+
+from conftest import ROOT
+
+
+@pytest.fixture
+def setup():
+    """scripts/setup_environment.py as a module."""
+    spec = importlib.util.spec_from_file_location("setup_environment", str(ROOT / "scripts" / "setup_environment.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_without_root_the_missing_packages_are_named(setup, monkeypatch, capsys):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(setup.shutil, "which", lambda name: None)
+    with pytest.raises(SystemExit) as stop:
+        setup.debian_packages(["g++", "make"])
+    assert stop.value.code == 2
+    message = "setup: Debian packages are missing; install them with: sudo apt-get install g++ make\n"
+    assert capsys.readouterr().err == message
+
+
+def test_an_unknown_package_is_refused(setup, capsys):
+    with pytest.raises(SystemExit):
+        setup.debian_packages(["gpp"])
+    assert "--with gpp is not one of g++, make" in capsys.readouterr().err
+
+
+def test_what_is_there_is_not_installed_again(setup, monkeypatch):
+    monkeypatch.setattr(setup, "run", lambda *command, **options: pytest.fail(f"ran {command}"))
+    setup.debian_packages(["g++", "make", "dataset-fashion-mnist"])
+
+
+def test_a_python_that_does_not_run_is_one_line(commands):
+    result = commands.run(ROOT / "scripts" / "setup.sh", BYTEPS_GC_PYTHON="/no/python")
+    assert result.status == 2
+    assert result.output == "setup: BYTEPS_GC_PYTHON=/no/python does not run, or lacks ssl, venv or zlib\n"
+
+
+def test_setting_up_again_is_cheap_and_runs_a_command(commands):
+    words = ["--", "python", "-c", "import sys; print(sys.prefix)"]
+    result = commands.run(ROOT / "scripts" / "setup.sh", *words, BYTEPS_GC_VENV=sys.prefix)
+    assert result.status == 0, result.output
+    assert result.output.splitlines()[-1] == sys.prefix
+    assert "making" not in result.output and "installing" not in result.output
