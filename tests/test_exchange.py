@@ -140,3 +140,26 @@ print("sent", bps.sent_bytes() > 0)
     assert result.output.count("refused") == 8
     assert "a was (4,) of float32 before and is (5,) of float32 now" in result.output
     assert result.output.count("sent True") == 2
+
+
+def test_weights_in_mxnets_blocked_layout(commands):
+    """A forward pass outside autograd.record() leaves convolution weights in a layout that is no plain array."""
+    program = """
+import byteps_gc.mxnet as bps, mxnet as mx, numpy as np
+bps.init()
+net = mx.gluon.nn.Conv2D(64, 3, padding=1)
+net.initialize(mx.init.Xavier())
+net.hybridize()
+x = mx.nd.random.uniform(shape=(8, 16, 32, 32))
+net(x).wait_to_read()
+before = net.weight.data().copy().asnumpy()
+net(x).wait_to_read()
+bps.push_pull(net.weight.data(), name="weight", is_average=False)
+total = net.weight.data().asnumpy()
+shares = mx.nd.array(before)
+bps.push_pull(shares, name="plain", is_average=False)
+print("equal", np.array_equal(total, shares.asnumpy()))
+"""
+    result = commands.launch("-c", program)
+    assert result.status == 0, result.output
+    assert result.output.count("equal True") == 2

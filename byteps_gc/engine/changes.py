@@ -317,19 +317,17 @@ FIXUPS = (
         edits=(
             Edit(
                 "byteps/mxnet/ops.cc",
-                "  auto device = TensorUtil::GetDevice(input);\n  auto byteps_input",
-                "#if MXNET_USE_MKLDNN == 1\n  input->Reorder2Default();\n#endif\n"
-                "  auto device = TensorUtil::GetDevice(input);\n  auto byteps_input",
-            ),
-            Edit(
-                "byteps/mxnet/ops.cc",
                 "  void* cpubuff = (device == CPU_DEVICE_ID)\n"
                 "                      ? const_cast<void*>(\n"
                 "                            std::make_shared<MXTensor<NDArray>>(tensor_copy.get())->data())\n"
                 "                      : nullptr;\n  common::InitTensor(context, size, dtype, cpubuff);\n",
-                "  // the memory is looked at when the tensor is pushed, not while an operator\n"
-                "  // may still be writing to it\n"
-                "  common::InitTensor(context, size, dtype, nullptr);\n",
+                "  // the memory is looked at when the tensor's turn has come, not while an\n"
+                "  // operator may still be writing to it\n"
+                "  common::InitTensor(context, size, dtype, nullptr);\n"
+                "#if MXNET_USE_MKLDNN == 1\n"
+                "  // in place, before what is queued below\n"
+                "  if (device == CPU_DEVICE_ID) tensor->Reorder2DefaultAsync();\n"
+                "#endif\n",
             ),
         ),
     ),
