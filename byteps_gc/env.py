@@ -9,6 +9,8 @@ from byteps_gc.errors import SettingsError
 # BytePS's own default (bytes), kept so that both sides of the wire agree.
 MIN_COMPRESS_BYTES = 65536
 
+CLUSTER = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT")
+
 
 def text(name: str, default: str = "") -> str:
     """The variable's value, or ``default`` where it is unset or empty."""
@@ -33,6 +35,21 @@ def integer(name: str, default: int, least: int = 0, most: Optional[int] = None)
 def min_compress_bytes() -> int:
     """BYTEPS_MIN_COMPRESS_BYTES: tensors of fewer bytes (as float32) travel dense."""
     return integer("BYTEPS_MIN_COMPRESS_BYTES", MIN_COMPRESS_BYTES)
+
+
+def check_cluster(role: str) -> None:
+    """:class:`SettingsError` if the variables that tell a role where its cluster is are not all set.
+
+    A single worker without servers needs none of them.
+    """
+    workers = integer("DMLC_NUM_WORKER", 1, least=1)
+    if role == "worker":
+        integer("DMLC_WORKER_ID", 0, most=workers - 1)
+        if workers == 1 and not integer("BYTEPS_FORCE_DISTRIBUTED", 0):
+            return
+    missing = [name for name in CLUSTER if not text(name)]
+    if missing:
+        raise SettingsError(f"a {role} needs {', '.join(missing)} in its environment; byteps_gc launch sets them")
 
 
 def learning_rate_file() -> Path:

@@ -13,10 +13,26 @@ DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64")
 _declared: Dict[str, dict] = {}
 _shapes: Dict[str, Tuple[tuple, str]] = {}
 _unnamed = itertools.count()
+_running = False
 
 
 class ExchangeError(UserError, ValueError):
     """A call that the engine would answer with an abort of the process."""
+
+
+def started(running: bool) -> None:
+    """Note that BytePS runs in this process, or no longer does; what was declared is forgotten."""
+    global _running, _unnamed
+    _running = running
+    _unnamed = itertools.count()
+    _declared.clear()
+    _shapes.clear()
+
+
+def require_started() -> None:
+    """:class:`ExchangeError` unless BytePS runs in this process."""
+    if not _running:
+        raise ExchangeError("BytePS does not run in this process: call bps.init() first")
 
 
 def declare(name: str, **options: str) -> None:
@@ -25,6 +41,7 @@ def declare(name: str, **options: str) -> None:
     ``options`` are the engine's compression keys (see :mod:`byteps_gc.wire`);
     a name that is declared already keeps what it was declared with.
     """
+    require_started()
     if name not in _declared:
         engine.byteps_declare_tensor(name, **options)
         _declared[name] = options

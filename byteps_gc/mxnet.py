@@ -17,8 +17,9 @@ import sys
 
 from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as _engine
+from byteps_gc import env
 from byteps_gc.errors import UserError
-from byteps_gc.exchange import broadcast, declare, push_pull
+from byteps_gc.exchange import broadcast, declare, push_pull, require_started, started
 from byteps_gc.processes import tolerate_late_wakeups
 from byteps_gc.trainer import DistributedTrainer
 
@@ -41,10 +42,8 @@ byteps_push_pull = push_pull
 byteps_declare_tensor = declare
 broadcast_parameters = broadcast
 
-rank = _engine.rank
-size = _engine.size
-local_rank = _engine.local_rank
-local_size = _engine.local_size
+# what a worker of one process without a launcher is
+ALONE = {"BYTEPS_LOCAL_RANK": "0", "BYTEPS_LOCAL_SIZE": "1", "DMLC_WORKER_ID": "0", "DMLC_NUM_WORKER": "1"}
 
 _running = False
 _failed = False
@@ -55,22 +54,47 @@ def init(lazy: bool = True) -> None:
 
     lazy: connect to the servers at the first exchange instead of now.
     The cluster is described by the environment (DMLC_ROLE, DMLC_NUM_WORKER,
-    DMLC_NUM_SERVER, DMLC_PS_ROOT_URI, DMLC_PS_ROOT_PORT, DMLC_WORKER_ID).
+    DMLC_NUM_SERVER, DMLC_PS_ROOT_URI, DMLC_PS_ROOT_PORT, DMLC_WORKER_ID);
+    :class:`SettingsError` names what is missing.
     """
     global _running
     if _running:
         return
-    os.environ.setdefault("BYTEPS_LOCAL_RANK", "0")
-    os.environ.setdefault("BYTEPS_LOCAL_SIZE", "1")
-    os.environ.setdefault("DMLC_WORKER_ID", "0")
-    os.environ.setdefault("DMLC_NUM_WORKER", "1")
+    env.check_cluster("worker")
+    for name, value in ALONE.items():
+        os.environ.setdefault(name, value)
     tolerate_late_wakeups()
     library = _engine.MXNET_LIB_CTYPES
     library.byteps_lazy_init() if lazy else library.byteps_init()
     _running = True
+    started(True)
     sys.excepthook = _fail(sys.excepthook)
     sys.exit = _note_status(sys.exit)
     atexit.register(_leave)
+
+
+def rank() -> int:
+    """This process's number among all, from 0."""
+    require_started()
+    return _engine.rank()
+
+
+def size() -> int:
+    """The number of processes of all workers."""
+    require_started()
+    return _engine.size()
+
+
+def local_rank() -> int:
+    """This process's number among those of its worker, from 0: the GPU to use."""
+    require_started()
+    return _engine.local_rank()
+
+
+def local_size() -> int:
+    """The number of processes of this worker."""
+    require_started()
+    return _engine.local_size()
 
 
 def shutdown() -> None:
@@ -78,6 +102,7 @@ def shutdown() -> None:
     global _running
     if _running:
         _running = False
+        started(False)
         _engine.MXNET_LIB_CTYPES.byteps_shutdown()
 
 

@@ -59,7 +59,9 @@ class Settings:
         """
         if params is not None and not isinstance(params, Mapping):
             raise CompressionError(f"compression_params is a dict, not {type(params).__name__}")
-        given = {key: value for key, value in (params or {}).items() if value not in (None, False, "")}
+        given = {
+            key: value for key, value in (params or {}).items() if not (value is None or value is False or value == "")
+        }
         unknown = [str(key) for key in (params or {}) if key not in keys()]
         if unknown:
             raise CompressionError(f"unknown option {', '.join(unknown)}; known: {', '.join(keys())}")

@@ -11,7 +11,7 @@ from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as engine
 from byteps_gc import env, wire
 from byteps_gc.errors import CompressionError
-from byteps_gc.exchange import ExchangeError, declare, push_pull
+from byteps_gc.exchange import ExchangeError, declare, push_pull, require_started
 from byteps_gc.intranode import Momentum, Plan
 from byteps_gc.settings import Settings
 import mxnet as mx
@@ -65,6 +65,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         root_rank: int = 0,
         compression_params: Union[Mapping[str, Any], Settings, None] = None,
     ):
+        require_started()
         settings = compression_params
         if not isinstance(settings, Settings):
             settings = Settings.from_params(settings)

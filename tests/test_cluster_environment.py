@@ -92,7 +92,7 @@ def test_an_unknown_role_is_refused(monkeypatch, role):
 
 def test_a_server_without_a_scheduler_is_refused(monkeypatch):
     monkeypatch.setenv("DMLC_ROLE", "server")
-    for name in bpslaunch.REQUIRED:
+    for name in env.CLUSTER:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(SettingsError, match="needs DMLC_NUM_WORKER, DMLC_NUM_SERVER"):
         bpslaunch.main([])

@@ -114,6 +114,11 @@ def test_calls_that_the_engine_would_answer_with_an_abort(commands):
     program = """
 import byteps_gc.mxnet as bps, mxnet as mx
 from byteps_gc.exchange import ExchangeError
+for call in (bps.rank, bps.size, lambda: bps.push_pull(mx.nd.ones(1)), lambda: bps.DistributedTrainer({}, "sgd")):
+    try:
+        call()
+    except ExchangeError as error:
+        print("before init", error)
 bps.init()
 sparse = mx.nd.zeros((2, 2)).tostype("csr")
 for name, tensor in (("text", "a"), ("sparse", sparse), ("bool", mx.nd.zeros(3, dtype="bool"))):
@@ -137,6 +142,7 @@ print("sent", bps.sent_bytes() > 0)
 """
     result = commands.launch("-c", program)
     assert result.status == 0, result.output
+    assert result.output.count("before init BytePS does not run in this process: call bps.init() first") == 8
     assert result.output.count("refused") == 8
     assert "a was (4,) of float32 before and is (5,) of float32 now" in result.output
     assert result.output.count("sent True") == 2
@@ -163,3 +169,28 @@ print("equal", np.array_equal(total, shares.asnumpy()))
     result = commands.launch("-c", program)
     assert result.status == 0, result.output
     assert result.output.count("equal True") == 2
+
+
+def test_a_worker_that_does_not_know_its_cluster_says_so(commands):
+    code = "import byteps_gc.mxnet as bps; from byteps_gc.errors import UserError\n"
+    code += "try:\n    bps.init()\nexcept UserError as error:\n    print(error)"
+    result = commands.python("-c", code, DMLC_NUM_WORKER="2", DMLC_NUM_SERVER="1")
+    assert "a worker needs DMLC_PS_ROOT_URI, DMLC_PS_ROOT_PORT in its environment" in result.output
+    result = commands.python("-c", code, DMLC_NUM_WORKER="2", DMLC_WORKER_ID="2")
+    assert "DMLC_WORKER_ID=2 is not an integer from 0 to 1" in result.output
+
+
+def test_one_process_without_a_cluster(commands):
+    """As with BytePS: one worker alone needs no server; it can leave and come back."""
+    code = """
+import byteps_gc.mxnet as bps, mxnet as mx
+for again in range(2):
+    bps.init()
+    a = mx.nd.ones(3)
+    bps.push_pull(a, name="a")
+    print(bps.rank(), bps.size(), a.asnumpy().sum())
+    bps.shutdown()
+"""
+    result = commands.python("-c", code)
+    assert result.status == 0, result.output
+    assert result.output.count("0 1 3.0") == 2

@@ -18,7 +18,6 @@ from byteps_gc import env
 from byteps_gc.errors import ClusterError, EngineError, SettingsError, UserError
 from byteps_gc.processes import die_with_parent, exit_on_sigterm, tolerate_late_wakeups
 
-REQUIRED = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT")
 NODES = Path("/sys/devices/system/node")
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -28,9 +27,7 @@ def main(command: Sequence[str]) -> int:
     role = env.text("DMLC_ROLE")
     if role not in ("scheduler", "server", "worker"):
         raise SettingsError(f"DMLC_ROLE={role} is not one of scheduler, server, worker")
-    missing = [name for name in REQUIRED if not env.text(name)]
-    if missing and not (role == "worker" and env.integer("DMLC_NUM_WORKER", 1) == 1):
-        raise SettingsError(f"a {role} needs {', '.join(missing)} in its environment")
+    env.check_cluster(role)
     if role != "worker":
         serve()
         return 0
