@@ -10,7 +10,7 @@ import time
 from byteps_gc.cluster.local import free_port, listens
 import pytest
 
-from conftest import EXAMPLE, ROOT, TRAIN
+from conftest import EXAMPLE, ROOT, SET_UP, TRAIN
 
 pytestmark = pytest.mark.cluster
 
@@ -142,7 +142,7 @@ def test_modes(commands, mode, words):
 def test_killing_the_demo_leaves_nothing(commands, sig, seconds):
     """In the set-up, while the roles start, and while they train."""
     flags = ["--", "--num-epochs", "50"]
-    child = commands.start(ROOT / "scripts" / "demo.sh", "onebit", *flags, BYTEPS_GC_VENV=sys.prefix)
+    child = commands.start(ROOT / "scripts" / "demo.sh", "onebit", *flags, **SET_UP)
     time.sleep(seconds)
     assert child.poll() is None
     child.send_signal(sig)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, SET_UP
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_python_that_does_not_run_is_one_line(commands):
 
 def test_setting_up_again_is_cheap_and_runs_a_command(commands):
     words = ["--", "python", "-c", "import sys; print(sys.prefix)"]
-    result = commands.run(ROOT / "scripts" / "setup.sh", *words, BYTEPS_GC_VENV=sys.prefix)
+    result = commands.run(ROOT / "scripts" / "setup.sh", *words, **SET_UP)
     assert result.status == 0, result.output
     assert result.output.splitlines()[-1] == sys.prefix
     assert "making" not in result.output and "installing" not in result.output
