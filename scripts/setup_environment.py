@@ -160,7 +160,8 @@ def main():
         fail("interrupted", 130)
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if command:
-        os.environ.update(VIRTUAL_ENV=str(VENV), PATH=f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        path = f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        os.environ.update(VIRTUAL_ENV=str(VENV), PATH=path, BYTEPS_GC_PYTHON=str(PYTHON))
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         os.execvp(command[0], command)

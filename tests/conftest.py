@@ -16,7 +16,7 @@ PROGRAMS = ROOT / "tests" / "programs"
 EXAMPLE = ROOT / "example" / "mxnet" / "gradient_compression"
 # for scripts that set up: this environment, as its own Python would set it up
 THIS_PYTHON = Path(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info[:2]))
-SET_UP = {"BYTEPS_GC_VENV": sys.prefix, "BYTEPS_GC_PYTHON": str(THIS_PYTHON)}
+SET_UP = {"BYTEPS_GC_VENV": sys.prefix, "BYTEPS_GC_BASE_PYTHON": str(THIS_PYTHON)}
 TRAIN = EXAMPLE / "train_cifar100_byteps_gc.py"
 
 

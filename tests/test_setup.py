@@ -40,9 +40,9 @@ def test_what_is_there_is_not_installed_again(setup, monkeypatch):
 
 
 def test_a_python_that_does_not_run_is_one_line(commands):
-    result = commands.run(ROOT / "scripts" / "setup.sh", BYTEPS_GC_PYTHON="/no/python")
+    result = commands.run(ROOT / "scripts" / "setup.sh", BYTEPS_GC_BASE_PYTHON="/no/python")
     assert result.status == 2
-    assert result.output == "setup: BYTEPS_GC_PYTHON=/no/python does not run, or lacks ssl, venv or zlib\n"
+    assert result.output == "setup: BYTEPS_GC_BASE_PYTHON=/no/python does not run, or lacks ssl, venv or zlib\n"
 
 
 def test_setting_up_again_is_cheap_and_runs_a_command(commands):
