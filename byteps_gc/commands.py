@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 import sys
 import tempfile
+import time
 from typing import List, Optional, Tuple
 
 from byteps_gc import __version__
@@ -43,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument("--workers", type=int, default=2, help="default: 2")
     launch.add_argument("--servers", type=int, default=2, help="default: 2")
     launch.add_argument("--port", type=int, default=0, help="the scheduler's port (default: a free one)")
-    launch.add_argument("--logs", type=Path, help="folder for one log a role (default: a temporary one)")
+    launch.add_argument("--logs", type=Path, help="folder for one log a role (default: one in runs/)")
     launch.add_argument("--quiet", action="store_true", help="do not print what the roles print")
     launch.set_defaults(run=run_launch)
 
@@ -119,7 +120,8 @@ def run_launch(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="byteps_gc-") as scratch:
         roles = local.job(options.workers, options.servers, command, BPSLAUNCH, Path(scratch), options.port)
         port = int(roles[0].env["DMLC_PS_ROOT_PORT"])
-        supervisor = local.Supervisor(options.logs or Path(scratch, "logs"), show)
+        logs = options.logs or Path("runs", time.strftime(f"launch-%Y%m%d-%H%M%S-{os.getpid()}"))
+        supervisor = local.Supervisor(logs, show)
         supervisor.run(roles, lambda: local.listens(local.LOOPBACK, port))
     return 0
 

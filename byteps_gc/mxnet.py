@@ -46,7 +46,7 @@ broadcast_parameters = broadcast
 ALONE = {"BYTEPS_LOCAL_RANK": "0", "BYTEPS_LOCAL_SIZE": "1", "DMLC_WORKER_ID": "0", "DMLC_NUM_WORKER": "1"}
 
 _running = False
-_failed = False
+_status = 0  # of this process, once it has failed
 
 
 def init(lazy: bool = True) -> None:
@@ -117,8 +117,8 @@ def _fail(hook):
     """An excepthook that tells a user's mistake in one line, and notes that the process has failed."""
 
     def fail(kind, value, trace):
-        global _failed
-        _failed = True
+        global _status
+        _status = 1
         if isinstance(value, UserError):
             print(f"{os.path.basename(sys.argv[0])}: {value}", file=sys.stderr)
         else:
@@ -131,8 +131,9 @@ def _note_status(leave):
     """sys.exit, which notes a status that says that the process has failed."""
 
     def exit(status=None):
-        global _failed
-        _failed = _failed or status not in (None, 0)
+        global _status
+        if status is not None:
+            _status = status if isinstance(status, int) else 1
         leave(status)
 
     return exit
@@ -140,8 +141,8 @@ def _note_status(leave):
 
 def _leave() -> None:
     """At the end of the process: leave the cluster, or end at once after a failure, so that others notice."""
-    if _failed:
+    if _status:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(_status & 255 or 1)
     shutdown()

@@ -49,7 +49,7 @@ def test_three_workers_and_one_server(commands):
 def test_a_failing_worker_ends_all_at_once(commands):
     """sys.exit, an exception, a missing program: its status and last lines, within seconds."""
     for code, status, words in (
-        ("sys.exit(7)", 1, ""),
+        ("sys.exit(7)", 7, "failed with status 7"),
         ("print('the last line'); sys.exit('no more')", 1, "no more"),
         ("raise ValueError('wrong value')", 1, "ValueError: wrong value"),
     ):

@@ -11,6 +11,7 @@ import platform
 import shutil
 import sysconfig
 import tempfile
+import time
 from typing import Callable, Iterable, Iterator, Optional
 
 from byteps_gc import env
@@ -107,8 +108,15 @@ def build(
                 shutil.rmtree(wheel.parent)
             finished.replace(wheel.parent)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
     return wheel
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder in which a compiler that has just been ended may still make a file."""
+    deadline = time.monotonic() + 5
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def version(device: compiling.Device, name: str) -> str:

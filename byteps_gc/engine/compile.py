@@ -1,13 +1,15 @@
 """Compile and link the engine's two libraries: the server's and the MXNet worker's."""
 
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+import contextlib
 from dataclasses import dataclass
 import hashlib
 import os
 from pathlib import Path
 import shutil
+import signal
 import subprocess
-from typing import Callable, List, Tuple
+from typing import Callable, List, Set, Tuple
 
 from byteps_gc.errors import EngineError
 from byteps_gc.processes import die_with_parent
@@ -99,6 +101,13 @@ def compiler() -> str:
     return subprocess.run(["g++", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[0]
 
 
+def end_group(child: subprocess.Popen) -> None:
+    """End a command that has a process group of its own, and all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
 class Compiler:
     """Compiles one source tree, with a cache of objects keyed by preprocessed text and flags."""
 
@@ -108,23 +117,37 @@ class Compiler:
         self.jobs = jobs
         self.progress = progress
         self.version = compiler()
+        self.running: Set[subprocess.Popen] = set()
         objects.mkdir(parents=True, exist_ok=True)
 
     def run(self, *command: str, cwd: Path = None, env: dict = None) -> bytes:
-        """Run one command in the tree; :class:`EngineError` with its first error line if it fails."""
-        result = subprocess.run(
+        """Run one command in the tree; :class:`EngineError` with its first error line if it fails.
+
+        The command and all that it starts end when this call is interrupted.
+        """
+        child = subprocess.Popen(
             command,
             cwd=cwd or self.tree,
             env=env,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            start_new_session=True,
             preexec_fn=die_with_parent,
         )
-        if result.returncode:
-            lines = result.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        self.running.add(child)
+        try:
+            output, errors = child.communicate()
+        except BaseException:
+            end_group(child)
+            raise
+        finally:
+            self.running.discard(child)
+        if child.returncode:
+            lines = errors.decode(errors="replace").strip().splitlines() or ["no message"]
             first = next((line for line in lines if "error" in line.lower()), lines[-1])
-            raise EngineError(f"{command[0]} failed with status {result.returncode}: {first.strip()}")
-        return result.stdout
+            raise EngineError(f"{command[0]} failed with status {child.returncode}: {first.strip()}")
+        return output
 
     def compile(self, source: str, flags: Tuple[str, ...]) -> Path:
         """Compile ``source`` (a path in the tree) and return the cached object."""
@@ -148,15 +171,18 @@ class Compiler:
         return target
 
     def compile_all(self, sources: Tuple[str, ...], flags: Tuple[str, ...]) -> List[Path]:
-        """Compile several sources at a time; the first failure ends the rest."""
+        """Compile several sources at a time; the first failure, or an interruption, ends the rest."""
         with ThreadPoolExecutor(self.jobs) as pool:
             pending = [pool.submit(self.compile, source, flags) for source in sources]
             try:
                 wait(pending, return_when=FIRST_EXCEPTION)
-                return [future.result() for future in pending if not future.cancelled()]
-            finally:
+                return [future.result() for future in pending]
+            except BaseException:
                 for future in pending:
                     future.cancel()
+                for child in list(self.running):
+                    end_group(child)
+                raise
 
     def zeromq(self) -> Path:
         """Build the ZeroMQ release that BytePS carries; returns the static library."""
