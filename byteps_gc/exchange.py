@@ -1,7 +1,7 @@
 """Push, pull and broadcast of MXNet arrays through BytePS, with every call checked first."""
 
 import itertools
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Mapping, Optional, Sequence, Set, Tuple
 
 import byteps.mxnet.ops as engine
 from byteps_gc.errors import UserError
@@ -10,7 +10,7 @@ import numpy as np
 
 DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64")
 
-_declared: Dict[str, dict] = {}
+_declared: Set[str] = set()
 _shapes: Dict[str, Tuple[tuple, str]] = {}
 _unnamed = itertools.count()
 _running = False
@@ -29,6 +29,11 @@ def started(running: bool) -> None:
     _shapes.clear()
 
 
+def is_started() -> bool:
+    """Whether BytePS runs in this process."""
+    return _running
+
+
 def require_started() -> None:
     """:class:`ExchangeError` unless BytePS runs in this process."""
     if not _running:
@@ -44,7 +49,7 @@ def declare(name: str, **options: str) -> None:
     require_started()
     if name not in _declared:
         engine.byteps_declare_tensor(name, **options)
-        _declared[name] = options
+        _declared.add(name)
 
 
 def push_pull(
@@ -83,6 +88,13 @@ def push_pull(
     engine.byteps_push_pull(tensor, version=version, priority=priority, name=name, is_average=is_average)
 
 
+def replace_by_root(tensor: "mx.nd.NDArray", name: str, root_rank: int = 0) -> None:
+    """Replace ``tensor`` by that of ``root_rank``: a sum in which the others are zero. Returns at once."""
+    if engine.rank() != root_rank:
+        tensor[:] = 0
+    push_pull(tensor, name=name, is_average=False)
+
+
 def broadcast(params: Mapping[str, "mx.nd.NDArray"], root_rank: int = 0) -> None:
     """Give every worker the arrays of ``root_rank``; returns when they have arrived.
 
@@ -95,23 +107,22 @@ def broadcast(params: Mapping[str, "mx.nd.NDArray"], root_rank: int = 0) -> None
             f"broadcast takes a dict of arrays, not {type(params).__name__}; DistributedTrainer broadcasts Gluon's"
         )
     for name, tensor in sorted(params.items()):
-        if engine.rank() != root_rank:
-            tensor[:] = 0
-        push_pull(tensor, name=f"broadcast.{name}", is_average=False)
+        replace_by_root(tensor, f"broadcast.{name}", root_rank)
     for tensor in params.values():
         tensor.wait_to_read()
 
 
 def broadcast_bytes(content: Optional[bytes], name: str, root_rank: int = 0) -> bytes:
     """Give every worker the bytes that ``root_rank`` has; what the others pass is not looked at."""
-    mine = np.frombuffer(content or b"", dtype=np.uint8) if engine.rank() == root_rank else np.zeros(0, np.uint8)
+    mine = np.frombuffer(content or b"", dtype=np.uint8)
     length = mx.nd.array([mine.size], dtype="int64")
-    push_pull(length, name=f"{name}.length", is_average=False)
-    tensor = mx.nd.zeros((max(1, int(length.asscalar())),), dtype="uint8")
-    if mine.size:
+    replace_by_root(length, f"{name}.length", root_rank)
+    size = int(length.asscalar())
+    tensor = mx.nd.zeros(max(1, size), dtype="uint8")
+    if size and engine.rank() == root_rank:
         tensor[:] = mx.nd.array(mine, dtype="uint8")
-    push_pull(tensor, name=name, is_average=False)
-    return tensor.asnumpy().tobytes()[: int(length.asscalar())]
+    replace_by_root(tensor, name, root_rank)
+    return tensor.asnumpy().tobytes()[:size]
 
 
 def total(values: Sequence[float], name: str) -> np.ndarray:

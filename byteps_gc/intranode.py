@@ -16,7 +16,6 @@ import mxnet as mx
 class Plan:
     """How one gradient travels, decided once from its size as float32."""
 
-    compressed: bool
     half: bool
     workers: int
 

@@ -19,7 +19,7 @@ from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as _engine
 from byteps_gc import env
 from byteps_gc.errors import UserError
-from byteps_gc.exchange import broadcast, declare, push_pull, require_started, started
+from byteps_gc.exchange import broadcast, declare, is_started, push_pull, require_started, started
 from byteps_gc.processes import tolerate_late_wakeups
 from byteps_gc.trainer import DistributedTrainer
 
@@ -45,7 +45,6 @@ broadcast_parameters = broadcast
 # what a worker of one process without a launcher is
 ALONE = {"BYTEPS_LOCAL_RANK": "0", "BYTEPS_LOCAL_SIZE": "1", "DMLC_WORKER_ID": "0", "DMLC_NUM_WORKER": "1"}
 
-_running = False
 _status = 0  # of this process, once it has failed
 
 
@@ -57,8 +56,7 @@ def init(lazy: bool = True) -> None:
     DMLC_NUM_SERVER, DMLC_PS_ROOT_URI, DMLC_PS_ROOT_PORT, DMLC_WORKER_ID);
     :class:`SettingsError` names what is missing.
     """
-    global _running
-    if _running:
+    if is_started():
         return
     env.check_cluster("worker")
     for name, value in ALONE.items():
@@ -66,7 +64,6 @@ def init(lazy: bool = True) -> None:
     tolerate_late_wakeups()
     library = _engine.MXNET_LIB_CTYPES
     library.byteps_lazy_init() if lazy else library.byteps_init()
-    _running = True
     started(True)
     sys.excepthook = _fail(sys.excepthook)
     sys.exit = _note_status(sys.exit)
@@ -99,9 +96,7 @@ def local_size() -> int:
 
 def shutdown() -> None:
     """Leave the cluster; returns when all workers and servers have been told."""
-    global _running
-    if _running:
-        _running = False
+    if is_started():
         started(False)
         _engine.MXNET_LIB_CTYPES.byteps_shutdown()
 

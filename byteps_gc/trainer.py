@@ -11,7 +11,7 @@ from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as engine
 from byteps_gc import env, wire
 from byteps_gc.errors import CompressionError
-from byteps_gc.exchange import ExchangeError, declare, push_pull, require_started
+from byteps_gc.exchange import ExchangeError, declare, push_pull, replace_by_root, require_started
 from byteps_gc.intranode import Momentum, Plan
 from byteps_gc.settings import Settings
 import mxnet as mx
@@ -117,7 +117,7 @@ class DistributedTrainer(mx.gluon.Trainer):
             options = wire.engine_options(self._settings, self._momentum) if compressed else {}
             declare(f"gradient_{index}", **options)
             half = self._settings.fp16 and not compressed
-            self._plans[index] = Plan(compressed=compressed, half=half, workers=engine.size())
+            self._plans[index] = Plan(half=half, workers=engine.size())
             if self._settings.momentum:
                 decay = self._weight_decay * param.wd_mult
                 state = self._saved_momentum.get(index)
@@ -135,10 +135,12 @@ class DistributedTrainer(mx.gluon.Trainer):
         A new value is written only when all gradients of the last step have
         come back: then no worker and no server still computes with the old one.
         """
-        if self._rate_file is None or self._rate_file.value == self.coming_rate():
+        if self._rate_file is None:
             return
-        mx.nd.waitall()
-        self._rate_file.write(self.coming_rate())
+        rate = self.coming_rate()
+        if self._rate_file.value != rate:
+            mx.nd.waitall()
+            self._rate_file.write(rate)
 
     def save_states(self, fname: str) -> None:
         """Save the optimizer's state and the momentum that is applied around the exchange.
@@ -197,9 +199,7 @@ class DistributedTrainer(mx.gluon.Trainer):
                 waiting.append(param)
                 continue
             tensor = param.list_data()[0]
-            if engine.rank() != self._root_rank:
-                tensor[:] = 0
-            push_pull(tensor, name=f"parameter_{self._param2idx[param.name]}", is_average=False)
+            replace_by_root(tensor, f"parameter_{self._param2idx[param.name]}", self._root_rank)
         self._params_to_init = waiting
 
 
