@@ -20,8 +20,10 @@ def add_compression(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--onebit-scaling", action="store_true", default=None, help="scale onebit's signs")
     group.add_argument("--normalize", help="dithering's norm: max or l2")
     group.add_argument("--partition", help="dithering's levels: linear or natural")
+    group.add_argument("--bucket", type=int, help="elements of dithering that share a norm: 512 to 8192, 0 for all")
+    group.add_argument("--half", action="store_true", default=None, help="the compressor's values travel as float16")
     group.add_argument("--seed", type=int, default=0, help="seed of weights, data order and random compressors")
-    group.add_argument("--fp16-pushpull", action="store_true", default=None, help="dense gradients travel as float16")
+    group.add_argument("--fp16-pushpull", action="store_true", default=None, help="values travel as float16")
 
 
 def number(text: str) -> Any:

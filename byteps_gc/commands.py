@@ -4,7 +4,6 @@ import argparse
 import os
 from pathlib import Path
 import sys
-import tempfile
 import time
 from typing import List, Optional, Tuple
 
@@ -65,6 +64,18 @@ def parser() -> argparse.ArgumentParser:
 
     role = commands.add_parser("role", help="become the role that DMLC_ROLE names, as bpslaunch does")
     role.set_defaults(run=run_role)
+
+    server = commands.add_parser("server", help="become a server of the cluster that the environment describes")
+    server.set_defaults(run=run_server)
+
+    bench = commands.add_parser("bench", help="measure, beside BytePS as released, in one run")
+    subjects = bench.add_subparsers(dest="subject", metavar="SUBJECT", required=True)
+    compressors = subjects.add_parser("compressors", help="speed and error of every compressor")
+    compressors.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
+    compressors.add_argument("--repeats", type=int, default=9, help="default: 9; medians are shown")
+    compressors.add_argument("--partitions", type=int, default=15, help="of 4096000 bytes, in turn; default: 15")
+    compressors.add_argument("--codec", action="append", default=[], metavar="NAME", help="topk or 'topk k=0.1'")
+    compressors.set_defaults(run=run_bench)
     return top
 
 
@@ -117,12 +128,10 @@ def run_launch(options: argparse.Namespace) -> int:
         if not options.quiet:
             print(f"{name} | {line}", flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="byteps_gc-") as scratch:
-        roles = local.job(options.workers, options.servers, command, BPSLAUNCH, Path(scratch), options.port)
-        port = int(roles[0].env["DMLC_PS_ROOT_PORT"])
-        logs = options.logs or Path("runs", time.strftime(f"launch-%Y%m%d-%H%M%S-{os.getpid()}"))
-        supervisor = local.Supervisor(logs, show)
-        supervisor.run(roles, lambda: local.listens(local.LOOPBACK, port))
+    roles = local.job(options.workers, options.servers, command, BPSLAUNCH, options.port)
+    port = int(roles[0].env["DMLC_PS_ROOT_PORT"])
+    logs = options.logs or Path("runs", time.strftime(f"launch-%Y%m%d-%H%M%S-{os.getpid()}"))
+    local.Supervisor(logs, show).run(roles, lambda: local.listens(local.LOOPBACK, port))
     return 0
 
 
@@ -172,6 +181,19 @@ def run_role(options: argparse.Namespace) -> int:
     from byteps_gc.cluster import bpslaunch
 
     return bpslaunch.main(options.rest)
+
+
+def run_server(options: argparse.Namespace) -> int:
+    """Become a server, whatever DMLC_ROLE says."""
+    os.environ["DMLC_ROLE"] = "server"
+    return run_role(options)
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    """Measure the compressors."""
+    from byteps_gc.bench import compressors
+
+    return compressors.main(options)
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

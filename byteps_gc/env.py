@@ -52,11 +52,6 @@ def check_cluster(role: str) -> None:
         raise SettingsError(f"a {role} needs {', '.join(missing)} in its environment; byteps_gc launch sets them")
 
 
-def learning_rate_file() -> Path:
-    """BYTEPS_GC_LR_FILE: where the trainer tells this host's servers the learning rate."""
-    return Path(text("BYTEPS_GC_LR_FILE", "lr.s"))
-
-
 def cache_folder() -> Path:
     """BYTEPS_GC_CACHE, or byteps_gc in the user's cache folder: built engines live there."""
     cache = text("XDG_CACHE_HOME", str(Path.home() / ".cache"))

@@ -1,9 +1,15 @@
 """Push, pull and broadcast of MXNet arrays through BytePS, with every call checked first."""
 
+import contextlib
 import itertools
-from typing import Dict, Mapping, Optional, Sequence, Set, Tuple
+import os
+import sys
+import threading
+import time
+from typing import Dict, Iterator, Mapping, Optional, Sequence, Set, Tuple
 
 import byteps.mxnet.ops as engine
+from byteps_gc import env, native, wire
 from byteps_gc.errors import UserError
 import mxnet as mx
 import numpy as np
@@ -14,24 +20,36 @@ _declared: Set[str] = set()
 _shapes: Dict[str, Tuple[tuple, str]] = {}
 _unnamed = itertools.count()
 _running = False
+_threshold = 0  # bytes as float32 from which a gradient is compressed
+_unregistered: Set[str] = set()  # declared with compression, not exchanged yet
 
 
 class ExchangeError(UserError, ValueError):
     """A call that the engine would answer with an abort of the process."""
 
 
-def started(running: bool) -> None:
-    """Note that BytePS runs in this process, or no longer does; what was declared is forgotten."""
-    global _running, _unnamed
+def started(running: bool, threshold: int = 0) -> None:
+    """Note that BytePS runs in this process, or no longer does; what was declared is forgotten.
+
+    threshold: the size in bytes, as float32, from which gradients are compressed.
+    """
+    global _running, _threshold, _unnamed
     _running = running
+    _threshold = threshold
     _unnamed = itertools.count()
     _declared.clear()
     _shapes.clear()
+    _unregistered.clear()
 
 
 def is_started() -> bool:
     """Whether BytePS runs in this process."""
     return _running
+
+
+def threshold() -> int:
+    """Bytes, as float32, from which a gradient is compressed: BYTEPS_MIN_COMPRESS_BYTES when BytePS started."""
+    return _threshold
 
 
 def require_started() -> None:
@@ -47,9 +65,14 @@ def declare(name: str, **options: str) -> None:
     a name that is declared already keeps what it was declared with.
     """
     require_started()
+    registered = options.get("byteps_compressor_type", wire.REGISTERED)
+    if registered != wire.REGISTERED:
+        raise ExchangeError(f"{name}: BytePS's own compressor {registered} is not used; see byteps_gc.wire for ours")
     if name not in _declared:
         engine.byteps_declare_tensor(name, **options)
         _declared.add(name)
+        if options:
+            _unregistered.add(name)
 
 
 def push_pull(
@@ -85,7 +108,44 @@ def push_pull(
         was, now = _shapes[name], shape
         raise ExchangeError(f"{name} was {was[0]} of {was[1]} before and is {now[0]} of {now[1]} now")
     declare(name)
-    engine.byteps_push_pull(tensor, version=version, priority=priority, name=name, is_average=is_average)
+    with registration(name) if name in _unregistered else contextlib.nullcontext():
+        engine.byteps_push_pull(tensor, version=version, priority=priority, name=name, is_average=is_average)
+    _unregistered.discard(name)
+
+
+@contextlib.contextmanager
+def registration(name: str) -> Iterator[None]:
+    """End the process with one line if servers do not answer the registration that the body makes.
+
+    A server without our compressors cannot answer it. The time (seconds,
+    BYTEPS_GC_REGISTRATION_TIMEOUT) counts from when all workers have announced
+    the tensor.
+    """
+    limit = env.integer("BYTEPS_GC_REGISTRATION_TIMEOUT", 60, least=1)
+    done = threading.Event()
+
+    def watch() -> None:
+        announced = None
+        while not done.wait(0.1):
+            if native.registered():
+                announced = time.monotonic()
+            if announced and time.monotonic() - announced > limit:
+                print(
+                    f"byteps_gc: {name}: a server has not answered in {limit} s; it cannot compress unless it was"
+                    " started by python -m byteps_gc server, of the same version",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(1)
+
+    native.registered()  # what came before does not count
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 def replace_by_root(tensor: "mx.nd.NDArray", name: str, root_rank: int = 0) -> None:

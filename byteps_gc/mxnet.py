@@ -11,13 +11,14 @@ once instead of waiting for workers that wait for it.
 """
 
 import atexit
+import contextlib
 import ctypes
 import os
 import sys
 
 from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as _engine
-from byteps_gc import env
+from byteps_gc import env, native
 from byteps_gc.errors import UserError
 from byteps_gc.exchange import broadcast, declare, is_started, push_pull, require_started, started
 from byteps_gc.processes import tolerate_late_wakeups
@@ -45,6 +46,8 @@ broadcast_parameters = broadcast
 # what a worker of one process without a launcher is
 ALONE = {"BYTEPS_LOCAL_RANK": "0", "BYTEPS_LOCAL_SIZE": "1", "DMLC_WORKER_ID": "0", "DMLC_NUM_WORKER": "1"}
 
+native.register("worker")
+
 _status = 0  # of this process, once it has failed
 
 
@@ -62,12 +65,29 @@ def init(lazy: bool = True) -> None:
     for name, value in ALONE.items():
         os.environ.setdefault(name, value)
     tolerate_late_wakeups()
-    library = _engine.MXNET_LIB_CTYPES
-    library.byteps_lazy_init() if lazy else library.byteps_init()
-    started(True)
+    native.start(env.integer("DMLC_NUM_WORKER", 1), env.integer("DMLC_WORKER_ID", 0))
+    threshold = env.min_compress_bytes()
+    with _decided_here():
+        library = _engine.MXNET_LIB_CTYPES
+        library.byteps_lazy_init() if lazy else library.byteps_init()
+    started(True, threshold)
     sys.excepthook = _fail(sys.excepthook)
     sys.exit = _note_status(sys.exit)
     atexit.register(_leave)
+
+
+@contextlib.contextmanager
+def _decided_here():
+    """Whether a tensor is compressed is decided once, by the trainer: BytePS sees a threshold of 0."""
+    before = os.environ.get("BYTEPS_MIN_COMPRESS_BYTES")
+    os.environ["BYTEPS_MIN_COMPRESS_BYTES"] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["BYTEPS_MIN_COMPRESS_BYTES"]
+        else:
+            os.environ["BYTEPS_MIN_COMPRESS_BYTES"] = before
 
 
 def rank() -> int:

@@ -29,7 +29,8 @@ class Settings:
     ef: "vanilla" adds what compression lost to the next gradient, scaled by the
         ratio of learning rates (arXiv 1905.10936).
     momentum: "nesterov" moves the optimizer's momentum in front of the compressor.
-    fp16: gradients that are not compressed travel as float16.
+    fp16: gradients that are not compressed, and the values of sparse compressors, travel as float16; sums
+        are float32.
     """
 
     compressor: Optional[Compressor] = None
@@ -51,8 +52,8 @@ class Settings:
     def from_params(cls, params: Optional[Mapping[str, Any]]) -> "Settings":
         """Read BytePS's dict of compression parameters, which stays as it is.
 
-        Keys: compressor, the compressor's options (k, scaling, seed, partition,
-        normalize), ef, momentum, fp16. None, False and "" mean "not given". An
+        Keys: compressor, the compressor's options (k, scaling, seed, half,
+        partition, normalize, bucket), ef, momentum, fp16. None, False and "" mean "not given". An
         option of another compressor is ignored with a warning, because BytePS's
         own examples pass them all; everything else that is not known raises
         :class:`CompressionError`.
@@ -76,6 +77,10 @@ class Settings:
         elif options:
             warnings.warn(f"no compressor is chosen: {', '.join(sorted(options))} ignored", stacklevel=3)
         return cls(compressor, given.get("ef"), given.get("momentum"), given.get("fp16", False))
+
+    def advice(self) -> str:
+        """What a user should know of these settings before training with them; empty if nothing."""
+        return self.compressor.advice(bool(self.ef)) if self.compressor else ""
 
     def to_params(self) -> Dict[str, Any]:
         """The dict that :meth:`from_params` reads back; JSON can carry it."""

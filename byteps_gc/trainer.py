@@ -1,44 +1,17 @@
 """The Gluon trainer that exchanges gradients through BytePS, compressed as its settings say."""
 
-import mmap
-import os
-from pathlib import Path
-import struct
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 import warnings
 
 from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as engine
-from byteps_gc import env, wire
+from byteps_gc import native, wire
 from byteps_gc.errors import CompressionError
-from byteps_gc.exchange import ExchangeError, declare, push_pull, replace_by_root, require_started
-from byteps_gc.intranode import Momentum, Plan
+from byteps_gc.exchange import ExchangeError, declare, push_pull, replace_by_root, require_started, threshold
+from byteps_gc.intranode import Momentum, incoming, outgoing
 from byteps_gc.settings import Settings
 import mxnet as mx
 import numpy as np
-
-
-class RateFile:
-    """The learning rate as eight bytes in shared memory: error feedback reads it on worker and servers.
-
-    All workers and servers of one host and job share one file; every worker
-    writes the same value. ``path``: BYTEPS_GC_LR_FILE, which the launcher sets.
-    """
-
-    def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(str(path), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            os.ftruncate(handle, 8)
-            self._memory = mmap.mmap(handle, 8)
-        finally:
-            os.close(handle)
-        self.value: Optional[float] = None
-
-    def write(self, rate: float) -> None:
-        """Publish the learning rate of the coming step."""
-        self._memory[:8] = struct.pack("d", rate)
-        self.value = rate
 
 
 class DistributedTrainer(mx.gluon.Trainer):
@@ -93,61 +66,51 @@ class DistributedTrainer(mx.gluon.Trainer):
             raise ExchangeError(f"root_rank={root_rank} is not one of the {engine.size()} workers")
         self._settings = settings
         self._root_rank = root_rank
-        self._threshold = env.min_compress_bytes()
-        self._plans: Dict[int, Plan] = {}
+        self._compressed: Dict[int, bool] = {}  # of the gradients that are declared
         self._adapters: Dict[int, Momentum] = {}
         self._saved_momentum: Dict[int, mx.nd.NDArray] = {}
-        self._rate_file = RateFile(env.learning_rate_file()) if settings.ef else None
-        self._publish_rate()
+        self._skip = False
+        self.skipped_steps = 0
         for index, _ in enumerate(self._params):
             declare(f"parameter_{index}")
+        advice = settings.advice()
+        if advice and engine.rank() == 0:
+            warnings.warn(advice, stacklevel=2)
 
     def step(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
-        """Exchange the gradients and update the parameters; ``batch_size`` is this worker's."""
+        """Exchange the gradients and update the parameters; ``batch_size`` is this worker's.
+
+        With compression, a step in which some worker's gradient is not finite is
+        skipped by all workers: no parameter, momentum or residual changes, and
+        ``skipped_steps`` counts it.
+        """
         self._scale = batch_size
         super().step(batch_size, ignore_stale_grad)
 
-    def _plan(self, index: int, param: "mx.gluon.Parameter") -> Plan:
-        """Decide once how a gradient travels, and declare it so."""
-        if index not in self._plans:
-            if len(param.list_grad()) != 1 or param.list_grad()[0].stype != "default":
-                raise ExchangeError(f"{param.name}: its gradient is not one dense array on one device")
-            compressed = self._settings.compressor is not None
-            compressed = compressed and int(np.prod(param.shape)) * 4 >= self._threshold
-            options = wire.engine_options(self._settings, self._momentum) if compressed else {}
-            declare(f"gradient_{index}", **options)
-            half = self._settings.fp16 and not compressed
-            self._plans[index] = Plan(half=half, workers=engine.size())
-            if self._settings.momentum:
-                decay = self._weight_decay * param.wd_mult
-                state = self._saved_momentum.get(index)
-                self._adapters[index] = Momentum(self._momentum, decay, compressed, state)
-        return self._plans[index]
+    def _declare(self, index: int, param: "mx.gluon.Parameter") -> None:
+        """Decide once how a gradient travels: by its size as float32."""
+        if index in self._compressed:
+            return
+        if len(param.list_grad()) != 1 or param.list_grad()[0].stype != "default":
+            raise ExchangeError(f"{param.name}: its gradient is not one dense array on one device")
+        compressed = self._settings.compressor is not None and int(np.prod(param.shape)) * 4 >= threshold()
+        name = f"gradient_{index}"
+        declare(name, **wire.engine_options(self._settings, self._momentum, name, compressed))
+        self._compressed[index] = compressed
+        if self._settings.momentum:
+            decay = self._weight_decay * param.wd_mult
+            self._adapters[index] = Momentum(self._momentum, decay, compressed, self._saved_momentum.get(index))
 
     def coming_rate(self) -> float:
         """The learning rate that the next step applies: a scheduler is asked for that step."""
         scheduler = self._optimizer.lr_scheduler
         return float(scheduler(self._optimizer.num_update + 1) if scheduler else self.learning_rate)
 
-    def _publish_rate(self) -> None:
-        """Tell error feedback the coming step's learning rate.
-
-        A new value is written only when all gradients of the last step have
-        come back: then no worker and no server still computes with the old one.
-        """
-        if self._rate_file is None:
-            return
-        rate = self.coming_rate()
-        if self._rate_file.value != rate:
-            mx.nd.waitall()
-            self._rate_file.write(rate)
-
     def save_states(self, fname: str) -> None:
         """Save the optimizer's state and the momentum that is applied around the exchange.
 
-        What the engine's compressors hold (residuals, and the momentum of
-        compressed tensors) is not in the file: after :meth:`load_states` they
-        start from zero.
+        What the compressors hold (residuals, and the momentum of compressed
+        tensors) is not in the file: in a new process they start from zero.
         """
         content = {"updates": mx.nd.array([self._optimizer.num_update], dtype="int64")}
         for index, state in self._updaters[0].states.items():
@@ -180,17 +143,43 @@ class DistributedTrainer(mx.gluon.Trainer):
         self._optimizer.num_update = updates
 
     def _allreduce_grads(self) -> None:
-        self._publish_rate()
+        compresses = self._settings.compressor is not None or self._settings.fp16
+        if compresses:
+            native.begin_step(self.coming_rate(), self._skip)
+            self._skip = False
+        arrived = []
         for index, param in enumerate(self._params):
             if param.grad_req == "null":
                 continue
-            plan = self._plan(index, param)
+            self._declare(index, param)
             gradient = param.list_grad()[0]
-            total = plan.outgoing(gradient, self._scale)
+            total = outgoing(gradient, self._scale * engine.size())
             push_pull(total, priority=-index, name=f"gradient_{index}", is_average=False)
-            plan.incoming(total, gradient)
+            arrived.append((index, param, gradient, total))
+        if compresses and not self._finite([total for _, _, _, total in arrived]):
+            return
+        for index, param, gradient, total in arrived:
+            incoming(total, gradient)
             if index in self._adapters:
                 self._adapters[index].apply(gradient, param.list_data()[0])
+
+    def _finite(self, totals: List["mx.nd.NDArray"]) -> bool:
+        """Whether all sums are finite; otherwise the step is to be skipped. All workers have the same sums."""
+        finite = bool(mx.nd.multi_all_finite(*totals, num_arrays=len(totals)).asscalar())
+        failure = native.failure()
+        if failure:
+            raise ExchangeError(failure)
+        if not finite:
+            self._skip = True
+            self.skipped_steps += 1
+            if engine.rank() == 0:
+                text = f"a gradient is not finite: step skipped by all workers ({self.skipped_steps} so far)"
+                warnings.warn(text, stacklevel=4)
+        return finite
+
+    def _update(self, ignore_stale_grad: bool = False) -> None:
+        if not self._skip:
+            super()._update(ignore_stale_grad)
 
     def _init_params(self) -> None:
         waiting = []

@@ -1,42 +1,31 @@
 """How settings are spelled to the engine: the keys that travel to workers' and servers' registries."""
 
+import dataclasses
 from typing import Dict, Optional
 
+from byteps_gc.compressors import Identity
+from byteps_gc.compressors.options import option_texts
 from byteps_gc.settings import Settings
 
-_KEYS = {
-    "k": "byteps_compressor_k",
-    "scaling": "byteps_compressor_onebit_scaling",
-    "seed": "byteps_seed",
-    "partition": "byteps_dithering_partition",
-    "normalize": "byteps_dithering_normalize",
-}
-_WORDS = {"linear": "0", "natural": "1", "max": "0", "l2": "1", True: "true", False: "false"}
+REGISTERED = "byteps_gc"  # the name of all our compressors in BytePS's registry
 
 
-def spell(value) -> str:
-    """One option's value as the engine's registry reads it."""
-    if isinstance(value, (str, bool)):
-        return _WORDS[value]
-    return repr(value)
-
-
-def engine_options(settings: Settings, momentum: Optional[float]) -> Dict[str, str]:
-    """What a compressed tensor is declared with; empty without a compressor.
+def engine_options(settings: Settings, momentum: Optional[float], tensor: str, compressed: bool) -> Dict[str, str]:
+    """What a tensor is declared with; empty if it travels as it is.
 
     ``momentum`` is the optimizer's momentum coefficient, sent where the settings
-    put momentum in front of the compressor. A seed of 0 is not sent: the engine
-    then draws one.
+    put momentum in front of the compressor; ``compressed`` says whether the
+    compressor is for this tensor: what is left travels as float16 with
+    ``fp16``, and a compressor's own values then do, too.
     """
-    if settings.compressor is None:
-        return {}
-    words = {"byteps_compressor_type": settings.compressor.name}
-    for name, value in settings.compressor.options().items():
-        if not (name == "seed" and value == 0):
-            words[_KEYS[name]] = spell(value)
-    if settings.ef:
-        words["byteps_ef_type"] = settings.ef
-    if settings.momentum:
-        words["byteps_momentum_type"] = settings.momentum
-        words["byteps_momentum_mu"] = repr(float(momentum))
-    return words
+    compressor, wrapped = settings.compressor, True
+    if not compressed or compressor is None:
+        if not settings.fp16:
+            return {}
+        compressor, wrapped = Identity(half=True), False
+    elif settings.fp16 and "half" in compressor.option_names():
+        compressor = dataclasses.replace(compressor, half=True)
+    mu = momentum if wrapped and settings.momentum else None
+    texts = option_texts(compressor, mu, ef=bool(wrapped and settings.ef))
+    texts.update(compressor_type=REGISTERED, tensor=tensor)
+    return {f"byteps_{key}": text for key, text in texts.items()}

@@ -10,6 +10,7 @@ import time
 from byteps_gc import env
 from byteps_gc.engine import build, changes, compile, fixups, source
 from byteps_gc.errors import EngineError
+from byteps_gc.toolchain import locked
 import pytest
 
 
@@ -116,5 +117,5 @@ def test_an_interrupted_build_leaves_no_half_wheel(commands, tmp_path, sig):
     if sig != signal.SIGKILL:
         assert not list((cache / "engine").glob("build-*"))
     else:
-        with build.locked(cache / "engine"):
+        with locked(cache / "engine"):
             assert not list((cache / "engine").glob("build-*"))

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Dict, List, Optional, Sequence, Set
 
-from byteps_gc import env
+from byteps_gc import env, native
 from byteps_gc.errors import ClusterError, EngineError, SettingsError, UserError
 from byteps_gc.processes import die_with_parent, exit_on_sigterm, tolerate_late_wakeups
 
@@ -39,7 +39,11 @@ def main(command: Sequence[str]) -> int:
 def serve() -> None:
     """Run this process as the scheduler or a server until the cluster ends."""
     tolerate_late_wakeups()
-    server_library().byteps_server()
+    library = server_library()
+    if env.text("DMLC_ROLE") == "server":
+        native.register("server")
+        native.start(env.integer("DMLC_NUM_WORKER", 1, least=1))
+    library.byteps_server()
 
 
 def server_library() -> ctypes.CDLL:

@@ -124,13 +124,11 @@ class Host:
         devices = env.text("BYTEPS_GC_GPUS")
         if devices and role == "worker":
             variables["NVIDIA_VISIBLE_DEVICES"] = devices
-        shared = env.cache_folder() / "run" / f"{self.scheduler}-{port}"
-        variables.setdefault("BYTEPS_GC_LR_FILE", str(shared / "learning-rate"))
         return variables
 
-    def roles(self, folder: Path, job: str, flags: Sequence[str], port: int, scratch: Path) -> List[local.Role]:
+    def roles(self, folder: Path, job: str, flags: Sequence[str], port: int) -> List[local.Role]:
         """This machine's roles of a job, started through the scripts in ``folder``."""
-        base = dict(os.environ, BYTEPS_GC_JOB_PORT=str(port), BYTEPS_GC_LR_FILE=str(scratch / "learning-rate"))
+        base = dict(os.environ, BYTEPS_GC_JOB_PORT=str(port))
         roles: List[local.Role] = []
         if self.schedules:
             roles.append(local.Role("scheduler", [str(folder / "scheduler.sh")], base))

@@ -211,19 +211,16 @@ def job(
     servers: int,
     command: Sequence[str],
     bpslaunch: Sequence[str],
-    scratch: Path,
     port: int = 0,
     base: Optional[Dict[str, str]] = None,
 ) -> List[Role]:
     """The roles of a whole cluster on this machine's loopback: scheduler, servers, workers.
 
-    command: what every worker runs; bpslaunch: the command that becomes a role;
-    scratch: a folder for what the roles share (the learning rate's file).
+    command: what every worker runs; bpslaunch: the command that becomes a role.
     """
     cluster = Cluster(workers, servers, port=port or free_port())
     if port:
         check_port(LOOPBACK, port)
-    base = dict(os.environ if base is None else base, BYTEPS_GC_LR_FILE=str(scratch / "learning-rate"))
 
     def variables(role: str, worker: Optional[int] = None) -> Dict[str, str]:
         return environment(cluster, role, worker, address=LOOPBACK, neighbours=workers, base=base)

@@ -6,7 +6,6 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from typing import Iterator, List, Sequence
 
@@ -119,10 +118,8 @@ def run_job(
     progress.job(job)
     file = folder / f"{job}.jsonl"
     supervisor = local.Supervisor(folder, tick=lambda: progress.due() and progress.update(record.read(file)))
-    with tempfile.TemporaryDirectory(prefix="byteps_gc-") as scratch:
-        roles = host.roles(scripts, job, extra, port, Path(scratch))
-        try:
-            supervisor.run(roles, hosts.ready(host, port))
-        except ClusterError as error:
-            raise ClusterError(f"job {job}: {error}", error.status) from None
+    try:
+        supervisor.run(host.roles(scripts, job, extra, port), hosts.ready(host, port))
+    except ClusterError as error:
+        raise ClusterError(f"job {job}: {error}", error.status) from None
     progress.update(record.read(file))

@@ -1,15 +1,16 @@
-"""The compressors, by name. This file is the one place that registers them."""
+"""Compressors by name. This file is the one place that registers them."""
 
 from typing import Dict, Tuple, Type
 
 from byteps_gc.compressors.base import Compressor
 from byteps_gc.compressors.dithering import Dithering
+from byteps_gc.compressors.identity import Identity
 from byteps_gc.compressors.onebit import Onebit
 from byteps_gc.compressors.randomk import RandomK
 from byteps_gc.compressors.topk import TopK
 from byteps_gc.errors import CompressionError
 
-__all__ = ["Compressor", "Dithering", "Onebit", "RandomK", "TopK", "find", "known", "register"]
+__all__ = ["Compressor", "Dithering", "Identity", "Onebit", "RandomK", "TopK", "find", "known", "register"]
 
 _registry: Dict[str, Type[Compressor]] = {}
 
@@ -34,5 +35,5 @@ def find(name: str) -> Type[Compressor]:
     return _registry[name]
 
 
-for _kind in (Onebit, TopK, RandomK, Dithering):
+for _kind in (Onebit, TopK, RandomK, Dithering, Identity):
     register(_kind)

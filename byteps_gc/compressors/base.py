@@ -3,18 +3,24 @@
 A compressor *is* its options: a frozen dataclass whose fields are declared with
 :func:`option` and checked when it is made, so that a value that cannot be used
 is refused before anything is sent. It maps one partition of a gradient (float32,
-at most BYTEPS_PARTITION_BYTES bytes) to a payload and back; the engine's
-compressor of the same ``name`` computes.
+at most BYTEPS_PARTITION_BYTES bytes) to a payload and back, as docs/wire_format.md
+defines; the native compressor of the same ``name`` gives the same bytes.
+
+A new compressor is a leaf file with a subclass (``name``, ``codec``, ``encode``,
+``entries``, ``max_payload``), a line in ``__init__.py`` and a row in tests/laws.py.
 
 Error feedback, momentum and the size threshold are not options of a compressor:
-they wrap one (see :mod:`byteps_gc.settings`).
+they wrap one (see :mod:`byteps_gc.settings` and :mod:`byteps_gc.compressors.wrappers`).
 """
 
 import dataclasses
 import numbers
 from typing import Any, ClassVar, Dict, Optional, Sequence
 
+from byteps_gc.compressors.entries import Encoded, Entries, read_sparse, write_sparse
+from byteps_gc.compressors.random import Draw
 from byteps_gc.errors import CompressionError
+import numpy as np
 
 
 def option(
@@ -61,9 +67,18 @@ def fits(field: dataclasses.Field, value: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Compressor:
-    """Base of all compressors; ``name`` is what a user writes and what the engine registers."""
+    """Base of all compressors; ``name`` is what a user writes and what the engine registers.
+
+    codec: the number that stands for the compressor in a frame.
+    lossless_reply: the server's reply holds the sum exactly, so that it may also travel raw; otherwise the
+        server encodes the sum as a worker does, with error feedback of its own.
+    optional_flags: flags of a frame that its payload decides about.
+    """
 
     name: ClassVar[str] = ""
+    codec: ClassVar[int] = 0
+    lossless_reply: ClassVar[bool] = True
+    optional_flags: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -83,3 +98,41 @@ class Compressor:
     def options(self) -> Dict[str, Any]:
         """The options as a dict that JSON can carry; ``type(self)(**options)`` is an equal compressor."""
         return dataclasses.asdict(self)
+
+    def fixed_flags(self) -> int:
+        """The flags that every push of this compressor has."""
+        return 0
+
+    def max_payload(self, d: int) -> int:
+        """The most bytes that a push of ``d`` elements can have; it decides what travels raw."""
+        raise NotImplementedError
+
+    def encode(self, p: np.ndarray, draw: Draw, feedback: bool) -> Optional[Encoded]:
+        """Encode a finite float32[d], d >= 1, or None if that overflows.
+
+        ``feedback`` says that what is lost comes back with the next step: the result is then a contraction,
+        otherwise it may be an unbiased estimate.
+        """
+        raise NotImplementedError
+
+    def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
+        """Read what :meth:`encode` wrote; FrameError for what it cannot have written."""
+        raise NotImplementedError
+
+    def decode(self, encoded: Encoded, d: int, draw: Draw) -> np.ndarray:
+        """As :meth:`entries`, as a float32[d]."""
+        return self.entries(encoded, d, draw).dense(d)
+
+    def encode_sum(self, total: Entries, d: int, draw: Draw) -> Optional[Encoded]:
+        """The payload of a reply: the sum of the workers' entries, or None if that overflows."""
+        if not np.isfinite(total.values).all():
+            return None
+        if not self.lossless_reply:
+            return self.encode(total.dense(d), draw, True)
+        return write_sparse(total, d, False)
+
+    def sum_entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
+        """Read what :meth:`encode_sum` wrote; FrameError for what it cannot have written."""
+        if not self.lossless_reply:
+            return self.entries(encoded, d, draw)
+        return read_sparse(encoded, d, False)

@@ -1,10 +1,22 @@
 """dithering: stochastic quantisation to few levels, entropy coded."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+import math
+from typing import ClassVar, Optional, Tuple
 
 from byteps_gc.compressors.base import Compressor, option
+from byteps_gc.compressors.coding import read_codes, read_numbers, write_codes, write_numbers
+from byteps_gc.compressors.entries import Encoded, Entries, check_count
+from byteps_gc.compressors.frame import DENSE, FrameError
+from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.sums import s2
+from byteps_gc.compressors.values import finite
 from byteps_gc.errors import CompressionError
+import numpy as np
+
+BYTE_DOMAIN, WORD_DOMAIN = 2, 3
+NATURAL_MOST = 30
+BUCKET_LEAST = 512
 
 
 @dataclass(frozen=True)
@@ -13,19 +25,126 @@ class Dithering(Compressor):
 
     ``partition`` "linear" has k levels at equal distances, "natural" k levels at
     powers of two (Horvath et al., arXiv 1905.10988); ``normalize`` chooses the
-    norm. The limit of k keeps the longest code of an element below the 32 bits
-    that it takes uncompressed.
+    norm, which is that of the partition or, with ``bucket``, of every so many elements.
+    With error feedback all values are multiplied by 1 / (1 + omega), omega being a bound
+    of E||Q(x) - x||^2 / ||x||^2, which makes C a contraction in expectation.
 
     >>> Dithering(k=2, normalize="l2").options()
-    {'k': 2, 'partition': 'linear', 'normalize': 'l2', 'seed': 0}
+    {'k': 2, 'partition': 'linear', 'normalize': 'l2', 'bucket': 0, 'seed': 0}
     """
 
     name: ClassVar[str] = "dithering"
+    codec: ClassVar[int] = 4
+    optional_flags: ClassVar[int] = DENSE
     k: int = option(int, "number of levels", least=1, most=2**20)
     partition: str = option(str, "distances of the levels", default="linear", choices=("linear", "natural"))
     normalize: str = option(str, "norm that scales the levels", default="max", choices=("max", "l2"))
-    seed: int = option(int, "seed of the rounding; 0: a new one every time", default=0, least=0, most=2**32 - 1)
+    bucket: int = option(int, "elements that share a norm, 512 to 8192; 0: all", default=0, least=0, most=8192)
+    seed: int = option(int, "seed of the rounding", default=0, least=0, most=2**32 - 1)
 
     def check(self) -> None:
-        if self.partition == "natural" and self.k > 20:
-            raise CompressionError(f"dithering: k={self.k} is more than the 20 levels that natural partition takes")
+        if self.partition == "natural" and self.k > NATURAL_MOST:
+            raise CompressionError(f"dithering: k={self.k} is more than the {NATURAL_MOST} levels of natural partition")
+        if 0 < self.bucket < BUCKET_LEAST:
+            raise CompressionError(f"dithering: bucket={self.bucket} is neither 0 nor an integer from 512 to 8192")
+
+    def size(self, d: int) -> int:
+        """The number of elements of a bucket."""
+        return self.bucket or d
+
+    def max_payload(self, d: int) -> int:
+        return 4 * -(-d // self.size(d)) + 4 * ((d * (2 * self.k).bit_length() + 31) // 32)
+
+    def alpha(self, d: int) -> float:
+        """What the values are multiplied by with error feedback."""
+        n, s = self.size(d), self.k
+        if self.partition == "linear":
+            omega = min(n / (4 * s * s), math.sqrt(n) / s)
+        else:
+            omega = 1 / 8 + min(n * 4.0 ** (1 - s) / 4, math.sqrt(n) * 2.0 ** (1 - s))
+        return float(np.float32(1 / (1 + omega)))
+
+    def encode(self, p: np.ndarray, draw: Draw, feedback: bool) -> Optional[Encoded]:
+        d, s = p.size, self.k
+        alpha = self.alpha(d) if feedback else 1.0
+        norms = self._norms(p)
+        if not np.isfinite(norms).all():
+            return None
+        levels = self._levels(p, np.repeat(norms, self.size(d))[:d], draw)
+        indices = np.flatnonzero(levels)
+        signs, entries = p[indices] < 0, levels[indices]
+        if not np.isfinite(self._values(indices, signs, entries, norms, alpha, d)).all():
+            return None
+        stream, bits = write_codes(indices, d, signs, entries if s > 1 else None)
+        width, flags = (2 * s).bit_length(), 0
+        if d * width < bits:
+            stream, flags = write_numbers(np.where(levels > 0, 2 * levels - 1 + (p < 0), 0), width), DENSE
+        return Encoded(indices.size, norms.astype("<f4").tobytes() + stream, alpha, flags)
+
+    def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
+        check_count(encoded, 0, d)
+        norms, stream = self._split(encoded.payload, d)
+        if encoded.flags & DENSE:
+            codes = read_numbers(stream, d, (2 * self.k).bit_length())
+            if codes.max() > 2 * self.k:
+                raise FrameError(f"a level above {self.k}")
+            indices = np.flatnonzero(codes)
+            check_count(encoded, indices.size, indices.size)
+            signs, levels = codes[indices] & 1 == 0, (codes[indices] + 1) >> 1
+        else:
+            indices, signs, levels = read_codes(stream, d, encoded.count, self.k)
+        return Entries(indices, finite(self._values(indices, signs, levels, norms, encoded.scale, d)))
+
+    def _norms(self, p: np.ndarray) -> np.ndarray:
+        """The norm of each bucket: float32[buckets]."""
+        begins = range(0, p.size, self.size(p.size))
+        if self.normalize == "max":
+            return np.maximum.reduceat(np.abs(p), begins)
+        roots = [math.sqrt(s2(p[begin : begin + self.size(p.size)])) for begin in begins]
+        with np.errstate(over="ignore"):
+            return np.array(roots).astype(np.float32)
+
+    def _levels(self, p: np.ndarray, norm: np.ndarray, draw: Draw) -> np.ndarray:
+        """The level of every element, rounded up at random: int64[d]."""
+        s, one = self.k, np.float32(1)
+        y = np.divide(np.abs(p), norm, out=np.zeros_like(p), where=norm != 0)
+        if self.partition == "linear":
+            y = y * np.float32(s)
+            level = np.floor(y)
+            fraction = y - level
+        else:
+            log = np.frexp(y)[1] - 1
+            above = y >= np.float32(2.0 ** (1 - s))
+            level = np.where(above, s + log, 0)
+            fraction = np.where(above, np.ldexp(y, -log) - one, y * np.float32(2.0 ** (s - 1)))
+        threshold = (fraction * np.float32(2.0**31)).astype(np.int64)
+        return level.astype(np.int64) + (self._uniform(p.size, draw) < threshold)
+
+    def _uniform(self, d: int, draw: Draw) -> np.ndarray:
+        """A number of 31 bits for every element: int64[d]."""
+        words = draw.own(self.seed, np.arange((d + 15) // 16), BYTE_DOMAIN)
+        upper = words.astype("<u4").reshape(-1).view(np.uint8)[:d].astype(np.int64)
+        lower = draw.own(self.seed, np.arange((d + 3) // 4), WORD_DOMAIN).reshape(-1)[:d].astype(np.int64) >> 9
+        return upper << 23 | lower
+
+    def _split(self, payload: bytes, d: int) -> Tuple[np.ndarray, bytes]:
+        """The norms float32[buckets] of a payload, and the stream after them."""
+        length = 4 * -(-d // self.size(d))
+        if len(payload) < length:
+            raise FrameError(f"the payload is too short for its norms: {len(payload)} bytes instead of {length}")
+        norms = finite(np.frombuffer(payload[:length], "<f4").astype(np.float32))
+        if (norms < 0).any():
+            raise FrameError("a norm is negative")
+        return norms, payload[length:]
+
+    def _values(
+        self, indices: np.ndarray, signs: np.ndarray, levels: np.ndarray, norms: np.ndarray, alpha: float, d: int
+    ) -> np.ndarray:
+        """float32[count] of indices int64[count], signs bool[count] (True: negative) and levels int64[count]."""
+        norm = norms[indices // self.size(d)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.partition == "linear":
+                values = levels.astype(np.float32) * (norm / np.float32(self.k) * np.float32(alpha))
+            else:
+                values = norm * np.float32(alpha) * (2.0 ** (levels - self.k)).astype(np.float32)
+        return np.where(signs, -values, values)

@@ -4,6 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from byteps_gc.compressors.base import Compressor, option
+from byteps_gc.compressors.entries import Encoded, Entries, check_count
+from byteps_gc.compressors.frame import FrameError
+from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.sums import s1
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -18,4 +23,23 @@ class Onebit(Compressor):
     """
 
     name: ClassVar[str] = "onebit"
+    codec: ClassVar[int] = 1
+    lossless_reply: ClassVar[bool] = False
     scaling: bool = option(bool, "scale the signs by the mean absolute value", default=False)
+
+    def max_payload(self, d: int) -> int:
+        return (d + 7) // 8
+
+    def encode(self, p: np.ndarray, draw: Draw, feedback: bool) -> Encoded:
+        scale = float(np.float32(s1(p) / p.size)) if self.scaling else 1.0
+        return Encoded(p.size, np.packbits(p < 0, bitorder="little").tobytes(), scale)
+
+    def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
+        check_count(encoded, d, d)
+        if len(encoded.payload) != self.max_payload(d):
+            raise FrameError(f"the payload's length does not fit d: {len(encoded.payload)} bytes for {d} signs")
+        bits = np.unpackbits(np.frombuffer(encoded.payload, np.uint8), bitorder="little")
+        if bits[d:].any():
+            raise FrameError("bits after the last sign are not zero")
+        scale = np.float32(encoded.scale)
+        return Entries.all(np.where(bits[:d] == 1, -scale, scale))

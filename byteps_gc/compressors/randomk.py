@@ -1,19 +1,72 @@
 """randomk: k elements drawn at random."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Optional
 
 from byteps_gc.compressors.base import option
+from byteps_gc.compressors.entries import Encoded, Entries, check_count
+from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.sparse import Sparse
+from byteps_gc.compressors.values import read_values, write_values
+import numpy as np
+
+INDEX_DOMAIN = 1
 
 
 @dataclass(frozen=True)
 class RandomK(Sparse):
-    """Indices and values of k elements drawn uniformly (Stich et al., arXiv 1809.07599).
+    """Values of k elements drawn uniformly, the same for all workers (Stich et al., arXiv 1809.07599).
+
+    Every reader draws the indices again, so that they do not travel. Without error feedback the
+    values are multiplied by d / k, which makes C(x) unbiased; with it C is a contraction by 1 - k / d.
 
     >>> RandomK(k=0.001, seed=7).options()
-    {'k': 0.001, 'seed': 7}
+    {'k': 0.001, 'seed': 7, 'half': False}
     """
 
     name: ClassVar[str] = "randomk"
-    seed: int = option(int, "seed of the draws; 0: a new one every time", default=0, least=0, most=2**32 - 1)
+    codec: ClassVar[int] = 3
+    seed: int = option(int, "seed of the draws", default=0, least=0, most=2**32 - 1)
+    half: bool = option(bool, "values travel as float16", default=False)
+
+    def max_payload(self, d: int) -> int:
+        return self.count(d) * (2 if self.half else 4)
+
+    def indices(self, d: int, draw: Draw) -> np.ndarray:
+        """The ascending indices int64[k] of a step: R. Floyd's sampling without replacement (CACM 30(9), 1987)."""
+        k = self.count(d)
+        j = np.arange(d - k, d, dtype=np.uint64)
+        pairs = draw.shared(self.seed, np.arange((k + 1) // 2), INDEX_DOMAIN).reshape(-1, 2)[:k].astype(np.uint64)
+        low, high = pairs[:, 0], pairs[:, 1]
+        size, shift = j + np.uint64(1), np.uint64(32)
+        drawn = (high * size + (low * size >> shift)) >> shift  # floor(u * size / 2^64), u = high * 2^32 + low
+        chosen = set()
+        for candidate, last in zip(drawn.tolist(), j.tolist()):
+            chosen.add(last if candidate in chosen else candidate)
+        return np.array(sorted(chosen), np.int64)
+
+    def encode(self, p: np.ndarray, draw: Draw, feedback: bool) -> Optional[Encoded]:
+        values = p[self.indices(p.size, draw)]
+        if not feedback:
+            with np.errstate(over="ignore"):
+                values = values * np.float32(p.size / values.size)
+        if not np.isfinite(values).all():
+            return None
+        payload, scale, flags = write_values(values, self.half)
+        return Encoded(values.size, payload, scale, flags)
+
+    def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
+        return self._read(encoded, d, draw, self.half)
+
+    def encode_sum(self, total: Entries, d: int, draw: Draw) -> Optional[Encoded]:
+        if not np.isfinite(total.values).all():
+            return None
+        return Encoded(total.values.size, write_values(total.values, False)[0])
+
+    def sum_entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
+        return self._read(encoded, d, draw, False)
+
+    def _read(self, encoded: Encoded, d: int, draw: Draw, half: bool) -> Entries:
+        check_count(encoded, self.count(d), self.count(d))
+        values = read_values(encoded.payload, encoded.count, encoded.scale, half)
+        return Entries(self.indices(d, draw), values)

@@ -1,18 +1,16 @@
-"""What topk and randomk share: how many elements of a partition travel."""
+"""What topk and randomk share: how many elements of a partition travel, and as what."""
 
 from dataclasses import dataclass
+import math
 
 from byteps_gc.compressors.base import Compressor, option
+from byteps_gc.compressors.frame import HALF
 from byteps_gc.errors import CompressionError
 
 
 @dataclass(frozen=True)
 class Sparse(Compressor):
-    """Keeps k elements of d: ``k`` below 1 is a fraction of d, from 1 up a count.
-
-    The count is limited to 1 <= k <= d/2, because an entry takes the room of two
-    elements. A smaller k sends less and loses more.
-    """
+    """Keeps k elements of d: ``k`` below 1 is a fraction of d, from 1 up a count; at least 1, at most d."""
 
     k: float = option(float, "fraction (below 1) or number (from 1) of elements that travel")
 
@@ -21,3 +19,11 @@ class Sparse(Compressor):
             raise CompressionError(
                 f"{self.name}: k={self.k!r} is neither a fraction between 0 and 1 nor a whole number from 1"
             )
+
+    def count(self, d: int) -> int:
+        """The number of entries of a partition of ``d`` elements."""
+        count = math.floor(self.k * d + 0.5) if self.k < 1 else int(self.k)
+        return min(max(count, 1), d)
+
+    def fixed_flags(self) -> int:
+        return HALF if self.half else 0

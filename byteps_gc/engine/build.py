@@ -1,7 +1,6 @@
 """The engine's wheel: built once for a key of everything that goes into it, then kept in a cache."""
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -12,14 +11,15 @@ import shutil
 import sysconfig
 import tempfile
 import time
-from typing import Callable, Iterable, Iterator, Optional
+from typing import Callable, Iterable, Optional
 
-from byteps_gc import env
+from byteps_gc import env, toolchain
 from byteps_gc.engine import changes
 from byteps_gc.engine import compile as compiling
 from byteps_gc.engine import fixups as fixing
 from byteps_gc.engine import source as sources
 from byteps_gc.errors import EngineError
+from byteps_gc.toolchain import compiler, locked
 
 ENGINE = Path(__file__).parent
 PACKAGES = ("byteps", "byteps/common", "byteps/mxnet", "byteps/server")
@@ -47,24 +47,13 @@ def mxnet_version() -> str:
 def key(device: compiling.Device, fixups: Iterable[fixing.Fixup]) -> str:
     """A hash of the release, the fix-ups, our files, the compiler, MXNet and the device (12 hex digits)."""
     digest = hashlib.sha256()
-    parts = [sources.SHA256, compiling.compiler(), mxnet_version(), platform.machine(), *platform.libc_ver()]
+    parts = [sources.SHA256, compiler(), mxnet_version(), platform.machine(), *platform.libc_ver()]
     parts += [repr(device).replace(str(ENGINE), ""), *(fixup.name for fixup in fixups)]
-    for file in sorted(ENGINE.rglob("*")):
+    for file in [Path(toolchain.__file__), *sorted(ENGINE.rglob("*"))]:
         if file.suffix in (".py", ".cc", ".h"):
-            parts += [file.relative_to(ENGINE).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()]
+            parts += [file.relative_to(ENGINE.parent).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()]
     digest.update("\0".join(parts).encode())
     return digest.hexdigest()[:12]
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the cache for one build at a time; the lock ends with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for leftover in folder.glob("build-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        yield
 
 
 def build(
@@ -97,12 +86,12 @@ def build(
         try:
             tree = sources.unpack(sources.fetch(cache, source), folder)
             fixing.apply(tree, fixups)
-            compiler = compiling.Compiler(tree, cache / "objects", jobs or os.cpu_count() or 1, progress)
-            compiling.build_libraries(compiler, device, mxnet)
+            work = compiling.Build(tree, cache / "objects", jobs or os.cpu_count() or 1, progress)
+            compiling.build_libraries(work, device, mxnet)
             finished = folder / "wheel"
             finished.mkdir()
             about = {"device": device.name, "key": name, "fixups": [fixup.name for fixup in fixups]}
-            about.update(compiler=compiler.version, mxnet=mxnet_version(), released=sources.VERSION)
+            about.update(compiler=work.version, mxnet=mxnet_version(), released=sources.VERSION)
             pack(tree, finished / wheel.name, version(device, name), about)
             if wheel.parent.exists():
                 shutil.rmtree(wheel.parent)

@@ -136,25 +136,6 @@ FIXUPS = (
         ),
     ),
     Fixup(
-        "raw-tail",
-        "a partition of a few bytes grows when compressed and aborts the worker, and topk and randomk abort"
-        " when k is more than half of a partition: the first travels raw, the second is limited",
-        files=((COMPRESSOR + "impl/raw.cc", "raw.cc"),),
-        edits=tuple(
-            Edit(
-                COMPRESSOR + f"impl/{name}.cc",
-                anchor,
-                "      // size is rounded up to 32 elements; an entry takes the room of two\n"
-                "      const size_t most = (size / getDataTypeLength(dtype) - 31) / 2;\n"
-                f"      if (k > most) k = most;\n\n{anchor}",
-            )
-            for name, anchor in (
-                ("topk", "      return std::unique_ptr<Compressor>(new TopkCompressor(size, dtype, k));\n"),
-                ("randomk", '      auto seed = HyperParamFinder<unsigned>(kwargs, "seed", true,\n'),
-            )
-        ),
-    ),
-    Fixup(
         "registry-order",
         "the table of compressors is a static of another object file: with another link order it does not exist"
         " yet when the first compressor registers",
@@ -168,32 +149,32 @@ FIXUPS = (
         ),
     ),
     Fixup(
-        "learning-rate-zero",
-        "error feedback divides 0 by 0 where the learning rate is 0, and reads it from lr.s in whatever folder"
-        " the process was started in; now a step with rate 0 leaves the residual alone, and"
-        " BYTEPS_GC_LR_FILE names the file",
-        issue="bytedance/byteps#395",
-        files=tuple(
-            (COMPRESSOR + "impl/" + name, name) for name in ("vanilla_error_feedback.h", "vanilla_error_feedback.cc")
-        ),
-    ),
-    Fixup(
-        "dithering-norm",
-        "dithering divides by the norm: a partition of zeros becomes NaN, an infinite or NaN norm becomes silence;"
-        " now zeros stay zeros, and a norm that is not finite arrives as NaN",
+        "compressor-sums",
+        "the server copies and adds every push as a dense array, whatever its compressor made of it; now a compressor"
+        " whose Decompress returns nothing keeps the sum itself, and Compress gives it",
         edits=(
             Edit(
-                COMPRESSOR + "impl/dithering.cc",
-                "  BitWriter<index_t> bit_writer(dst);\n",
-                "  BitWriter<index_t> bit_writer(dst);\n"
-                "  if (scale == 0) len = 0;\n"
-                "  if (!std::isfinite(scale)) {\n"
-                "    scale = std::numeric_limits<double>::quiet_NaN();\n"
-                "    len = 0;\n"
-                "    EliasDeltaEncode(bit_writer, 1);\n"
-                "    bit_writer.Put(false);\n"
-                "    EliasDeltaEncode(bit_writer, 1);\n"
-                "  }\n",
+                SERVER,
+                "        msg.src = decompressed.data;\n",
+                "        msg.src = decompressed.size ? decompressed.data : nullptr;\n",
+            ),
+            Edit(
+                SERVER,
+                "        bps_reducer_->copy(msg.dst, msg.src, msg.len);\n",
+                "        if (msg.src) bps_reducer_->copy(msg.dst, msg.src, msg.len);\n",
+            ),
+            Edit(
+                SERVER,
+                "        CHECK_GE(bps_reducer_->sum(msg.dst, msg.src, msg.len, bps_type), 0);\n",
+                "        if (msg.src) {\n"
+                "          CHECK_GE(bps_reducer_->sum(msg.dst, msg.src, msg.len, bps_type), 0);\n        }\n",
+            ),
+            Edit(
+                SERVER,
+                'extern "C" void byteps_server() {\n',
+                "// says to a compressor that it may keep sums\n"
+                'extern "C" void byteps_gc_compressor_keeps_sums() {}\n\n'
+                'extern "C" void byteps_server() {\n',
             ),
         ),
     ),

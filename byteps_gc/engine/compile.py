@@ -1,18 +1,14 @@
 """Compile and link the engine's two libraries: the server's and the MXNet worker's."""
 
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-import contextlib
 from dataclasses import dataclass
 import hashlib
 import os
 from pathlib import Path
 import shutil
-import signal
-import subprocess
-from typing import Callable, List, Set, Tuple
+from typing import List, Tuple
 
 from byteps_gc.errors import EngineError
-from byteps_gc.processes import die_with_parent
+from byteps_gc.toolchain import Compiler
 
 STANDIN = Path(__file__).parent / "standin"
 ZEROMQ = "zeromq-4.1.4"
@@ -27,7 +23,6 @@ COMPRESSORS = tuple(
         "impl/randomk",
         "impl/topk",
         "impl/vanilla_error_feedback",
-        "impl/raw",
     )
 )
 SHARED = tuple(f"byteps/common/{name}.cc" for name in ("common", "cpu_reducer", "logging"))
@@ -55,7 +50,7 @@ WORKER = (
 PS_LITE = tuple(f"3rdparty/ps-lite/src/{name}.cc" for name in ("van", "postoffice", "customer"))
 
 # No flag depends on the processor of the machine that compiles.
-FLAGS = ("-std=c++14", "-O3", "-fPIC", "-fopenmp", "-w", "-include", "memory")
+FLAGS = ("-std=c++14", "-O3", "-fPIC", "-fopenmp", "-w", "-include", "memory", "-include", "cstring")
 
 
 @dataclass(frozen=True)
@@ -93,96 +88,8 @@ def cuda(cuda_home: Path, nccl_home: Path) -> Device:
     )
 
 
-def compiler() -> str:
-    """The first line of ``g++ --version``; :class:`EngineError` if there is no compiler."""
-    for tool, package in (("g++", "g++"), ("make", "make")):
-        if shutil.which(tool) is None:
-            raise EngineError(f"{tool} is missing; Debian's package {package} has it")
-    return subprocess.run(["g++", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[0]
-
-
-def end_group(child: subprocess.Popen) -> None:
-    """End a command that has a process group of its own, and all that it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
-class Compiler:
-    """Compiles one source tree, with a cache of objects keyed by preprocessed text and flags."""
-
-    def __init__(self, tree: Path, objects: Path, jobs: int, progress: Callable[[str], None]):
-        self.tree = tree
-        self.objects = objects
-        self.jobs = jobs
-        self.progress = progress
-        self.version = compiler()
-        self.running: Set[subprocess.Popen] = set()
-        objects.mkdir(parents=True, exist_ok=True)
-
-    def run(self, *command: str, cwd: Path = None, env: dict = None) -> bytes:
-        """Run one command in the tree; :class:`EngineError` with its first error line if it fails.
-
-        The command and all that it starts end when this call is interrupted.
-        """
-        child = subprocess.Popen(
-            command,
-            cwd=cwd or self.tree,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
-        self.running.add(child)
-        try:
-            output, errors = child.communicate()
-        except BaseException:
-            end_group(child)
-            raise
-        finally:
-            self.running.discard(child)
-        if child.returncode:
-            lines = errors.decode(errors="replace").strip().splitlines() or ["no message"]
-            first = next((line for line in lines if "error" in line.lower()), lines[-1])
-            raise EngineError(f"{command[0]} failed with status {child.returncode}: {first.strip()}")
-        return output
-
-    def compile(self, source: str, flags: Tuple[str, ...]) -> Path:
-        """Compile ``source`` (a path in the tree) and return the cached object."""
-        text = self.run("g++", *flags, "-E", "-P", source)
-        recipe = "\0".join((self.version, *(flag for flag in flags if not flag.startswith(("-I", "-D"))))).encode()
-        target = self.objects / (hashlib.sha256(recipe + text).hexdigest() + ".o")
-        if not target.is_file():
-            self.progress(source)
-            expanded = target.with_suffix(f".{os.getpid()}.ii")
-            partial = expanded.with_suffix(".o")
-            try:
-                expanded.write_bytes(text)
-                rest = [flag for flag in flags if not flag.startswith(("-I", "-D"))]
-                rest = [flag for flag in rest if flag not in ("-include", "memory")]
-                self.run("g++", *rest, "-c", str(expanded), "-o", str(partial))
-                partial.replace(target)
-            finally:
-                for leftover in (expanded, partial):
-                    if leftover.exists():
-                        leftover.unlink()
-        return target
-
-    def compile_all(self, sources: Tuple[str, ...], flags: Tuple[str, ...]) -> List[Path]:
-        """Compile several sources at a time; the first failure, or an interruption, ends the rest."""
-        with ThreadPoolExecutor(self.jobs) as pool:
-            pending = [pool.submit(self.compile, source, flags) for source in sources]
-            try:
-                wait(pending, return_when=FIRST_EXCEPTION)
-                return [future.result() for future in pending]
-            except BaseException:
-                for future in pending:
-                    future.cancel()
-                for child in list(self.running):
-                    end_group(child)
-                raise
+class Build(Compiler):
+    """The compiler at work on the engine's source tree."""
 
     def zeromq(self) -> Path:
         """Build the ZeroMQ release that BytePS carries; returns the static library."""
@@ -207,7 +114,7 @@ class Compiler:
         self.run("g++", "-shared", "-fopenmp", "-s", export, *map(str, objects), *flags, "-lrt", "-o", str(target))
 
 
-def build_libraries(build: Compiler, device: Device, mxnet: Path) -> None:
+def build_libraries(build: Build, device: Device, mxnet: Path) -> None:
     """Compile both libraries into the source tree, beside the Python files that load them.
 
     ``mxnet`` is the folder of the installed MXNet package: its headers are

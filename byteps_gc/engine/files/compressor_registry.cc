@@ -2,18 +2,17 @@
 // the released interface).
 //
 // The table lives inside a function, so that it exists before the first
-// registration whatever the order in which objects are linked. A partition that
-// is too small to shrink gets the identity ("raw") in place of its codec;
-// momentum and error feedback stay around it.
+// registration whatever the order in which objects are linked.
 #include "compressor_registry.h"
+
+#include <unistd.h>
+
+#include <iostream>
 
 namespace byteps {
 namespace common {
 namespace compressor {
 namespace {
-
-// bytes; below it a codec's header can outweigh what the codec saves
-const size_t kRawBelow = 1024;
 
 // outermost decorator first
 #ifdef BYTEPS_BUILDING_SERVER
@@ -37,10 +36,9 @@ CompressorRegistry::Register::Register(std::string name, ctor_t ctor) {
 CompressorRegistry::ctor_t CompressorRegistry::Find(const std::string& name) {
   auto found = Table().find(name);
   if (found == Table().end()) {
-    std::string known;
-    for (auto& entry : Table()) known += " " + entry.first;
-    BPS_LOG(FATAL) << "no compressor is registered as " << name
-                   << "; known:" << known;
+    std::cerr << "byteps: this process has no " << name
+              << "; start servers with: python -m byteps_gc server" << std::endl;
+    _exit(2);
   }
   return found->second;
 }
@@ -51,9 +49,7 @@ std::unique_ptr<Compressor> CompressorRegistry::Create(const kwargs_t& kwargs,
   for (const std::string layer : kLayers) {
     auto wanted = kwargs.find(layer);
     if (wanted == kwargs.end()) continue;
-    const bool raw = layer == "compressor_type" && size < kRawBelow;
-    return Find((raw ? "raw" : wanted->second) + "_" + layer)(kwargs, size,
-                                                              dtype);
+    return Find(wanted->second + "_" + layer)(kwargs, size, dtype);
   }
   return nullptr;
 }

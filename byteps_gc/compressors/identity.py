@@ -1,0 +1,41 @@
+"""identity: every element, as it is or as float16."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from byteps_gc.compressors.base import Compressor, option
+from byteps_gc.compressors.entries import Encoded, Entries, check_count
+from byteps_gc.compressors.frame import HALF
+from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.values import read_values, write_values
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Identity(Compressor):
+    """C(x) = x, or x rounded to float16 after a division by a power of two that puts max |x| below 2^15.
+
+    Without ``half`` a partition always travels raw.
+
+    >>> Identity(half=True).options()
+    {'half': True}
+    """
+
+    name: ClassVar[str] = "identity"
+    codec: ClassVar[int] = 5
+    lossless_reply: ClassVar[bool] = False
+    half: bool = option(bool, "values travel as float16", default=False)
+
+    def fixed_flags(self) -> int:
+        return HALF if self.half else 0
+
+    def max_payload(self, d: int) -> int:
+        return (2 if self.half else 4) * d
+
+    def encode(self, p: np.ndarray, draw: Draw, feedback: bool) -> Encoded:
+        payload, scale, flags = write_values(p, self.half)
+        return Encoded(p.size, payload, scale, flags)
+
+    def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
+        check_count(encoded, d, d)
+        return Entries.all(read_values(encoded.payload, d, encoded.scale, self.half))

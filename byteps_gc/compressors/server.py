@@ -1,0 +1,148 @@
+"""The NumPy twin of the server's side of one partition."""
+
+from typing import Any, Dict, List, Optional
+
+from byteps_gc.compressors.base import Compressor
+from byteps_gc.compressors.entries import Encoded, Entries, union
+from byteps_gc.compressors.frame import NONFINITE, REPLY, SERVER, SKIPPED, Frame, FrameError
+from byteps_gc.compressors.partition import Partition, encoded_of
+from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.wrappers import ErrorFeedback
+import numpy as np
+
+
+class ReferenceServer:
+    """Sums what the workers push. Each step: one :meth:`push` for every worker, then one :meth:`reply`.
+
+    The arguments are those of ReferenceWorker.
+    """
+
+    def __init__(
+        self,
+        compressor: Compressor,
+        d: int,
+        mu: Optional[float] = None,
+        ef: bool = False,
+        dtype: str = "float32",
+        workers: int = 1,
+        registered: Optional[int] = None,
+    ):
+        self.partition = Partition(compressor, d, dtype, workers, mu, ef, registered)
+        self.compressor = compressor
+        self.feedback = ErrorFeedback(d) if ef and not (compressor.lossless_reply or self.partition.raw) else None
+        self.step = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Wait for the pushes of a step."""
+        self._pushes: Dict[int, tuple] = {}
+        self._raw: List[np.ndarray] = []
+        self._refused = ""
+
+    def push(self, data: bytes) -> None:
+        """Take one worker's push. :class:`FrameError` if it is refused: the whole step is then answered with ERROR."""
+        try:
+            if self.partition.raw:
+                self._raw.append(self.partition.from_raw(bytes(data)).astype(np.float64))
+            else:
+                self._take(Frame.unpack(data))
+        except FrameError as error:
+            self._refused = self._refused or str(error)
+            raise
+
+    def _take(self, frame: Frame) -> None:
+        """Check a frame and read its entries."""
+        self.partition.check(frame, self.compressor.fixed_flags(), SKIPPED | self.compressor.optional_flags)
+        if frame.worker >= self.partition.workers:
+            raise FrameError(f"unknown worker {frame.worker}, there are {self.partition.workers}")
+        if frame.step < self.step:
+            raise FrameError(f"step {frame.step} of worker {frame.worker} was served already")
+        if frame.worker in self._pushes:
+            raise FrameError(f"a second push of worker {frame.worker} in step {frame.step}")
+        for other, _ in self._pushes.values():
+            frame.expect(step=other.step, eta=other.eta, stream=other.stream)
+            if (frame.flags ^ other.flags) & SKIPPED:
+                raise FrameError("the workers' flags do not agree on SKIPPED")
+        entries = None
+        if not frame.flags & NONFINITE:
+            draw = Draw(frame.stream, frame.step, frame.worker)
+            entries = self.compressor.entries(encoded_of(frame), frame.d, draw)
+        self._pushes[frame.worker] = (frame, entries)
+
+    def reply(self) -> bytes:
+        """End the step: the answer for all workers.
+
+        An ERROR frame if a push was refused or is missing. A raw partition has no room for a reason: all NaN then.
+        """
+        arrived = len(self._pushes) + len(self._raw)
+        if arrived != self.partition.workers:
+            self._refused = self._refused or f"{arrived} of {self.partition.workers} workers pushed"
+        if self._refused:
+            reply = self._error()
+        else:
+            reply = self._raw_sum() if self.partition.raw else self._answer()
+        self._begin()
+        return reply
+
+    def _error(self) -> bytes:
+        """The answer of a step that is refused; E stays, and there is nothing to take back."""
+        if self.partition.raw:
+            return self.partition.to_raw(np.full(self.partition.d, np.nan, np.float32))
+        if self.feedback:
+            self.feedback.forget()
+        return self.partition.error(
+            self._refused, max([self.step, *(frame.step for frame, _ in self._pushes.values())])
+        )
+
+    def _raw_sum(self) -> bytes:
+        """Raw pushes added in double in order of arrival, from 0."""
+        total = np.zeros(self.partition.d)
+        with np.errstate(invalid="ignore", over="ignore"):
+            for values in self._raw:
+                total += values
+            return self.partition.to_raw(total.astype(np.float32))
+
+    def _answer(self) -> bytes:
+        """The reply of a step in which all have pushed."""
+        frames, parts = zip(*(self._pushes[worker] for worker in sorted(self._pushes)))
+        first = frames[0]
+        if self.feedback:
+            if first.flags & SKIPPED:
+                self.feedback.take_back()
+            self.feedback.forget()
+        self.step = first.step + 1
+        finite = not any(frame.flags & NONFINITE for frame in frames)
+        encoded = self._encode(union(list(parts)), first) if finite else None
+        fields = {"flags": REPLY, "step": first.step, "worker": SERVER, "stream": first.stream, "eta": first.eta}
+        reply = self.partition.frame(encoded, **fields).pack()
+        if encoded and len(reply) >= self.partition.bytes:
+            return self.partition.to_raw(union(list(parts)).dense(first.d))
+        return reply
+
+    def _encode(self, total: Entries, frame: Frame) -> Optional[Encoded]:
+        """The payload of the reply, or None if the sum is not finite; E goes on."""
+        draw = Draw(frame.stream, frame.step)
+        if not self.feedback:
+            return self.compressor.encode_sum(total, frame.d, draw)
+        eta = np.float32(frame.eta)
+        p = self.feedback.apply(total.dense(frame.d), eta)
+        encoded = self.compressor.encode_sum(Entries.all(p), frame.d, draw)
+        if encoded:
+            self.feedback.keep(p, self.compressor.sum_entries(encoded, frame.d, draw).dense(frame.d), eta)
+        return encoded
+
+    def state(self) -> Dict[str, Any]:
+        """step: the one after the last that was answered with a sum; eta: the learning rate of the residual;
+        residual: E, float32[d], or None where the server loses nothing. The array is a copy."""
+        feedback = self.feedback
+        return {
+            "step": self.step,
+            "eta": float(feedback.eta) if feedback else 0.0,
+            "residual": feedback.e.copy() if feedback else None,
+        }
+
+    def load_state(self, state: Dict[str, Any]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self.step = state["step"]
+        if self.feedback:
+            self.feedback.load(state["residual"], state["eta"])

@@ -1,0 +1,122 @@
+"""The NumPy twin of one worker's side of one partition."""
+
+from typing import Any, Dict, Optional
+
+from byteps_gc.compressors.base import Compressor
+from byteps_gc.compressors.frame import ERROR, NONFINITE, REPLY, SERVER, SKIPPED, Frame, FrameError
+from byteps_gc.compressors.partition import Partition, encoded_of
+from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.wrappers import ErrorFeedback, Momentum
+from byteps_gc.errors import CompressionError
+import numpy as np
+
+
+class ReferenceWorker:
+    """Compresses gradients [d] of ``dtype`` and reads replies, with momentum (``mu``) and error feedback (``ef``).
+
+    worker, workers: this worker's number and how many there are; stream: see :func:`random.stream_number`;
+    registered: the registered size in bytes. :class:`CompressionError` for what does not go together.
+    """
+
+    def __init__(
+        self,
+        compressor: Compressor,
+        d: int,
+        mu: Optional[float] = None,
+        ef: bool = False,
+        dtype: str = "float32",
+        worker: int = 0,
+        workers: int = 1,
+        stream: int = 0,
+        registered: Optional[int] = None,
+    ):
+        self.partition = Partition(compressor, d, dtype, workers, mu, ef, registered)
+        if not 0 <= worker < workers:
+            raise CompressionError(f"worker={worker} is not one of {workers}")
+        self.compressor, self.worker, self.stream = compressor, worker, stream
+        self.momentum = None if mu is None else Momentum(mu, d)
+        self.feedback = ErrorFeedback(d) if ef else None  # unused if the partition is raw: nothing is lost
+        self.step, self.eta = 0, np.float32(0)
+
+    def compress(self, gradient: np.ndarray, eta: float, skipped: bool = False) -> bytes:
+        """What to push for a gradient [d]; ``eta`` is the learning rate that the step will apply.
+
+        skipped: all workers skipped the step before, which is taken back first. :class:`CompressionError` for a
+        gradient of another shape or dtype, or a learning rate that is not finite or negative; the state then stays.
+        """
+        eta = np.float32(eta)
+        if not (np.isfinite(eta) and eta >= 0):
+            raise CompressionError(f"eta={eta!r} is not a finite number from 0")
+        if gradient.shape != (self.partition.d,) or gradient.dtype != self.partition.dtype:
+            raise CompressionError(f"a gradient is {self.partition.dtype}[{self.partition.d}]")
+        if skipped:
+            self._take_back()
+        x = gradient.astype(np.float32)
+        x = self.momentum.apply(x) if self.momentum else x
+        if self.partition.raw:
+            data, finite = self.partition.to_raw(x), np.isfinite(x).all()
+        else:
+            data, finite = self._encode(x, eta, SKIPPED if skipped else 0)
+        if self.momentum and not finite:
+            self.momentum.take_back()
+        self.step, self.eta = self.step + 1, eta
+        return data
+
+    def _encode(self, x: np.ndarray, eta: np.float32, flags: int) -> tuple:
+        """The frame to push for x, and whether all is finite; e goes on."""
+        feedback, draw = self.feedback, Draw(self.stream, self.step, self.worker)
+        p = feedback.apply(x, eta) if feedback else x
+        encoded = self.compressor.encode(p, draw, feedback is not None) if np.isfinite(p).all() else None
+        if feedback:
+            feedback.forget()
+        if feedback and encoded:
+            feedback.keep(p, self.compressor.decode(encoded, p.size, draw), eta)
+        fields = {"flags": flags, "step": self.step, "worker": self.worker, "stream": self.stream, "eta": eta}
+        return self.partition.frame(encoded, **fields).pack(), encoded is not None
+
+    def _take_back(self) -> None:
+        if self.momentum:
+            self.momentum.take_back()
+        if self.feedback:
+            self.feedback.take_back()
+
+    def decompress(self, reply: bytes) -> np.ndarray:
+        """The sum of all workers, [d] in the gradient's dtype; all NaN if a worker's was not finite.
+
+        :class:`FrameError` with the server's reason if it refused the step, or if the reply does not belong to the
+        last :meth:`compress`.
+        """
+        reply = bytes(reply)
+        may_be_raw = self.partition.raw or self.compressor.lossless_reply
+        if may_be_raw and len(reply) == self.partition.bytes:
+            return self.partition.from_raw(reply)
+        frame = Frame.unpack(reply)
+        if frame.flags == REPLY | ERROR:
+            raise FrameError(f"the server refused the step: {frame.payload.decode(errors='replace')}")
+        if self.partition.raw:
+            raise FrameError(f"a raw partition has {self.partition.bytes} bytes, not {len(reply)}")
+        self.partition.check(frame, REPLY | (0 if self.compressor.lossless_reply else self.compressor.fixed_flags()), 0)
+        frame.expect(worker=SERVER, step=self.step - 1, stream=self.stream, eta=self.eta)
+        if frame.flags & NONFINITE:
+            return np.full(self.partition.d, np.nan, self.partition.dtype)
+        total = self.compressor.sum_entries(encoded_of(frame), frame.d, Draw(self.stream, frame.step))
+        with np.errstate(over="ignore"):
+            return total.dense(frame.d).astype(self.partition.dtype)
+
+    def state(self) -> Dict[str, Any]:
+        """step: number of the next exchange; eta: the learning rate of the residual; momentum, residual: float32[d]
+        or None. The arrays are copies."""
+        return {
+            "step": self.step,
+            "eta": float(self.feedback.eta) if self.feedback else 0.0,
+            "momentum": self.momentum.m.copy() if self.momentum else None,
+            "residual": self.feedback.e.copy() if self.feedback else None,
+        }
+
+    def load_state(self, state: Dict[str, Any]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self.step = state["step"]
+        if self.momentum:
+            self.momentum.load(state["momentum"])
+        if self.feedback:
+            self.feedback.load(state["residual"], state["eta"])

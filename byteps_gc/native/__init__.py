@@ -1,0 +1,266 @@
+"""The native compressors, loaded for this processor. The only module that touches pointers."""
+
+import ctypes
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from byteps_gc.compressors.frame import FrameError
+from byteps_gc.compressors.options import option_texts
+from byteps_gc.errors import CompressionError
+from byteps_gc.native import build
+import numpy as np
+
+DTYPES = {"float32": 0, "float16": 2}
+ALIGNMENT = {"float32": 128, "float16": 32}  # of BytePS's partitions, in bytes
+WHY = 256
+
+_libraries: Dict[str, ctypes.CDLL] = {}
+_POINTER = ctypes.c_void_p
+_FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
+    "bgc_worker_new": (
+        _POINTER,
+        (ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_uint32, ctypes.c_char_p),
+    ),
+    "bgc_worker_free": (None, (_POINTER,)),
+    "bgc_worker_compress": (
+        _POINTER,
+        (_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_float, ctypes.c_int, ctypes.POINTER(ctypes.c_size_t)),
+    ),
+    "bgc_worker_decompress": (
+        ctypes.c_int,
+        (_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_size_t, _POINTER, ctypes.c_char_p),
+    ),
+    "bgc_worker_save": (
+        None,
+        (_POINTER, _POINTER, _POINTER, ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_uint32)),
+    ),
+    "bgc_worker_load": (None, (_POINTER, ctypes.c_size_t, _POINTER, _POINTER, ctypes.c_float, ctypes.c_uint32)),
+    "bgc_server_new": (
+        _POINTER,
+        (ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_int, ctypes.c_char_p),
+    ),
+    "bgc_server_free": (None, (_POINTER,)),
+    "bgc_server_push": (ctypes.c_int, (_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_char_p)),
+    "bgc_server_reply": (_POINTER, (_POINTER, ctypes.c_size_t, ctypes.POINTER(ctypes.c_size_t))),
+    "bgc_server_add": (
+        ctypes.c_int,
+        (_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_size_t, _POINTER, ctypes.c_char_p),
+    ),
+    "bgc_server_save": (
+        None,
+        (_POINTER, ctypes.c_size_t, _POINTER, ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_uint32)),
+    ),
+    "bgc_server_load": (None, (_POINTER, ctypes.c_size_t, _POINTER, ctypes.c_float, ctypes.c_uint32)),
+    "bgc_register": (ctypes.c_int, (ctypes.c_int, ctypes.c_char_p)),
+    "bgc_start": (None, (ctypes.c_int, ctypes.c_int)),
+    "bgc_begin_step": (None, (ctypes.c_float, ctypes.c_int)),
+    "bgc_failure": (ctypes.c_int, (ctypes.c_char_p,)),
+    "bgc_registered": (ctypes.c_int, ()),
+}
+
+
+def library(isa: Optional[str] = None) -> ctypes.CDLL:
+    """The library for this processor, or for ``isa`` ("avx2" or "portable"); compiled at its first use."""
+    isa = isa or build.best_isa()
+    if isa not in _libraries:
+        loaded = ctypes.CDLL(str(build.build(isa)))
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(loaded, name)
+            function.restype, function.argtypes = result, list(arguments)
+        _libraries[isa] = loaded
+    return _libraries[isa]
+
+
+def aligned(elements: int, dtype: str) -> int:
+    """The size in bytes with which BytePS registers a partition."""
+    step = ALIGNMENT[dtype]
+    return -(-elements * np.dtype(dtype).itemsize // step) * step
+
+
+def address(data: Any) -> int:
+    """Where the bytes of an array, of bytes or of a memoryview begin."""
+    if isinstance(data, np.ndarray):
+        return data.ctypes.data
+    return np.frombuffer(data if len(data) else b"\0", np.uint8).ctypes.data
+
+
+def view(start: int, size: int) -> memoryview:
+    """Memory of the library; it stays valid until the next call of the object that returned it."""
+    return memoryview((ctypes.c_uint8 * size).from_address(start)).cast("B")
+
+
+class _Partition:
+    """What worker and server share: the options as text, a handle and a place for reasons."""
+
+    kind = ""
+
+    def __init__(self, isa: Optional[str], elements: int, dtype: str, registered: Optional[int]):
+        self.elements = elements
+        self.dtype = np.dtype(dtype)
+        self.registered = registered or aligned(elements, dtype)
+        self._library = library(isa)
+        self._why = ctypes.create_string_buffer(WHY)
+
+    def _open(self, texts: Dict[str, str], *arguments: int) -> None:
+        lines = "\n".join(f"{key}={text}" for key, text in texts.items()).encode()
+        make = getattr(self._library, f"bgc_{self.kind}_new")
+        self._handle = make(lines, DTYPES[self.dtype.name], self.registered, *arguments, self._why)
+        if not self._handle:
+            raise CompressionError(self.reason())
+
+    def reason(self) -> str:
+        """Why the library refused the last call."""
+        return self._why.value.decode(errors="replace")
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            getattr(self._library, f"bgc_{self.kind}_free")(self._handle)
+
+
+class Worker(_Partition):
+    """One partition on a worker; the same as :class:`~byteps_gc.compressors.reference.ReferenceWorker`.
+
+    isa: "avx2" or "portable"; both compute the same bits. All else is as there.
+    """
+
+    kind = "worker"
+
+    def __init__(
+        self,
+        compressor,
+        d,
+        mu=None,
+        ef=False,
+        dtype="float32",
+        worker=0,
+        workers=1,
+        stream=0,
+        registered=None,
+        isa=None,
+    ):
+        super().__init__(isa, d, dtype, registered)
+        self._wrapped = (mu is not None, bool(ef))
+        self._open(option_texts(compressor, mu, ef), workers, worker, stream)
+
+    def compress_view(self, gradient: np.ndarray, eta: float, skipped: bool = False) -> memoryview:
+        """The frame that pushes ``gradient`` (shape (d,), contiguous, of the partition's dtype)."""
+        if gradient.shape != (self.elements,) or gradient.dtype != self.dtype or not gradient.flags.c_contiguous:
+            raise CompressionError(f"a gradient of shape {gradient.shape} and {gradient.dtype}, not {self.elements}")
+        size = ctypes.c_size_t()
+        start = self._library.bgc_worker_compress(
+            self._handle, address(gradient), self.elements, eta, skipped, ctypes.byref(size)
+        )
+        return view(start, size.value)
+
+    def compress(self, gradient: np.ndarray, eta: float, skipped: bool = False) -> bytes:
+        """As :meth:`compress_view`, copied."""
+        return bytes(self.compress_view(gradient, eta, skipped))
+
+    def decompress_into(self, reply: Any, out: np.ndarray) -> None:
+        """Write what a server replied to ``out``; :class:`FrameError` for what is malformed or an error."""
+        if not self._library.bgc_worker_decompress(
+            self._handle, address(reply), len(reply), self.elements, address(out), self._why
+        ):
+            raise FrameError(self.reason())
+
+    def decompress(self, reply: bytes) -> np.ndarray:
+        """The values that a server replied, shape (d,), of the partition's dtype."""
+        out = np.empty(self.elements, self.dtype)
+        self.decompress_into(reply, out)
+        return out
+
+    def state(self) -> Dict[str, Any]:
+        """Step, rate of the residual, and momentum and residual as float32 of shape (d,), or None."""
+        arrays: List[Optional[np.ndarray]] = [
+            np.zeros(self.elements, np.float32) if wrapped else None for wrapped in self._wrapped
+        ]
+        eta, step = ctypes.c_float(), ctypes.c_uint32()
+        places = [None if array is None else address(array) for array in arrays]
+        self._library.bgc_worker_save(self._handle, *places, ctypes.byref(eta), ctypes.byref(step))
+        return {"step": step.value, "eta": eta.value, "momentum": arrays[0], "residual": arrays[1]}
+
+    def load_state(self, state: Dict[str, Any]) -> None:
+        """Continue where :meth:`state` was taken."""
+        arrays = [state[name] for name in ("momentum", "residual")]
+        kept = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
+        places = [None if array is None else address(array) for array in kept]
+        self._library.bgc_worker_load(self._handle, self.elements, *places, state["eta"], state["step"])
+
+
+class Server(_Partition):
+    """One partition on a server; the same as :class:`~byteps_gc.compressors.reference.ReferenceServer`."""
+
+    kind = "server"
+
+    def __init__(self, compressor, d, mu=None, ef=False, dtype="float32", workers=1, registered=None, isa=None):
+        super().__init__(isa, d, dtype, registered)
+        self._ef = bool(ef)
+        self._open(option_texts(compressor, mu, ef), workers)
+
+    def push(self, frame: Any) -> None:
+        """Take a worker's frame; :class:`FrameError` if it is refused, and with it the step."""
+        if not self._library.bgc_server_push(self._handle, address(frame), len(frame), self._why):
+            raise FrameError(self.reason())
+
+    def reply_view(self) -> memoryview:
+        """End the step: the frame that answers all workers."""
+        size = ctypes.c_size_t()
+        start = self._library.bgc_server_reply(self._handle, self.elements, ctypes.byref(size))
+        return view(start, size.value)
+
+    def reply(self) -> bytes:
+        """As :meth:`reply_view`, copied."""
+        return bytes(self.reply_view())
+
+    def add(self, frame: Any, out: np.ndarray) -> None:
+        """Add one frame's values to ``out``, float32 of shape (d,)."""
+        if not self._library.bgc_server_add(
+            self._handle, address(frame), len(frame), self.elements, address(out), self._why
+        ):
+            raise FrameError(self.reason())
+
+    def state(self) -> Dict[str, Any]:
+        """Step, rate of the residual and residual (None where the reply loses nothing)."""
+        residual = np.zeros(self.elements, np.float32) if self._ef else None
+        eta, step = ctypes.c_float(), ctypes.c_uint32()
+        place = None if residual is None else address(residual)
+        self._library.bgc_server_save(self._handle, self.elements, place, ctypes.byref(eta), ctypes.byref(step))
+        return {"step": step.value, "eta": eta.value, "residual": residual}
+
+    def load_state(self, state: Dict[str, Any]) -> None:
+        """Continue where :meth:`state` was taken."""
+        residual = state["residual"]
+        kept = None if residual is None else np.ascontiguousarray(residual, np.float32)
+        place = None if kept is None else address(kept)
+        self._library.bgc_server_load(self._handle, self.elements, place, state["eta"], state["step"])
+
+
+
+def register(role: str) -> None:
+    """Put the compressors into the registry of the BytePS library that this process has loaded for all; once.
+
+    role: "worker" or "server". Raises :class:`CompressionError` if that BytePS has no such registry.
+    """
+    why = ctypes.create_string_buffer(WHY)
+    if not library().bgc_register(role == "server", why):
+        raise CompressionError(why.value.decode())
+
+
+def start(workers: int, worker: int = 0) -> None:
+    """BytePS starts, perhaps anew: how many workers there are and, on a worker, which one this is."""
+    library().bgc_start(workers, worker)
+
+
+def begin_step(rate: float, skipped: bool) -> None:
+    """Say which learning rate the coming step applies, and whether all workers skipped the one before."""
+    library().bgc_begin_step(rate, skipped)
+
+
+def failure() -> str:
+    """Why a reply could not be used since the last call; empty if none."""
+    why = ctypes.create_string_buffer(WHY)
+    return why.value.decode(errors="replace") if library().bgc_failure(why) else ""
+
+
+def registered() -> int:
+    """How many partitions BytePS has registered here since the last call."""
+    return library().bgc_registered()

@@ -1,0 +1,43 @@
+// The library's one C surface. Texts are UTF-8; a function that can refuse takes `why`, room for kWhy bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#define BGC_API extern "C" __attribute__((visibility("default")))
+
+constexpr size_t kWhy = 256;
+
+// Options are "key=value" lines. dtype: 0 float32, 2 float16. registered: bytes. Null with the reason if refused.
+BGC_API void* bgc_worker_new(const char* options, int dtype, size_t registered, int workers, int worker,
+                             uint32_t stream, char* why);
+BGC_API void bgc_worker_free(void* worker);
+// Returns the frame's bytes, which stay valid until the next call, and their number.
+BGC_API const uint8_t* bgc_worker_compress(void* worker, const void* gradient, size_t d, float eta, int skipped,
+                                           size_t* size);
+// 1: done; 0: refused.
+BGC_API int bgc_worker_decompress(void* worker, const uint8_t* reply, size_t size, size_t d, void* out, char* why);
+// Momentum and residual (d floats each, or null), eta of the residual, next step.
+BGC_API void bgc_worker_save(void* worker, float* momentum, float* residual, float* eta, uint32_t* step);
+BGC_API void bgc_worker_load(void* worker, size_t d, const float* momentum, const float* residual, float eta,
+                             uint32_t step);
+
+BGC_API void* bgc_server_new(const char* options, int dtype, size_t registered, int workers, char* why);
+BGC_API void bgc_server_free(void* server);
+BGC_API int bgc_server_push(void* server, const uint8_t* frame, size_t size, char* why);
+BGC_API const uint8_t* bgc_server_reply(void* server, size_t d, size_t* size);
+BGC_API int bgc_server_add(void* server, const uint8_t* frame, size_t size, size_t d, float* out, char* why);
+// Residual (d floats, or null), its eta, next step.
+BGC_API void bgc_server_save(void* server, size_t d, float* residual, float* eta, uint32_t* step);
+BGC_API void bgc_server_load(void* server, size_t d, const float* residual, float eta, uint32_t step);
+
+// Registers the compressors in the BytePS library that this process has loaded for all, as "byteps_gc". Once.
+BGC_API int bgc_register(int server, char* why);
+// BytePS starts, perhaps anew: how many workers there are, and, on a worker, which one this is.
+BGC_API void bgc_start(int workers, int worker);
+// On a worker, before a step: the learning rate that it applies, and whether all workers skipped the step before.
+BGC_API void bgc_begin_step(float eta, int skipped);
+// 1 with the reason if a reply was refused or was an error since the last call.
+BGC_API int bgc_failure(char* why);
+// How many partitions BytePS has registered since the last call.
+BGC_API int bgc_registered(void);

@@ -1,0 +1,258 @@
+// dithering: unbiased rounding of x / ||x|| to few levels, entropy coded
+// (arXiv 1610.02132 linear levels; arXiv 1905.10988 natural ones).
+#include <algorithm>
+#include <cmath>
+
+#include "sparse.h"
+
+namespace bgc {
+
+namespace {
+
+constexpr uint32_t kUpperDomain = 2, kLowerDomain = 3;
+constexpr uint32_t kNegative = 0x80000000u;
+
+class Dithering : public SparseCodec {
+ public:
+  explicit Dithering(const Options& o) : SparseCodec(o), s_(o.levels()), natural_(o.partition == "natural") {
+    width_ = floor_log2(2 * uint64_t(s_)) + 1;
+  }
+  uint8_t number() const override { return 4; }
+  Reads reads() const override { return kAll; }
+  size_t max_payload(size_t d) const override { return 4 * buckets(d) + words_of(uint64_t(d) * width_); }
+
+  void begin(uint32_t d) override {
+    Codec::begin(d);
+    squares_ = 0;
+  }
+  void scan(const float* x, size_t offset, size_t n) override {
+    SparseCodec::scan(x, offset, n);
+    if (options_.normalize == "l2" && !options_.bucket) squares_ += block_squares(x, n);
+  }
+
+  bool finish(const float* p, const Draw& draw, uint8_t* out, Payload* payload) override {
+    if (most_ >= kInfinityBits) return false;
+    uint32_t* indices = scratch<uint32_t>(0).reserve(d_);
+    uint32_t* levels = scratch<uint32_t>(1).reserve(d_);  // with the sign as the highest bit
+    float* values = scratch<float>(0).reserve(d_);
+    const size_t size = bucket_size(d_);
+    const float alpha = options_.feedback() ? shrink(d_) : 1;
+    found_ = 0;
+    for (size_t begin = 0, number = 0; begin < d_; begin += size, ++number) {
+      const size_t n = std::min(size, d_ - begin);
+      const float norm = norm_of(p + begin, n);
+      if (!std::isfinite(norm)) return false;
+      std::memcpy(out + 4 * number, &norm, 4);
+      const uint32_t first = found_;
+      quantise(p, begin, n, norm, draw, indices, levels);
+      const float unit = unit_of(norm, alpha);
+      for (uint32_t i = first; i < found_; ++i) values[i] = value_of(levels[i], unit);
+    }
+    payload->scale = alpha;
+    payload->count = found_;
+    const size_t norms = 4 * buckets(d_);
+    payload->length = uint32_t(norms + code(indices, levels, out + norms, payload));
+    sent_count_ = found_, sent_indices_ = indices, sent_values_ = values;
+    return true;
+  }
+
+ protected:
+  bool entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values,
+               std::string* why) const override {
+    if (h.flags & kReply) return union_entries(h, payload, indices, values, why);
+    const size_t norms = 4 * buckets(h.d), size = bucket_size(h.d);
+    const float alpha = options_.feedback() ? shrink(h.d) : 1;
+    if (h.flags & kHalf || h.scale != alpha || h.length < norms || h.length > max_payload(h.d) || h.length % 4)
+      return refuse(why, "a dithering payload of another form");
+    if (!check_norms(payload, buckets(h.d), why)) return false;
+    uint32_t* levels = scratch<uint32_t>(4).reserve(h.count);
+    const bool good = h.flags & kDense ? read_dense(h, payload + norms, h.length - norms, indices, levels, why)
+                                       : read_sparse(h, payload + norms, h.length - norms, indices, levels, why);
+    if (!good) return false;
+    for (uint32_t i = 0; i < h.count; ++i) {
+      float norm;
+      std::memcpy(&norm, payload + indices[i] / size * 4, 4);
+      values[i] = value_of(levels[i], unit_of(norm, alpha));
+    }
+    return true;
+  }
+
+ private:
+  size_t bucket_size(size_t d) const { return options_.bucket ? options_.bucket : d; }
+  size_t buckets(size_t d) const { return (d + bucket_size(d) - 1) / bucket_size(d); }
+
+  // 1 / (1 + omega), omega the variance of the rounding relative to ||x||^2
+  float shrink(size_t d) const {
+    const double n = double(bucket_size(d)), s = s_;
+    const double omega = natural_ ? 0.125 + std::min(n * std::ldexp(1.0, 2 - 2 * int(s_)) / 4,
+                                                     std::sqrt(n) * std::ldexp(1.0, 1 - int(s_)))
+                                  : std::min(n / (4 * s * s), std::sqrt(n) / s);
+    return float(1 / (1 + omega));
+  }
+  float unit_of(float norm, float alpha) const { return natural_ ? norm * alpha : norm / float(s_) * alpha; }
+  float value_of(uint32_t level, float unit) const {
+    const uint32_t l = level & ~kNegative;
+    const float size = natural_ ? unit * power_of_two(int(l) - int(s_)) : float(l) * unit;
+    return level & kNegative ? -size : size;
+  }
+
+  float norm_of(const float* x, size_t n) const {
+    if (!options_.bucket) return options_.normalize == "l2" ? float(std::sqrt(squares_)) : float_of(most_);
+    double squares = 0;
+    uint32_t most = 0;
+    float block[kBlock];
+    for (size_t i = 0; i < n; i += kBlock) {
+      const size_t here = std::min(kBlock, n - i);
+      std::memcpy(block, x + i, here * 4);
+      std::memset(block + here, 0, (kBlock - here) * 4);
+      squares += block_squares(block, here);
+      most = std::max(most, block_max_bits(block, here));
+    }
+    return options_.normalize == "l2" ? float(std::sqrt(squares)) : float_of(most);
+  }
+
+  // Appends the elements of p[begin, begin + n) whose level is above zero.
+  void quantise(const float* p, size_t begin, size_t n, float norm, Draw draw, uint32_t* indices, uint32_t* levels) {
+    if (norm == 0) return;
+    draw.seed = options_.seed, draw.domain = kUpperDomain;
+    uint32_t words[32];  // random bytes of elements i & ~127 .. | 127
+    size_t drawn = ~size_t(0);
+    for (size_t i = begin; i < begin + n;) {
+      if (i / 128 != drawn) {
+        drawn = i / 128;
+        philox8(uint32_t(drawn * 8), draw, words);
+      }
+      const size_t end = std::min(begin + n, (drawn + 1) * 128);
+      const uint8_t* bytes = reinterpret_cast<const uint8_t*>(words);
+      for (; i + 8 <= end; i += 8)
+        for (uint32_t maybe = candidates(p + i, norm, bytes + i % 128); maybe; maybe &= maybe - 1) {
+          const size_t at = i + size_t(__builtin_ctz(maybe));
+          one(p, at, norm, bytes[at % 128], draw, indices, levels);
+        }
+      for (; i < end; ++i) one(p, i, norm, bytes[i % 128], draw, indices, levels);
+    }
+  }
+
+  // Which of eight elements may get a level above zero: all that have one before the
+  // rounding, and those whose upper random bits do not already say "down".
+  uint32_t candidates(const float* x, float norm, const uint8_t* bytes) const {
+    const float least = natural_ ? power_of_two(int(s_) - 1) : float(s_);
+    return reaches(F8::load(x).abs() / F8::all(norm) * F8::all(least) * F8::all(256), bytes);
+  }
+
+  void one(const float* p, size_t i, float norm, uint32_t upper, Draw draw, uint32_t* indices, uint32_t* levels) {
+    uint32_t level, threshold;  // rounds up if a number of 31 bits is below the threshold
+    const float y = __builtin_fabsf(p[i]) / norm;
+    if (natural_) {
+      const uint32_t bits = bits_of(y);
+      const int e = int(bits >> 23) - 127;
+      if (e >= 1 - int(s_)) {
+        level = uint32_t(int(s_) + e), threshold = (bits & 0x7fffffu) << 8;
+      } else {
+        level = 0, threshold = uint32_t(y * power_of_two(int(s_) - 1) * 0x1p31f);
+      }
+    } else {
+      const float scaled = y * float(s_);
+      level = uint32_t(scaled), threshold = uint32_t((scaled - float(level)) * 0x1p31f);
+    }
+    const uint32_t high = threshold >> 23;
+    bool up = upper < high;
+    if (upper == high && (threshold & 0x7fffffu)) {
+      draw.domain = kLowerDomain;
+      up = philox(uint32_t(i / 4), draw).w[i % 4] >> 9 < (threshold & 0x7fffffu);
+    }
+    level += up;
+    if (!level) return;
+    indices[found_] = uint32_t(i);
+    levels[found_++] = level | (bits_of(p[i]) & kNegative);
+  }
+
+  size_t code(const uint32_t* indices, const uint32_t* levels, uint8_t* out, Payload* payload) const {
+    const int b = rice_parameter(d_, found_);
+    uint64_t bits = uint64_t(found_) * uint64_t(b + 2);
+    for (uint32_t i = 0, next = 0; i < found_; next = indices[i++] + 1) {
+      bits += (indices[i] - next) >> b;
+      if (s_ > 1) bits += uint64_t(2 * floor_log2(levels[i] & ~kNegative) + 1);
+    }
+    BitWriter writer(out);
+    if (uint64_t(d_) * width_ < bits) {
+      payload->flags |= kDense;
+      uint32_t next = 0;
+      for (uint32_t i = 0; i < found_; next = indices[i++] + 1) {
+        writer.zeros(uint64_t(indices[i] - next) * width_);
+        writer.put(2 * (levels[i] & ~kNegative) - 1 + (levels[i] >> 31), width_);
+      }
+      writer.zeros(uint64_t(d_ - next) * width_);
+      return writer.finish();
+    }
+    for (uint32_t i = 0, next = 0; i < found_; next = indices[i++] + 1) {
+      writer.rice(indices[i] - next, b);
+      writer.put(levels[i] >> 31, 1);
+      if (s_ > 1) writer.gamma(levels[i] & ~kNegative);
+    }
+    return writer.finish();
+  }
+
+  static bool check_norms(const uint8_t* data, size_t count, std::string* why) {
+    for (size_t i = 0; i < count; ++i) {
+      uint32_t bits;
+      std::memcpy(&bits, data + 4 * i, 4);
+      if (bits >= kInfinityBits) return refuse(why, "a norm that is negative or not finite");
+    }
+    return true;
+  }
+
+  bool read_dense(const Header& h, const uint8_t* data, size_t bytes, uint32_t* indices, uint32_t* levels,
+                  std::string* why) const {
+    BitReader bits(data, bytes);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < h.d; ++i) {
+      uint32_t code;
+      if (!bits.take(width_, &code)) return refuse(why, "a code that does not end");
+      if (!code) continue;
+      if (code > 2 * s_ || count == h.count) return refuse(why, "a level above the highest, or more levels than said");
+      indices[count] = i;
+      levels[count++] = (code + 1) / 2 | (code % 2 ? 0 : kNegative);
+    }
+    if (count != h.count) return refuse(why, "fewer levels than said");
+    return bits.padding() || refuse(why, "bits behind the codes that are not zero, or too many");
+  }
+
+  bool read_sparse(const Header& h, const uint8_t* data, size_t bytes, uint32_t* indices, uint32_t* levels,
+                   std::string* why) const {
+    BitReader bits(data, bytes);
+    const int b = rice_parameter(h.d, h.count);
+    uint64_t next = 0;
+    for (uint32_t i = 0; i < h.count; ++i) {
+      const uint64_t most = (h.d - next) >> b, q = bits.zeros(most);
+      uint32_t rest = 0, sign = 0, low = 0;
+      if (q > most) return refuse(why, "a code that does not end, or a gap past the end");
+      if (!bits.take(b, &rest) || !bits.take(1, &sign)) return refuse(why, "a code that does not end");
+      const uint64_t index = next + (q << b) + rest;
+      if (index >= h.d) return refuse(why, "an index outside the partition");
+      uint32_t level = 1;
+      if (s_ > 1) {
+        const uint64_t n = bits.zeros(20);
+        if (n > 20 || !bits.take(int(n), &low)) return refuse(why, "a code that does not end");
+        level = 1u << n | low;
+      }
+      if (level > s_) return refuse(why, "a level above the highest");
+      indices[i] = uint32_t(index);
+      levels[i] = level | (sign ? kNegative : 0);
+      next = index + 1;
+    }
+    return bits.padding() || refuse(why, "bits behind the codes that are not zero, or too many");
+  }
+
+  const uint32_t s_;
+  const bool natural_;
+  int width_;
+  double squares_ = 0;
+  uint32_t found_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Codec> make_dithering(const Options& options) { return std::make_unique<Dithering>(options); }
+
+}  // namespace bgc

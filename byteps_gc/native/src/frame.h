@@ -1,0 +1,34 @@
+// The header in front of every payload (docs/wire_format.md, "Frame").
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace bgc {
+
+constexpr size_t kHeader = 48;
+constexpr uint8_t kVersion = 1;
+constexpr uint16_t kServer = 0xFFFF;
+constexpr size_t kMessage = 200;  // bytes of an ERROR's text, at most
+
+enum Flag : uint16_t { kReply = 1, kNonfinite = 2, kError = 4, kSkipped = 8, kDense = 16, kHalf = 32, kFlags = 63 };
+enum DType : uint8_t { kFloat32 = 0, kFloat16 = 2 };
+
+struct Header {
+  uint8_t codec = 0, dtype = 0;
+  uint16_t flags = 0;
+  uint32_t d = 0, count = 0, step = 0;
+  uint16_t worker = 0, workers = 0;
+  uint32_t stream = 0, digest = 0;
+  float eta = 0, scale = 0;
+  uint32_t length = 0;  // of the payload, in bytes
+};
+
+// Writes the header in front of the payload of header.length bytes that stands at out + kHeader.
+void write_frame(const Header& header, uint8_t* out);
+
+// Reads and checks what holds for every frame; false, with the reason, if something is wrong.
+bool read_frame(const uint8_t* data, size_t size, Header* header, std::string* why);
+
+}  // namespace bgc

@@ -1,0 +1,59 @@
+#include "partition.h"
+
+#include "half.h"
+
+namespace bgc {
+
+namespace {
+
+bool travels_raw(const Registration& r, const Codec& codec) {
+  return kHeader + codec.max_payload(r.bytes / r.element()) > r.bytes - r.alignment();
+}
+
+}  // namespace
+
+bool check_registration(const Texts& texts, int dtype, size_t bytes, int workers, Registration* r, std::string* why) {
+  if (!read_options(texts, &r->options, why)) return false;
+  if (dtype != kFloat32 && dtype != kFloat16)
+    return refuse(why, "gradients of dtype " + std::to_string(dtype) + " cannot be compressed: float32 or float16 can");
+  r->dtype = DType(dtype);
+  if (bytes == 0 || bytes % r->alignment() || bytes > 0xffffffffu)
+    return refuse(why, "a partition of " + std::to_string(bytes) + " registered bytes");
+  if (workers < 1 || workers >= kServer) return refuse(why, std::to_string(workers) + " workers cannot be counted");
+  r->bytes = bytes;
+  r->workers = uint16_t(workers);
+  return true;
+}
+
+Partition::Partition(const Registration& registration)
+    : registration_(registration), codec_(make_codec(registration.options)), raw_(travels_raw(registration, *codec_)) {}
+
+const float* Partition::wide(const void* data, size_t d) const {
+  if (registration_.dtype == kFloat32) return static_cast<const float*>(data);
+  float* values = scratch<float>(5).reserve(d);
+  from_half(static_cast<const uint16_t*>(data), d, 1, values);
+  return values;
+}
+
+void Partition::narrow(const float* values, size_t d, void* out) const {
+  if (registration_.dtype == kFloat16)
+    to_half(values, d, 1, static_cast<uint16_t*>(out));
+  else if (values != out)
+    std::memmove(out, values, d * sizeof(float));
+}
+
+View Partition::seal(Header header, const Payload& payload) {
+  header.codec = codec_->number();
+  header.dtype = registration_.dtype;
+  header.digest = registration_.options.digest;
+  header.workers = registration_.workers;
+  header.flags |= payload.flags;
+  header.count = payload.count;
+  header.scale = payload.scale;
+  header.length = payload.length;
+  uint8_t* frame = frame_.reserve(kHeader + payload.length);
+  write_frame(header, frame);
+  return {frame, kHeader + payload.length};
+}
+
+}  // namespace bgc

@@ -1,0 +1,46 @@
+// How a partition's blocks become a payload: on a worker and on a server.
+#pragma once
+
+#include "partition.h"
+
+namespace bgc {
+
+constexpr size_t kStreamed = 1 << 20;  // states of so many bytes are stored past the cache
+
+inline void pad(float* block, size_t n) {
+  for (size_t i = n; i % kLanes; ++i) block[i] = 0;
+}
+
+template <typename Source>
+bool Partition::encode(size_t d, float eta, const Draw& draw, const float* whole, Source source, Payload* payload) {
+  alignas(64) float room[kBlock], sum[kBlock];
+  const bool feedback = feedback_ && feedback_->begin(eta);
+  const bool stream = d * sizeof(float) >= kStreamed && codec_->reads() != Codec::kAll;
+  float* kept = nullptr;  // where blocks are put together for finish()
+  if (feedback)
+    whole = feedback_->slots.next();
+  else if (!whole && codec_->reads() != Codec::kNothing)
+    whole = kept = scratch<float>(6).reserve(d);
+  codec_->begin(uint32_t(d));
+  for (size_t offset = 0; offset < d; offset += kBlock) {
+    const size_t n = d - offset < kBlock ? d - offset : kBlock;
+    const float* x = source(offset, n, room);
+    if (feedback) {
+      feedback_->block(x, offset, n, stream, sum);
+      pad(sum, n);
+      x = sum;
+    }
+    if (kept) std::memcpy(kept + offset, x, n * sizeof(float));
+    codec_->scan(x, offset, n);
+  }
+  stream_fence();
+  uint8_t* out = frame_.reserve(kHeader + codec_->max_payload(d) + 64) + kHeader;
+  if (!codec_->finish(whole, draw, out, payload)) return false;
+  if (feedback) {
+    codec_->settle(feedback_->slots.next());
+    feedback_->commit(eta, payload->scale);
+  }
+  return true;
+}
+
+}  // namespace bgc

@@ -1,0 +1,220 @@
+// The compressors in BytePS's own registry: what its worker and its server call.
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+#include "byteps_abi.h"
+#include "capi.h"
+#include "crc32c.h"
+#include "partition.h"
+#include "processor.h"
+
+namespace {
+
+using byteps::common::DataType;
+using byteps::common::compressor::BPSTensor;
+using byteps::common::compressor::Compressor;
+using byteps::common::compressor::Constructor;
+using byteps::common::compressor::Settings;
+
+struct Process {
+  int workers = 1, worker = 0;
+  bool keeps_sums = false;  // this BytePS leaves the sum of a compressed key to its compressor
+  std::atomic<float> eta{1};  // of the coming step
+  std::atomic<uint64_t> skips{0};
+  std::atomic<int> registered{0};
+  std::mutex mutex;  // of all below
+  std::map<uint32_t, uint32_t> parts;  // partitions of each tensor so far
+  std::string failure;
+};
+
+Process& process() {
+  static Process p;
+  return p;
+}
+
+void fail(const std::string& text) {
+  std::lock_guard<std::mutex> lock(process().mutex);
+  if (process().failure.empty()) process().failure = text;
+}
+
+class WorkerSide : public Compressor {
+ public:
+  WorkerSide(const bgc::Registration& r, uint32_t stream, const std::string& tensor)
+      : worker_(r, uint16_t(process().worker), stream),
+        element_(r.element()),
+        tensor_(tensor),
+        skips_(process().skips) {}
+
+  BPSTensor Compress(BPSTensor gradient) override {
+    bgc::PlainArithmetic plain;
+    const uint64_t skips = process().skips;
+    elements_ = gradient.size / element_;
+    const bgc::View frame = worker_.compress(gradient.data, elements_, process().eta, skips != skips_);
+    skips_ = skips;
+    return {const_cast<char*>(reinterpret_cast<const char*>(frame.data)), frame.size, gradient.dtype};
+  }
+
+  // in place: BytePS gives the partition's own memory, with the reply at its front
+  BPSTensor Decompress(BPSTensor reply) override {
+    bgc::PlainArithmetic plain;
+    std::string why;
+    if (!worker_.decompress({reinterpret_cast<uint8_t*>(reply.data), reply.size}, elements_, reply.data, &why)) {
+      fail(tensor_ + ": " + why);
+      std::memset(reply.data, 0xff, elements_ * element_);  // NaN: nobody takes it for a gradient
+    }
+    return {reply.data, elements_ * element_, reply.dtype};
+  }
+
+ private:
+  bgc::Worker worker_;
+  const size_t element_;
+  const std::string tensor_;
+  size_t elements_ = 0;
+  uint64_t skips_;
+};
+
+struct Free {
+  void operator()(char* p) const { std::free(p); }
+};
+using Memory = std::unique_ptr<char, Free>;
+
+// read, but never written: pages that do not exist
+Memory zeros(size_t bytes) { return Memory(static_cast<char*>(std::calloc(1, bytes))); }
+
+class ServerSide : public Compressor {
+ public:
+  ServerSide(const bgc::Registration& r, const std::string& tensor)
+      : server_(r), element_(r.element()), bytes_(r.bytes), tensor_(tensor) {
+    if (!process().keeps_sums) zeros_ = zeros(bytes_);
+  }
+
+  BPSTensor Decompress(BPSTensor frame) override {
+    bgc::PlainArithmetic plain;
+    std::string why;
+    if (!server_.push({reinterpret_cast<uint8_t*>(frame.data), frame.size}, &why))
+      std::fprintf(stderr, "byteps_gc: server: %s: refused %s\n", tensor_.c_str(), why.c_str());
+    return {zeros_.get(), zeros_ ? bytes_ : 0, frame.dtype};
+  }
+
+  BPSTensor Compress(BPSTensor sum) override {
+    bgc::PlainArithmetic plain;
+    const bgc::View frame = server_.reply(sum.size / element_);
+    return {const_cast<char*>(reinterpret_cast<const char*>(frame.data)), frame.size, sum.dtype};
+  }
+
+ private:
+  bgc::Server server_;
+  const size_t element_, bytes_;
+  const std::string tensor_;
+  Memory zeros_;  // what BytePS adds up where it insists on doing so
+};
+
+// On a server that cannot serve what was registered: it says so to every worker.
+class Refusal : public Compressor {
+ public:
+  Refusal(size_t bytes, const std::string& why) : bytes_(bytes), why_(why), zeros_(zeros(bytes)) {}
+  BPSTensor Decompress(BPSTensor frame) override {
+    return {zeros_.get(), process().keeps_sums ? 0 : bytes_, frame.dtype};
+  }
+  BPSTensor Compress(BPSTensor sum) override {
+    bgc::Header header;
+    header.flags = bgc::kReply | bgc::kError;
+    const size_t room = sum.size > bgc::kHeader + 1 ? sum.size - bgc::kHeader - 1 : 0;
+    header.length = uint32_t(std::min({why_.size(), bgc::kMessage, room}));
+    std::memcpy(frame_ + bgc::kHeader, why_.data(), header.length);
+    bgc::write_frame(header, frame_);
+    const size_t size = bgc::kHeader + header.length;
+    if (size < sum.size) return {reinterpret_cast<char*>(frame_), size, sum.dtype};
+    std::memset(zeros_.get(), 0xff, sum.size);  // no room for a reason: NaN
+    return {zeros_.get(), sum.size, sum.dtype};
+  }
+
+ private:
+  const size_t bytes_;
+  const std::string why_;
+  Memory zeros_;
+  uint8_t frame_[bgc::kHeader + bgc::kMessage];
+};
+
+std::string tensor_of(const Settings& settings) {
+  auto found = settings.find("tensor");
+  return found == settings.end() ? "" : found->second.substr(0, 200);
+}
+
+bool read(const Settings& settings, size_t bytes, DataType dtype, bgc::Registration* r, std::string* why) {
+  const bgc::Texts texts(settings.begin(), settings.end());
+  return bgc::check_registration(texts, int(dtype), bytes, process().workers, r, why);
+}
+
+std::unique_ptr<Compressor> on_worker(const Settings& settings, size_t bytes, DataType dtype) {
+  bgc::Registration r;
+  std::string why;
+  const std::string tensor = tensor_of(settings);
+  if (!read(settings, bytes, dtype, &r, &why)) {
+    std::fprintf(stderr, "byteps_gc: %s: %s\n", tensor.c_str(), why.c_str());
+    std::_Exit(2);
+  }
+  uint32_t stream = bgc::crc32c(tensor.data(), tensor.size());
+  {
+    std::lock_guard<std::mutex> lock(process().mutex);
+    stream += 0x9E3779B9u * process().parts[stream]++;
+  }
+  ++process().registered;
+  return std::unique_ptr<Compressor>(new WorkerSide(r, stream, tensor));
+}
+
+std::unique_ptr<Compressor> on_server(const Settings& settings, size_t bytes, DataType dtype) {
+  bgc::Registration r;
+  std::string why;
+  const std::string tensor = tensor_of(settings);
+  if (read(settings, bytes, dtype, &r, &why)) return std::unique_ptr<Compressor>(new ServerSide(r, tensor));
+  std::fprintf(stderr, "byteps_gc: server: %s: %s\n", tensor.c_str(), why.c_str());
+  return std::unique_ptr<Compressor>(new Refusal(bytes, "the server refuses the registration: " + why));
+}
+
+void tell(const std::string& text, char* why) { std::snprintf(why, kWhy, "%s", text.c_str()); }
+
+}  // namespace
+
+int bgc_register(int server, char* why) {
+  void* found = dlsym(RTLD_DEFAULT, byteps::common::compressor::kRegister);
+  if (!found) {
+    tell("this BytePS has no registry of compressors that is known here (0.2.5 has)", why);
+    return 0;
+  }
+  process().keeps_sums = dlsym(RTLD_DEFAULT, "byteps_gc_compressor_keeps_sums") != nullptr;
+  char place[1];  // what registers has no members
+  reinterpret_cast<byteps::common::compressor::RegisterFunction>(found)(
+      place, "byteps_gc_compressor", Constructor(server ? on_server : on_worker));
+  return 1;
+}
+
+void bgc_start(int workers, int worker) {
+  std::lock_guard<std::mutex> lock(process().mutex);
+  process().workers = workers;
+  process().worker = worker;
+  process().parts.clear();
+  process().failure.clear();
+}
+
+void bgc_begin_step(float eta, int skipped) {
+  process().eta = eta;
+  if (skipped) ++process().skips;
+}
+
+int bgc_failure(char* why) {
+  std::lock_guard<std::mutex> lock(process().mutex);
+  if (process().failure.empty()) return 0;
+  tell(process().failure, why);
+  process().failure.clear();
+  return 1;
+}
+
+int bgc_registered(void) { return process().registered.exchange(0); }

@@ -1,0 +1,93 @@
+// randomk: k elements drawn at random, the same on all workers, so that only values travel.
+#include "sparse.h"
+
+namespace bgc {
+
+namespace {
+
+constexpr uint32_t kDomain = 1;
+
+// k of d elements, uniformly and without replacement (Floyd), ascending
+void draw_indices(uint32_t d, uint32_t k, Draw draw, uint32_t* out) {
+  draw.worker = 0, draw.domain = kDomain;
+  uint64_t* chosen = scratch<uint64_t>(1).reserve(d / 64 + 1);
+  std::memset(chosen, 0, (d / 64 + 1) * 8);
+  Words words{};
+  for (uint32_t t = 0; t < k; ++t) {
+    const uint32_t j = d - k + t;
+    if (t % 2 == 0) words = philox(t / 2, draw);
+    const uint64_t u = words.w[t % 2 * 2] | uint64_t(words.w[t % 2 * 2 + 1]) << 32;
+    uint32_t at = uint32_t(static_cast<unsigned __int128>(u) * (uint64_t(j) + 1) >> 64);
+    if (chosen[at / 64] >> (at % 64) & 1) at = j;
+    chosen[at / 64] |= uint64_t(1) << (at % 64);
+  }
+  for (size_t word = 0, n = 0; word <= d / 64; ++word)
+    for (uint64_t rest = chosen[word]; rest; rest &= rest - 1)
+      out[n++] = uint32_t(word * 64 + __builtin_ctzll(rest));
+}
+
+class RandomK : public SparseCodec {
+ public:
+  using SparseCodec::SparseCodec;
+  uint8_t number() const override { return 3; }
+  size_t max_payload(size_t d) const override {
+    return options_.entries(uint32_t(d)) * size_t(options_.half ? 2 : 4);
+  }
+
+  bool finish(const float* p, const Draw& draw, uint8_t* out, Payload* payload) override {
+    if (most_ >= kInfinityBits) return false;
+    const uint32_t k = options_.entries(d_);
+    uint32_t* indices = scratch<uint32_t>(0).reserve(k);
+    float* values = scratch<float>(0).reserve(k);
+    draw_indices(d_, k, seeded(draw), indices);
+    const float factor = options_.feedback() ? 1 : float(double(d_) / k);
+    for (uint32_t i = 0; i < k; ++i) values[i] = p[indices[i]] * factor;
+    payload->count = k;
+    payload->length = uint32_t(write_values(values, k, options_.half, out, payload, values));
+    sent_count_ = k, sent_indices_ = indices, sent_values_ = values;
+    return payload->length != 0;
+  }
+
+  // Only values travel: to check them needs no indices.
+  bool check(const Header& h, const uint8_t* payload, std::string* why) const override {
+    const bool half = options_.half && !(h.flags & kReply);
+    if (h.count != options_.entries(h.d) || bool(h.flags & kHalf) != half || h.flags & kDense ||
+        h.length != value_bytes(h.flags, h.count))
+      return refuse(why, "a randomk payload of another form");
+    return check_values(h, payload, h.count, why);
+  }
+
+  bool merge(const Header* headers, const uint8_t* const* payloads, size_t pushes, size_t, uint8_t* out,
+             Payload* payload) const override {
+    const uint32_t k = headers[0].count;
+    float *sums = scratch<float>(0).reserve(k), *values = scratch<float>(3).reserve(k);
+    read_values(headers[0], payloads[0], k, sums);
+    for (size_t w = 1; w < pushes; ++w) {
+      read_values(headers[w], payloads[w], k, values);
+      for (uint32_t i = 0; i < k; ++i) sums[i] += values[i];
+    }
+    payload->count = k;
+    payload->length = uint32_t(write_values(sums, k, false, out, payload, sums));
+    if (!payload->length) payload->flags = kNonfinite;
+    return true;
+  }
+
+ protected:
+  bool entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values, std::string*) const override {
+    draw_indices(h.d, h.count, seeded({0, h.stream, h.step, 0, 0}), indices);
+    read_values(h, payload, h.count, values);
+    return true;
+  }
+
+ private:
+  Draw seeded(Draw draw) const {
+    draw.seed = options_.seed;
+    return draw;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Codec> make_randomk(const Options& options) { return std::make_unique<RandomK>(options); }
+
+}  // namespace bgc

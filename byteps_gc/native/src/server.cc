@@ -1,0 +1,184 @@
+// A partition on a server: pushes are kept until all workers' are there, then taken in the workers' order.
+#include <algorithm>
+
+#include "partition.h"
+#include "partition_encode.h"
+
+namespace bgc {
+
+Server::Server(const Registration& registration) : Partition(registration), pushes_(registration.workers) {}
+
+void Server::prepare(size_t d) {
+  if (d_) return;
+  d_ = uint32_t(d);
+  if (registration_.options.feedback() && !raw_ && codec_->encoded_reply())
+    feedback_ = std::make_unique<ErrorFeedback>(*codec_, d);
+}
+
+bool Server::push(View frame, std::string* why) {
+  if (raw_ ? push_raw(frame, why) : accept(frame, why)) return true;
+  if (refused_.empty()) refused_ = *why;
+  return false;
+}
+
+bool Server::agrees(const Header& h, std::string* why) const {
+  if (h.step != first_.step) return refuse(why, "workers that are in different steps");
+  if (h.eta != first_.eta)
+    return refuse(why, "different learning rates: " + std::to_string(first_.eta) + " and " + std::to_string(h.eta));
+  if (h.d != first_.d || h.stream != first_.stream) return refuse(why, "different partitions under one key");
+  if ((h.flags ^ first_.flags) & kSkipped) return refuse(why, "workers that disagree whether the last step was skipped");
+  return true;
+}
+
+bool Server::accept(View frame, std::string* why) {
+  Header h;
+  if (!read_frame(frame.data, frame.size, &h, why)) return false;
+  if (h.flags & (kReply | kError)) return refuse(why, "a reply where a push should be");
+  if (h.codec != codec_->number() || h.digest != registration_.options.digest)
+    return refuse(why, "a worker with another compressor, or with other options");
+  if (h.dtype != registration_.dtype) return refuse(why, "a gradient of another dtype");
+  if (!registration_.allows(h.d) || (d_ && h.d != d_)) return refuse(why, "a partition of another length");
+  if (h.workers != registration_.workers)
+    return refuse(why, "a worker that counts " + std::to_string(h.workers) + " workers; they are " +
+                           std::to_string(registration_.workers));
+  const std::string name = "worker " + std::to_string(h.worker);
+  if (h.worker >= h.workers) return refuse(why, name + " is unknown");
+  if (h.step < next_) return refuse(why, name + " pushes step " + std::to_string(h.step) + ", which was served");
+  if (pushes_[h.worker].here) return refuse(why, name + " pushes twice in one step");
+  if (arrived_ && !agrees(h, why)) return false;
+  if (!(h.flags & kNonfinite) && !codec_->check(h, frame.data + kHeader, why)) return false;
+  Push& push = pushes_[h.worker];
+  push.here = true;
+  push.header = h;
+  std::memcpy(push.payload.reserve(h.length), frame.data + kHeader, h.length);
+  if (!arrived_++) first_ = h;
+  return true;
+}
+
+bool Server::push_raw(View data, std::string* why) {
+  const size_t d = data.size / registration_.element();
+  if (d * registration_.element() != data.size || !registration_.allows(d) || (d_ && d != d_))
+    return refuse(why, "a raw partition of another length");
+  prepare(d);
+  const float* values = wide(data.data, d);
+  double* sums = sums_.reserve(d);
+  for (size_t i = 0; i < d; ++i) sums[i] = (arrived_ ? sums[i] : 0) + double(values[i]);
+  ++arrived_;
+  return true;
+}
+
+View Server::reply_raw() {
+  float* values = scratch<float>(6).reserve(d_);
+  for (size_t i = 0; i < d_; ++i) values[i] = float(sums_.get()[i]);
+  const size_t bytes = d_ * registration_.element();
+  narrow(values, d_, frame_.reserve(bytes));
+  end_step();
+  return {frame_.get(), bytes};
+}
+
+void Server::end_step() {
+  for (Push& push : pushes_) push.here = false;
+  arrived_ = 0;
+  refused_.clear();
+}
+
+View Server::reply(size_t d) {
+  if (refused_.empty() && arrived_ != registration_.workers)
+    refused_ = std::to_string(arrived_) + " of " + std::to_string(registration_.workers) + " workers pushed";
+  if (refused_.empty() && (raw_ ? d_ : first_.d) != d) refused_ = "a partition of another length";
+  if (!refused_.empty()) return refusal(d);
+  if (raw_) return reply_raw();
+  prepare(d);
+  const View view = answer(d);
+  next_ = first_.step + 1;
+  end_step();
+  return view;
+}
+
+// A raw partition has no room for a reason: its answer is then NaN, which nobody takes for a gradient.
+View Server::refusal(size_t d) {
+  const size_t bytes = d * registration_.element();
+  if (raw_) {
+    float* values = scratch<float>(6).reserve(d);
+    for (size_t i = 0; i < d; ++i) values[i] = __builtin_nanf("");
+    narrow(values, d, frame_.reserve(bytes));
+    end_step();
+    return {frame_.get(), bytes};
+  }
+  Header header = first_;
+  header.flags = kReply | kError;
+  header.worker = kServer;
+  header.d = uint32_t(d);
+  if (!arrived_) header.eta = 0;
+  Payload payload;
+  const size_t room = bytes > kHeader + 1 ? bytes - kHeader - 1 : 0;
+  payload.length = uint32_t(std::min({refused_.size(), kMessage, room}));
+  std::memcpy(frame_.reserve(kHeader + payload.length) + kHeader, refused_.data(), payload.length);
+  end_step();
+  return seal(header, payload);
+}
+
+View Server::answer(size_t d) {
+  const size_t workers = pushes_.size();
+  std::vector<Header> headers(workers);
+  std::vector<const uint8_t*> payloads(workers);
+  bool finite = true;
+  for (size_t w = 0; w < workers; ++w) {
+    headers[w] = pushes_[w].header;
+    payloads[w] = pushes_[w].payload.get();
+    finite &= !(headers[w].flags & kNonfinite);
+  }
+  if (feedback_) first_.flags & kSkipped ? feedback_->slots.take_back() : feedback_->slots.settle();
+  Header header = first_;
+  header.flags = kReply;
+  header.worker = kServer;
+  Payload payload;
+  if (finite && codec_->encoded_reply()) {
+    auto source = [&](size_t offset, size_t n, float* room) {
+      codec_->sum_block(headers.data(), payloads.data(), workers, offset, n, room);
+      pad(room, n);
+      return static_cast<const float*>(room);
+    };
+    finite = encode(d, header.eta, {0, header.stream, header.step, kServer, 0}, nullptr, source, &payload);
+  } else if (finite) {
+    const size_t bytes = d * registration_.element();
+    uint8_t* out = frame_.reserve(kHeader + d * 4 + d / 4 + 256) + kHeader;
+    if (!codec_->merge(headers.data(), payloads.data(), workers, bytes - kHeader - 1, out, &payload)) {
+      float* values = scratch<float>(6).reserve(d);
+      codec_->merge_dense(headers.data(), payloads.data(), workers, values);
+      narrow(values, d, frame_.reserve(bytes));
+      return {frame_.get(), bytes};
+    }
+  }
+  if (!finite || payload.flags & kNonfinite) {
+    payload = Payload{};
+    payload.flags = kNonfinite;
+  }
+  return seal(header, payload);
+}
+
+bool Server::add(View frame, size_t d, float* out, std::string* why) const {
+  Header h;
+  if (!read_frame(frame.data, frame.size, &h, why)) return false;
+  if (h.d != d || h.codec != codec_->number() || h.flags & (kNonfinite | kError))
+    return refuse(why, "a frame for another partition, or without values");
+  if (!codec_->check(h, frame.data + kHeader, why)) return false;
+  codec_->add(h, frame.data + kHeader, out);
+  return true;
+}
+
+void Server::save(size_t d, float* residual) const {
+  if (!residual) return;
+  if (feedback_)
+    feedback_->save(d, residual);
+  else
+    std::memset(residual, 0, d * sizeof(float));
+}
+
+void Server::load(uint32_t step, float eta, size_t d, const float* residual) {
+  prepare(d);
+  next_ = step;
+  if (feedback_) feedback_->set(residual, eta);
+}
+
+}  // namespace bgc

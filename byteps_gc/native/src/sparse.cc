@@ -1,0 +1,183 @@
+#include "sparse.h"
+
+namespace bgc {
+
+size_t write_indices(const uint32_t* indices, size_t count, size_t d, uint8_t* out) {
+  BitWriter bits(out);
+  const int b = rice_parameter(d, count);
+  uint32_t next = 0;
+  for (size_t i = 0; i < count; ++i) {
+    bits.rice(indices[i] - next, b);
+    next = indices[i] + 1;
+  }
+  return bits.finish();
+}
+
+bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uint32_t* indices, std::string* why) {
+  BitReader bits(data, bytes);
+  const int b = rice_parameter(d, count);
+  uint64_t next = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const uint64_t most = (d - next) >> b, q = bits.zeros(most);
+    uint32_t rest = 0;
+    if (q > most) return refuse(why, "a code that does not end, or a gap past the end");
+    if (!bits.take(b, &rest)) return refuse(why, "a code that does not end");
+    const uint64_t index = next + (q << b) + rest;
+    if (index >= d) return refuse(why, "an index outside the partition");
+    indices[i] = uint32_t(index);
+    next = index + 1;
+  }
+  return bits.padding() || refuse(why, "bits behind the codes that are not zero, or too many");
+}
+
+size_t write_values(const float* values, size_t count, bool half, uint8_t* out, Payload* payload, float* sent) {
+  float most = 0;
+  bool finite = true;
+  for (size_t i = 0; i < count; ++i) {
+    const float a = __builtin_fabsf(values[i]);
+    most = a > most ? a : most;
+    finite &= bits_of(a) < kInfinityBits;
+  }
+  if (!finite) return 0;
+  payload->scale = 1;
+  if (!half) {
+    std::memcpy(out, values, count * 4);
+    if (sent != values) std::memcpy(sent, values, count * 4);
+    return count * 4;
+  }
+  const int e = half_exponent(most);
+  payload->scale = power_of_two(e);
+  payload->flags |= kHalf;
+  uint16_t* halves = scratch<uint16_t>(4).reserve(count);
+  to_half(values, count, power_of_two(-e), halves);
+  from_half(halves, count, payload->scale, sent);
+  std::memcpy(out, halves, count * 2);
+  return count * 2;
+}
+
+bool check_values(const Header& h, const uint8_t* data, size_t count, std::string* why) {
+  const bool half = h.flags & kHalf;
+  if (half ? bits_of(h.scale) & 0x7fffff || h.scale < 0x1p-126f : h.scale != 1)
+    return refuse(why, "a scale that is no unit of its values");
+  uint32_t most = 0;
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t bits = 0;
+    std::memcpy(&bits, data + i * (half ? 2 : 4), half ? 2 : 4);
+    bits &= half ? 0x7fffu : 0x7fffffffu;
+    most = bits > most ? bits : most;
+  }
+  return most < (half ? 0x7c00u : kInfinityBits) || refuse(why, "a value that is not finite");
+}
+
+void read_values(const Header& h, const uint8_t* data, size_t count, float* values) {
+  if (!(h.flags & kHalf)) {
+    std::memcpy(values, data, count * 4);
+    return;
+  }
+  uint16_t* halves = scratch<uint16_t>(4).reserve(count);
+  std::memcpy(halves, data, count * 2);
+  from_half(halves, count, h.scale, values);
+}
+
+Union::Union(uint32_t d) : d_(d), sums_(scratch<float>(2).reserve(d)), present_(scratch<uint64_t>(2).reserve(d / 64 + 1)) {
+  std::memset(present_, 0, (d / 64 + 1) * 8);
+}
+
+void Union::add(const uint32_t* indices, const float* values, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t at = indices[i];
+    const uint64_t bit = uint64_t(1) << (at % 64);
+    sums_[at] = present_[at / 64] & bit ? sums_[at] + values[i] : values[i];
+    present_[at / 64] |= bit;
+  }
+}
+
+bool Union::write(size_t most, uint8_t* out, Payload* payload) {
+  uint32_t* indices = scratch<uint32_t>(2).reserve(d_);
+  size_t count = 0;
+  for (size_t word = 0; word <= d_ / 64; ++word)
+    for (uint64_t rest = present_[word]; rest; rest &= rest - 1)
+      indices[count++] = uint32_t(word * 64 + __builtin_ctzll(rest));
+  bool finite = true;
+  for (size_t i = 0; i < count; ++i) finite &= (bits_of(sums_[indices[i]]) & 0x7fffffffu) < kInfinityBits;
+  if (!finite) {
+    payload->flags = kNonfinite;
+    return true;
+  }
+  if (count * 4 > most) return false;
+  const size_t bytes = write_indices(indices, count, d_, out);
+  if (bytes + count * 4 > most) return false;
+  for (size_t i = 0; i < count; ++i) std::memcpy(out + bytes + 4 * i, sums_ + indices[i], 4);
+  payload->count = uint32_t(count);
+  payload->scale = 1;
+  payload->length = uint32_t(bytes + count * 4);
+  return true;
+}
+
+void Union::write_dense(float* out) const {
+  for (size_t i = 0; i < d_; ++i) out[i] = present_[i / 64] >> (i % 64) & 1 ? sums_[i] : 0;
+}
+
+void SparseCodec::settle(float* p) {
+  for (uint32_t i = 0; i < sent_count_; ++i) p[sent_indices_[i]] -= sent_values_[i];
+}
+
+bool SparseCodec::union_entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values,
+                                std::string* why) {
+  if (h.flags & (kHalf | kDense) || h.count > h.d || h.length < uint64_t(h.count) * 4 || h.length % 4)
+    return refuse(why, "a reply of another form");
+  const size_t bytes = h.length - size_t(h.count) * 4;
+  if (!read_indices(payload, bytes, h.d, h.count, indices, why)) return false;
+  if (!check_values(h, payload + bytes, h.count, why)) return false;
+  read_values(h, payload + bytes, h.count, values);
+  return true;
+}
+
+bool SparseCodec::check(const Header& h, const uint8_t* payload, std::string* why) const {
+  if (h.count > h.d) return refuse(why, "more entries than elements");
+  return entries(h, payload, scratch<uint32_t>(3).reserve(h.count), scratch<float>(3).reserve(h.count), why);
+}
+
+void SparseCodec::read(const Header& h, const uint8_t* payload, uint32_t** indices, float** values) const {
+  *indices = scratch<uint32_t>(3).reserve(h.count);
+  *values = scratch<float>(3).reserve(h.count);
+  std::string known_to_be_good;
+  entries(h, payload, *indices, *values, &known_to_be_good);
+}
+
+void SparseCodec::write(const Header& h, const uint8_t* payload, float* out) const {
+  uint32_t* indices;
+  float* values;
+  read(h, payload, &indices, &values);
+  std::memset(out, 0, size_t(h.d) * 4);
+  for (uint32_t i = 0; i < h.count; ++i) out[indices[i]] = values[i];
+}
+
+void SparseCodec::add(const Header& h, const uint8_t* payload, float* out) const {
+  uint32_t* indices;
+  float* values;
+  read(h, payload, &indices, &values);
+  for (uint32_t i = 0; i < h.count; ++i) out[indices[i]] += values[i];
+}
+
+Union SparseCodec::united(const Header* headers, const uint8_t* const* payloads, size_t pushes) const {
+  Union sum(headers[0].d);
+  for (size_t w = 0; w < pushes; ++w) {
+    uint32_t* indices;
+    float* values;
+    read(headers[w], payloads[w], &indices, &values);
+    sum.add(indices, values, headers[w].count);
+  }
+  return sum;
+}
+
+bool SparseCodec::merge(const Header* headers, const uint8_t* const* payloads, size_t pushes, size_t most, uint8_t* out,
+                        Payload* payload) const {
+  return united(headers, payloads, pushes).write(most, out, payload);
+}
+
+void SparseCodec::merge_dense(const Header* headers, const uint8_t* const* payloads, size_t pushes, float* out) const {
+  united(headers, payloads, pushes).write_dense(out);
+}
+
+}  // namespace bgc

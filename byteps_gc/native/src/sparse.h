@@ -1,0 +1,79 @@
+// Payloads of some of the elements: indices as a Rice stream, then values.
+#pragma once
+
+#include "bits.h"
+#include "codecs.h"
+#include "half.h"
+
+namespace bgc {
+
+// the most bytes that the indices of `count` of d elements take
+inline size_t most_index_bytes(size_t d, size_t count) {
+  const int b = rice_parameter(d, count);
+  return words_of(count * uint64_t(1 + b) + (uint64_t(d - count) >> b));
+}
+
+// Writes ascending indices; returns the bytes.
+size_t write_indices(const uint32_t* indices, size_t count, size_t d, uint8_t* out);
+// Reads exactly `bytes` bytes of `count` ascending indices below d.
+bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uint32_t* indices, std::string* why);
+
+// Writes values as float32, or float16 in units of payload->scale; sets scale and flags. Returns the bytes, 0 if
+// a value is not finite. `sent` receives what a reader reads (it may be `values`).
+size_t write_values(const float* values, size_t count, bool half, uint8_t* out, Payload* payload, float* sent);
+bool check_values(const Header& header, const uint8_t* data, size_t count, std::string* why);
+void read_values(const Header& header, const uint8_t* data, size_t count, float* values);
+
+inline size_t value_bytes(uint16_t flags, size_t count) { return count * (flags & kHalf ? 2 : 4); }
+
+// The sum of sparse arrays, which remembers which elements it has. One at a time in each thread.
+class Union {
+ public:
+  explicit Union(uint32_t d);
+  void add(const uint32_t* indices, const float* values, size_t count);
+  // Writes the entries' indices and values (float32); false if that takes more than `most` bytes.
+  bool write(size_t most, uint8_t* out, Payload* payload);
+  // Writes all d values.
+  void write_dense(float* out) const;
+
+ private:
+  uint32_t d_;
+  float* sums_;
+  uint64_t* present_;
+};
+
+// A codec of entries: what its pushes say is decoded into indices and values.
+class SparseCodec : public Codec {
+ public:
+  using Codec::Codec;
+  Reads reads() const override { return kSome; }
+  void scan(const float* x, size_t, size_t n) override {
+    const uint32_t most = block_max_bits(x, n);
+    if (most > most_) most_ = most;
+  }
+  bool check(const Header& header, const uint8_t* payload, std::string* why) const override;
+  void write(const Header& header, const uint8_t* payload, float* out) const override;
+  void add(const Header& header, const uint8_t* payload, float* out) const override;
+  bool encoded_reply() const override { return false; }
+  bool merge(const Header* headers, const uint8_t* const* payloads, size_t pushes, size_t most, uint8_t* out,
+             Payload* payload) const override;
+  void merge_dense(const Header* headers, const uint8_t* const* payloads, size_t pushes, float* out) const override;
+  void settle(float* p) override;
+
+ protected:
+  // Decodes a payload into header.count indices and values; false, with the reason, if it is malformed.
+  virtual bool entries(const Header& header, const uint8_t* payload, uint32_t* indices, float* values,
+                       std::string* why) const = 0;
+  // The same for a reply that is a union.
+  static bool union_entries(const Header& header, const uint8_t* payload, uint32_t* indices, float* values,
+                            std::string* why);
+  void read(const Header& header, const uint8_t* payload, uint32_t** indices, float** values) const;
+  Union united(const Header* headers, const uint8_t* const* payloads, size_t pushes) const;
+
+  // what the last finish() sent
+  uint32_t sent_count_ = 0;
+  const uint32_t* sent_indices_ = nullptr;
+  const float* sent_values_ = nullptr;
+};
+
+}  // namespace bgc

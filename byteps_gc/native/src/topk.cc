@@ -1,0 +1,138 @@
+// topk: the k elements that are largest in magnitude (arXiv 1809.07599).
+#include "sparse.h"
+
+namespace bgc {
+
+namespace {
+
+constexpr size_t kSample = 64;  // one element of so many estimates the threshold
+
+class TopK : public SparseCodec {
+ public:
+  using SparseCodec::SparseCodec;
+  uint8_t number() const override { return 2; }
+  size_t max_payload(size_t d) const override {
+    const size_t k = options_.entries(uint32_t(d));
+    return most_index_bytes(d, k) + k * (options_.half ? 2 : 4);
+  }
+
+  void begin(uint32_t d) override {
+    Codec::begin(d);
+    found_ = 0;
+    threshold_ = hint_;
+    indices_ = scratch<uint32_t>(0).reserve(d);
+    bits_ = scratch<uint32_t>(1).reserve(d);
+  }
+
+  // Candidates are collected while the values are in the cache, if the last step left a hint.
+  void scan(const float* x, size_t offset, size_t n) override {
+    Magnitudes most = Magnitudes::none();
+    for (size_t i = 0; i < n; i += kLanes) {
+      Magnitudes group[4];
+      for (int j = 0; j < 4; ++j) group[j] = Magnitudes::of(x + i + 8 * j);
+      const Magnitudes largest = group[0].max(group[1]).max(group[2].max(group[3]));
+      most = most.max(largest);
+      if (threshold_ && largest.any_from(threshold_)) collect(x + i, offset + i, n - i < kLanes ? n - i : kLanes);
+    }
+    const uint32_t bits = bgc::largest(most);
+    if (bits > most_) most_ = bits;
+  }
+
+  bool finish(const float* p, const Draw&, uint8_t* out, Payload* payload) override {
+    if (most_ >= kInfinityBits) return false;
+    const uint32_t k = options_.entries(d_);
+    if (!threshold_ || found_ < k) search(p, k);
+    const uint32_t last = select(k);
+    hint_ = bits_of(float_of(last) * 0.75f);
+    float* values = scratch<float>(0).reserve(k);
+    for (uint32_t i = 0; i < k; ++i) values[i] = p[indices_[i]];
+    payload->count = k;
+    size_t bytes = write_indices(indices_, k, d_, out);
+    bytes += write_values(values, k, options_.half, out + bytes, payload, values);
+    payload->length = uint32_t(bytes);
+    sent_count_ = k, sent_indices_ = indices_, sent_values_ = values;
+    return true;
+  }
+
+ protected:
+  bool entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values,
+               std::string* why) const override {
+    if (h.flags & kReply) return union_entries(h, payload, indices, values, why);
+    const size_t bytes = value_bytes(h.flags, h.count);
+    if (h.count != options_.entries(h.d) || bool(h.flags & kHalf) != options_.half || h.flags & kDense ||
+        h.length < bytes || (h.length - bytes) % 4)
+      return refuse(why, "a topk payload of another form");
+    const size_t stream = h.length - bytes;
+    if (!read_indices(payload, stream, h.d, h.count, indices, why)) return false;
+    if (!check_values(h, payload + stream, h.count, why)) return false;
+    read_values(h, payload + stream, h.count, values);
+    return true;
+  }
+
+ private:
+  void collect(const float* x, size_t offset, size_t n) {
+    for (size_t i = 0; i < n; ++i) {
+      const uint32_t bits = bits_of(x[i]) & 0x7fffffffu;
+      indices_[found_] = uint32_t(offset + i);
+      bits_[found_] = bits;
+      found_ += bits >= threshold_;
+    }
+  }
+
+  // Without a hint, or with a bad one: a threshold from a sample, or, if that is too high, all elements.
+  void search(const float* p, uint32_t k) {
+    const size_t sampled = d_ / kSample;
+    threshold_ = 0;
+    if (sampled >= kSample) {
+      for (size_t i = 0; i < sampled; ++i) bits_[i] = bits_of(p[i * kSample]) & 0x7fffffffu;
+      found_ = uint32_t(sampled);
+      const size_t wanted = size_t(k) * 3 / 2 / kSample + 8;
+      if (wanted < sampled) threshold_ = kth(uint32_t(wanted)).value;
+    }
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      found_ = 0;
+      for (size_t i = 0; i < d_; i += kBlock) collect(p + i, i, d_ - i < kBlock ? d_ - i : kBlock);
+      if (found_ >= k) return;
+      threshold_ = 0;
+    }
+  }
+
+  struct Kth {
+    uint32_t value, equals;  // the k-th largest, and how many equal ones are among the k largest
+  };
+  // Of the candidates, by their upper and then their lower 16 bits.
+  Kth kth(uint32_t k) const {
+    uint32_t* counts = scratch<uint32_t>(2).reserve(65536);
+    std::memset(counts, 0, 65536 * 4);
+    for (uint32_t i = 0; i < found_; ++i) ++counts[bits_[i] >> 16];
+    uint32_t upper = 65535, left = k;
+    while (counts[upper] < left) left -= counts[upper--];
+    std::memset(counts, 0, 65536 * 4);
+    for (uint32_t i = 0; i < found_; ++i) counts[bits_[i] & 65535] += bits_[i] >> 16 == upper;
+    uint32_t lower = 65535;
+    while (counts[lower] < left) left -= counts[lower--];
+    return {upper << 16 | lower, left};
+  }
+
+  // Leaves the k chosen indices, ascending, at the front; returns the least chosen magnitude.
+  uint32_t select(uint32_t k) {
+    Kth last = kth(k);
+    uint32_t chosen = 0;
+    for (uint32_t i = 0; i < found_ && chosen < k; ++i) {
+      const bool equal = bits_[i] == last.value && last.equals;
+      last.equals -= equal;
+      indices_[chosen] = indices_[i];
+      chosen += bits_[i] > last.value || equal;
+    }
+    return last.value;
+  }
+
+  uint32_t hint_ = 0, threshold_ = 0, found_ = 0;
+  uint32_t *indices_ = nullptr, *bits_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Codec> make_topk(const Options& options) { return std::make_unique<TopK>(options); }
+
+}  // namespace bgc

@@ -1,0 +1,513 @@
+"""The laws that every compressor keeps in every implementation, and that all implementations give the same bytes.
+
+The rows, lengths, values and wrong frames are in laws.py; one law is one test here.
+"""
+
+from dataclasses import replace
+from functools import reduce
+from itertools import permutations
+import math
+import re
+
+from byteps_gc import compressors
+from byteps_gc.compressors import frame as frames
+from byteps_gc.compressors.frame import Frame
+from byteps_gc.compressors.partition import Partition
+import laws
+from laws import REFERENCE, ROWS, Cluster, decoded, gradients, refused, same_states
+import numpy as np
+import pytest
+
+IMPLEMENTATIONS = laws.implementations()
+OTHERS = [one for one in IMPLEMENTATIONS if one is not REFERENCE]
+D = 300
+
+every_row = pytest.mark.parametrize("row", ROWS, ids=str)
+every_implementation = pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda one: one.name)
+other_implementations = pytest.mark.parametrize("implementation", OTHERS, ids=lambda one: one.name)
+
+
+def rows(wanted):
+    """Parametrise over the rows that a law holds for."""
+    return pytest.mark.parametrize("row", [row for row in ROWS if wanted(row)], ids=str)
+
+
+def is_raw(row, d=D, dtype="float32"):
+    return Partition(row.compressor, d, dtype, 1).raw
+
+
+def framed(row):
+    return not is_raw(row)
+
+
+def lossless(row):
+    return framed(row) and row.compressor.lossless_reply
+
+
+def test_every_compressor_has_a_row():
+    assert {row.compressor.name for row in ROWS} == set(compressors.known())
+    assert len({compressors.find(name).codec for name in compressors.known()}) == len(compressors.known())
+
+
+# 1 Without error feedback: the mean of what is decoded is what was sent, and workers draw for themselves
+
+
+def draws(implementation, row, x, steps, worker=0):
+    """What a reader decodes of x in so many steps: float64[steps, d]."""
+    one = implementation.Worker(row.compressor, x.size, worker=worker, workers=2, stream=3, **implementation.keywords)
+    return np.array([decoded(row.compressor, bytes(one.compress(x, 0.1))) for _ in range(steps)], np.float64)
+
+
+def assert_mean(found, x):
+    """Five standard errors: with the coordinates of all rows together a false alarm has a chance below 1e-3."""
+    error = np.abs(found.mean(axis=0) - x)
+    allowed = 5 * found.std(axis=0) / math.sqrt(found.shape[0]) + 1e-6 * np.abs(x).max()
+    assert (error <= allowed).all(), f"largest {np.max(error / allowed):.2f} of what is allowed"
+
+
+@rows(lambda row: row.unbiased)
+@every_implementation
+def test_unbiased(implementation, row):
+    values = np.random.default_rng(1).standard_normal(16).astype(np.float32)
+    found = draws(implementation, row, np.tile(values, 256), 40).reshape(-1, 16)  # 10^4 draws of each value
+    assert_mean(found, values)
+    if implementation.fast:
+        x = np.random.default_rng(2).standard_normal(64).astype(np.float32)
+        assert_mean(draws(implementation, row, x, 10**4), x)
+
+
+@rows(lambda row: row.unbiased)
+@every_implementation
+def test_the_noise_of_two_workers(implementation, row):
+    x = np.random.default_rng(3).standard_normal(4096).astype(np.float32)
+    one, other = (draws(implementation, row, x, 5, worker).reshape(-1) - np.tile(x, 5) for worker in (0, 1))
+    if row.shared:
+        assert np.array_equal(one, other)
+    elif one.any():
+        assert abs(np.corrcoef(one, other)[0, 1]) < 5 / math.sqrt(one.size)
+
+
+# 2 With error feedback: a contraction
+
+
+@rows(lambda row: row.loss and framed(row))
+@every_implementation
+def test_contraction(implementation, row):
+    x = (np.random.default_rng(4).standard_normal(D) ** 3).astype(np.float32)
+    worker = implementation.Worker(row.compressor, D, ef=True, **implementation.keywords)
+    zeros = np.zeros(D, np.float32)
+    losses = []
+    for step in range(200 if row.sense == "mean" else 1):
+        worker.load_state({"step": step, "eta": 0.1, "momentum": None, "residual": zeros})
+        lost = decoded(row.compressor, bytes(worker.compress(x, 0.1))).astype(np.float64) - x
+        losses.append(lost @ lost / (x.astype(np.float64) @ x))
+    most = row.loss(x)
+    if row.sense == "equal":
+        assert losses[0] == pytest.approx(most, rel=1e-5)
+    else:
+        assert np.mean(losses) <= most + 5 * np.std(losses) / math.sqrt(len(losses)) + 1e-6
+
+
+# 3 Telescoping: the parameters and what is still to come are those of uncompressed Nesterov SGDM
+
+
+def learning_rate(step, steps):
+    """A warm-up from 0, then a cosine to 0."""
+    if step < 20:
+        return 0.1 * step / 20
+    return max(0.05 * (1 + math.cos(math.pi * (step - 20) / (steps - 21))), 0.0)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+@every_row
+@every_implementation
+def test_telescoping(implementation, row, workers):
+    d, mu, steps = 128, np.float32(0.9), 200
+    cluster = Cluster(implementation, row.compressor, d, mu=0.9, ef=True, workers=workers)
+    rng = np.random.default_rng(workers)
+    x, free, m = np.zeros(d), np.zeros(d), np.zeros(d)
+    for step in range(steps):
+        eta = np.float32(learning_rate(step, steps))
+        gs = rng.standard_normal((workers, d)).astype(np.float32)
+        x -= float(eta) / workers * cluster.step(gs, eta).astype(np.float64)
+        g = gs.mean(axis=0, dtype=np.float64)
+        m = mu * m + g
+        free -= float(eta) * (g + mu * m)
+        if step % 20 == 19:
+            states = [state for state in cluster.states() if state.get("residual") is not None]
+            owed = sum(state["eta"] * state["residual"].astype(np.float64) for state in states) / workers
+            assert np.linalg.norm(x - owed - free) <= 1e-5 * np.linalg.norm(free), f"step {step}"
+
+
+# 5 Compressing again changes nothing
+
+
+@rows(lambda row: row.again)
+@every_implementation
+def test_again(implementation, row):
+    x = np.random.default_rng(5).standard_normal(1000).astype(np.float32)
+    worker = implementation.Worker(row.compressor, x.size, **implementation.keywords)
+    once = decoded(row.compressor, bytes(worker.compress(x, 0.1)))
+    twice = decoded(row.compressor, bytes(worker.compress(once, 0.1)))
+    assert np.allclose(once, twice, rtol=1e-6, atol=0) if row.again == "nearly" else np.array_equal(once, twice)
+
+
+@rows(lambda row: row.lattice)
+@every_implementation
+def test_lattice_points_stay(implementation, row):
+    rng = np.random.default_rng(6)
+    powers = row.compressor.partition == "natural"
+    level = 2.0 ** rng.integers(0, row.compressor.k, D) if powers else rng.integers(0, row.compressor.k + 1, D)
+    x = (level * row.lattice * rng.choice([-1, 1], D)).astype(np.float32)
+    x[D // 2] = 1
+    assert np.array_equal(draws(implementation, row, x, 3), np.tile(x, (3, 1)))
+
+
+# 6 The server
+
+
+@rows(lossless)
+@every_implementation
+def test_the_reply_is_the_sum_of_what_was_sent(implementation, row):
+    cluster = Cluster(implementation, row.compressor, D, workers=3)
+    for step in range(4):
+        found = cluster.step(gradients("normal", D, 3, step), 0.1)
+        assert np.array_equal(found, reduce(np.add, (decoded(row.compressor, push) for push in cluster.pushes)))
+
+
+@every_row
+@every_implementation
+def test_the_order_of_arrival_does_not_matter(implementation, row):
+    clusters = [Cluster(implementation, row.compressor, D, ef=True, workers=3) for _ in range(6)]
+    for step in range(3):
+        replies = set()
+        for cluster, order in zip(clusters, permutations(range(3))):
+            cluster.compress(gradients("normal", D, 3, step), 0.1)
+            cluster.pushes = [cluster.pushes[worker] for worker in order]
+            cluster.exchange()
+            replies.add(cluster.reply)
+        assert len(replies) == 1
+
+
+@every_row
+@every_implementation
+def test_all_workers_read_the_same_and_a_fast_worker_alters_no_reply(implementation, row):
+    cluster = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
+    for step in range(3):
+        found = cluster.step(gradients("normal", D, 2, step), 0.1)
+        first = cluster.reply
+    slow, fast = cluster.workers
+    cluster.server.push(bytes(fast.compress(gradients("normal", D, 2, 3)[1], 0.1)))
+    assert slow.decompress(first).tobytes() == found.tobytes()
+    cluster.server.push(bytes(slow.compress(gradients("normal", D, 2, 3)[0], 0.1)))
+    reply = bytes(cluster.server.reply())
+    assert slow.decompress(reply).tobytes() == fast.decompress(reply).tobytes() != found.tobytes()
+
+
+@rows(lambda row: row.shared and framed(row))
+@every_implementation
+def test_workers_and_server_draw_the_same_elements(implementation, row):
+    d = 64
+    x = np.arange(1, d + 1, dtype=np.float32)
+    cluster = Cluster(implementation, row.compressor, d, ef=True, workers=2)
+    seen = set()
+    for _ in range(10**4 if implementation.fast else 1000):
+        zeros = {"step": cluster.workers[0].state()["step"], "eta": 0.0, "momentum": None, "residual": x * 0}
+        for worker in cluster.workers:
+            worker.load_state(zeros)
+        found = cluster.step([x, x], 0.1)
+        chosen = np.flatnonzero(found)
+        assert np.allclose(found[chosen], 2 * x[chosen], rtol=2**-10)
+        seen.add(chosen.tobytes())
+    assert chosen.size == row.compressor.count(d) and len(seen) > 900
+
+
+# 7 Size
+
+
+@every_row
+@every_implementation
+def test_a_frame_is_smaller_than_its_partition_and_no_larger_than_promised(implementation, row):
+    for dtype in ("float32", "float16"):
+        for d in (*laws.LENGTHS, D, 2000):
+            partition = Partition(row.compressor, d, dtype, 2)
+            for ef, values in ((False, "normal"), (True, "normal"), (True, "outlier"), (True, "zeros")):
+                cluster = Cluster(implementation, row.compressor, d, ef=ef, dtype=dtype, workers=2)
+                cluster.step(gradients(values, d, 2, dtype=dtype), 0.1)
+                for push in cluster.pushes:
+                    if partition.raw:
+                        assert len(push) == partition.bytes
+                    else:
+                        assert len(push) < partition.bytes
+                        assert len(push) <= frames.SIZE + row.compressor.max_payload(d)
+                assert len(cluster.reply) <= partition.bytes
+
+
+# 8 Checkpoints
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@every_row
+@every_implementation
+def test_a_loaded_state_goes_on_bit_for_bit(implementation, row, dtype):
+    def cluster():
+        return Cluster(implementation, row.compressor, D, mu=0.9, ef=True, dtype=dtype, workers=2)
+
+    one, other = cluster(), cluster()
+    for step in range(4):
+        one.step(gradients("normal", D, 2, step, dtype), 0.1 / (step + 1))
+    other.load(one.states())
+    for step in range(4, 54):
+        gs = gradients("normal", D, 2, step, dtype)
+        assert one.step(gs, 0.1 / (step + 1)).tobytes() == other.step(gs, 0.1 / (step + 1)).tobytes()
+        assert (one.pushes, one.reply) == (other.pushes, other.reply)
+    assert same_states(one.states(), other.states())
+
+
+# 9 Lengths and values
+
+
+@pytest.mark.parametrize("d", laws.LENGTHS)
+@every_row
+@every_implementation
+def test_all_lengths_and_values(implementation, row, d):
+    for values in laws.VALUES:
+        cluster = Cluster(implementation, row.compressor, d, mu=0.9, ef=True, workers=2)
+        for step in range(2):
+            found = cluster.step(gradients(values, d, 2, step), 0.1)
+            assert found.dtype == np.float32 and found.shape == (d,)
+            assert np.isfinite(found).all() or values == "wide", values
+            assert found.any() or values not in ("normal", "equal", "sorted", "outlier"), values
+        for state in cluster.states():
+            assert state.get("residual") is None or np.isfinite(state["residual"]).all(), values
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@every_row
+@every_implementation
+def test_a_gradient_that_is_not_finite_leaves_no_trace(implementation, row, bad):
+    one = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
+    other = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
+    for step in range(3):
+        gs = gradients("normal", D, 2, step)
+        one.step(gs, 0.1)
+        other.step(gs, 0.1)
+    before = one.workers[1].state()
+    gs = gradients("outlier", D, 2, 9)
+    gs[1][D // 2] = bad
+    found = one.step(gs, 0.3)
+    assert not np.isfinite(found).all()
+    assert same_states([one.workers[1].state()], [before], but=["step"])
+    assert same_states([one.server.state()], [other.server.state()], but=["step"])
+    if framed(row):
+        assert np.isnan(found).all()
+        for data in (one.pushes[1], one.reply):
+            frame = Frame.unpack(data)
+            assert frame.flags & frames.NONFINITE and (frame.count, frame.scale, frame.payload) == (0, 0, b"")
+    for worker in other.workers:  # the same random numbers, as if there had been no such step
+        state = worker.state()
+        worker.load_state(dict(state, step=state["step"] + 1))
+    for step in range(3, 8):
+        gs = gradients("normal", D, 2, step)
+        found = one.step(gs, 0.05, skipped=step == 3)
+        assert found.tobytes() == other.step(gs, 0.05).tobytes()
+        assert same_states(one.states()[:2], other.states()[:2])
+        assert same_states(one.states()[2:], other.states()[2:], but=["step"])
+    if framed(row):
+        assert [Frame.unpack(push).flags & frames.SKIPPED for push in one.pushes] == [0, 0]
+
+
+@every_row
+@every_implementation
+def test_a_skipped_step_is_taken_back(implementation, row):
+    """As a trainer skips when a step was finite here, but not in another gradient."""
+    one = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
+    other = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
+    for cluster in (one, other):
+        cluster.step(gradients("normal", D, 2, 0), 0.1)
+    one.step(gradients("outlier", D, 2, 1), 0.3)
+    for worker in other.workers:
+        worker.load_state(dict(worker.state(), step=2))
+    for step, skipped in ((2, True), (3, False)):
+        gs = gradients("normal", D, 2, step)
+        assert one.step(gs, 0.2, skipped).tobytes() == other.step(gs, 0.2).tobytes()
+        if framed(row):
+            assert [Frame.unpack(push).flags & frames.SKIPPED for push in one.pushes] == [8 * skipped] * 2
+    assert same_states(one.states()[:2], other.states()[:2])
+
+
+@every_row
+@every_implementation
+def test_a_learning_rate_of_zero_leaves_the_residual(implementation, row):
+    cluster = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
+    for step, eta in enumerate((0.0, 0.1, 0.0, 0.0, 0.2)):
+        before = cluster.states()
+        cluster.step(gradients("normal", D, 2, step), eta)
+        assert same_states(cluster.states(), before, but=["step", "momentum"]) or eta
+        assert not same_states(cluster.states(), before, but=["step", "residual", "eta"])
+
+
+# 10 What is refused
+
+
+def assert_refused(action, reason, name):
+    found = refused(action)
+    assert found is not None, f"{name} is not refused"
+    assert re.search(reason, found, re.IGNORECASE), f"{name} is refused for another reason: {found}"
+
+
+def wrong_pushes(row, good):
+    """All wrong frames that can take the place of a good push."""
+    frame = Frame.unpack(good)
+    yield from laws.wrong_bytes(good)
+    yield from laws.wrong_fields(frame, laws.FIELDS + laws.PUSH_FIELDS)
+    yield "half or not", replace(frame, flags=frame.flags ^ frames.HALF).pack(), "flag|form"
+    for name, wrong, reason in row.faults(row, frame):
+        yield name, wrong.pack(), reason
+
+
+@rows(framed)
+@every_implementation
+def test_a_wrong_push_is_refused_and_the_next_step_is_served(implementation, row):
+    cluster = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
+    common = dict(mu=0.9, ef=True, workers=2, **implementation.keywords)
+    control = implementation.Server(row.compressor, D, **common)  # sees no wrong frame
+    cases = [name for name, _, _ in wrong_pushes(row, cluster.compress(gradients("normal", D, 2), 0.1)[1])]
+    cluster.exchange()
+    for push in cluster.pushes:
+        control.push(push)
+    control.reply()
+    assert len(cases) > 30
+    for case in range(len(cases)):
+        first, second = cluster.compress(gradients("normal", D, 2, case), 0.1)
+        name, wrong, reason = list(wrong_pushes(row, second))[case % len(list(wrong_pushes(row, second)))]
+        before = cluster.server.state()
+        pair = [wrong, first] if case % 2 and name not in RELATIVE else [first, wrong]
+        reasons = [refused(lambda push=push: cluster.server.push(push)) for push in pair]
+        found = reasons[pair.index(wrong)]
+        assert found is not None, f"{name} is not refused"
+        assert re.search(reason, found, re.IGNORECASE), f"{name} is refused for another reason: {found}"
+        reply = bytes(cluster.server.reply())
+        assert same_states([cluster.server.state()], [before])
+        assert Frame.unpack(reply).flags == frames.REPLY | frames.ERROR, name
+        for worker in cluster.workers:
+            assert_refused(lambda worker=worker: worker.decompress(reply), reason, name)  # noqa: B023
+        cluster.step(gradients("normal", D, 2, case + 1), 0.1)
+        for push in cluster.pushes:
+            control.push(push)
+        assert cluster.reply == bytes(control.reply()), f"after {name}"
+
+
+# wrong only after the other worker's push
+RELATIVE = ("second push", "another eta", "another step", "another stream", "SKIPPED alone")
+
+
+@rows(framed)
+@every_implementation
+def test_a_refused_step_that_the_workers_skip(implementation, row):
+    """The server has nothing to take back: its last step is the one before."""
+    one = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
+    other = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
+    for cluster in (one, other):
+        cluster.step(gradients("normal", D, 2), 0.1)
+    one.server.push(one.compress(gradients("normal", D, 2, 1), 0.1)[0])
+    reply = bytes(one.server.reply())  # a worker's push is missing
+    assert_refused(lambda: one.workers[0].decompress(reply), "1 of 2", "a missing push")
+    for worker in other.workers:
+        worker.load_state(dict(worker.state(), step=2))
+    gs = gradients("normal", D, 2, 2)
+    assert one.step(gs, 0.2, skipped=True).tobytes() == other.step(gs, 0.2).tobytes()
+    assert same_states(one.states(), other.states())
+
+
+@rows(framed)
+@every_implementation
+def test_a_wrong_reply_is_refused(implementation, row):
+    cluster = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
+    for step in range(2):
+        found = cluster.step(gradients("mostly zeros", D, 2, step), 0.1)
+    if len(cluster.reply) == 4 * D:
+        pytest.skip("the reply is raw")
+    good = Frame.unpack(cluster.reply)
+    wrong = [*laws.wrong_bytes(cluster.reply), *laws.wrong_fields(good, laws.FIELDS[:7] + laws.FIELDS[10:])]
+    wrong += laws.wrong_fields(good, laws.REPLY_FIELDS)
+    wrong.append(("no REPLY", replace(good, flags=good.flags & ~frames.REPLY).pack(), "flag|REPLY"))
+    union = lossless(row) and type(row.compressor).encode_sum is compressors.Compressor.encode_sum
+    faults = laws.union_faults(good) if union else row.faults(row, good)
+    wrong += [(name, fault.pack(), reason) for name, fault, reason in faults]
+    for name, data, reason in wrong:
+        assert_refused(lambda data=data: cluster.workers[0].decompress(data), reason, name)
+    assert cluster.workers[0].decompress(cluster.reply).tobytes() == found.tobytes()
+
+
+@every_implementation
+def test_a_raw_push_of_another_length_is_refused(implementation):
+    row = next(row for row in ROWS if is_raw(row))
+    cluster = Cluster(implementation, row.compressor, D, workers=2)
+    for step in range(2):
+        cluster.compress(gradients("normal", D, 2, step), 0.1)
+        cluster.pushes[step] = cluster.pushes[step][:-4]
+        reasons = [refused(lambda push=push: cluster.server.push(push)) for push in cluster.pushes]
+        assert any(reasons)  # a server may learn the length from the first push
+        assert np.isnan(cluster.workers[0].decompress(bytes(cluster.server.reply()))).all()
+        gs = gradients("normal", D, 2, step)
+        assert np.array_equal(cluster.step(gs, 0.1), (gs[0].astype(float) + gs[1]).astype(np.float32))
+
+
+# All implementations give the reference's bytes
+
+
+def assert_agreement(implementation, row, d, values, dtype="float32", steps=3, **wrap):
+    one = Cluster(implementation, row.compressor, d, dtype=dtype, workers=2, **wrap)
+    reference = Cluster(REFERENCE, row.compressor, d, dtype=dtype, workers=2, **wrap)
+    for step in range(steps):
+        where = f"{values}, {wrap}, step {step}"
+        gs, eta = gradients(values, d, 2, step, dtype), (0.1, 0.03, 0.0, 0.2)[step % 4]
+        found, expected = (cluster.step(gs, eta, skipped=step == 3) for cluster in (one, reference))
+        for push, other in zip(one.pushes, reference.pushes):
+            assert push == other, difference(where, push, other)
+        assert one.reply == reference.reply, difference(where, one.reply, reference.reply)
+        assert found.tobytes() == expected.tobytes(), where
+        assert same_states(one.states(), reference.states(), ["step"] if is_raw(row, d, dtype) else []), where
+
+
+def difference(where, one, other):
+    """The first difference of two messages, in words."""
+    at = next((at for at, pair in enumerate(zip(one, other)) if pair[0] != pair[1]), min(len(one), len(other)))
+    return f"{where}: {len(one)} and {len(other)} bytes, different from byte {at} on: {one[:60]} {other[:60]}"
+
+
+@pytest.mark.parametrize("d", laws.LENGTHS)
+@every_row
+@other_implementations
+def test_agreement(implementation, row, d):
+    for values in laws.VALUES:
+        assert_agreement(implementation, row, d, values, mu=0.9, ef=True, steps=5)
+    for wrap in ({}, {"mu": 0.5}, {"ef": True}):
+        assert_agreement(implementation, row, d, "normal", **wrap)
+        assert_agreement(implementation, row, d, "wide", **wrap)
+    assert_agreement(implementation, row, d, "normal", dtype="float16", mu=0.9, ef=True)
+    assert_agreement(implementation, row, d, "outlier", dtype="float16")
+
+
+@pytest.mark.parametrize("d", laws.LONG)
+@every_row
+@other_implementations
+def test_agreement_of_long_partitions(implementation, row, d):
+    assert_agreement(implementation, row, d, "normal", mu=0.9, ef=True, steps=2)
+
+
+@every_row
+@other_implementations
+def test_agreement_about_what_is_not_finite(implementation, row):
+    one, reference = (
+        Cluster(kind, row.compressor, D, mu=0.9, ef=True, workers=2) for kind in (implementation, REFERENCE)
+    )
+    for step in range(6):
+        gs = gradients("normal", D, 2, step)
+        if step in (2, 3):
+            gs[step % 2][7] = math.nan
+        for cluster in (one, reference):
+            cluster.step(gs, 0.1, skipped=step in (3, 4))
+        assert (one.pushes, one.reply) == (reference.pushes, reference.reply)
+        assert same_states(one.states(), reference.states(), ["step"])
