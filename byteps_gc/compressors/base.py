@@ -90,6 +90,10 @@ class Compressor:
     def check(self) -> None:
         """Refuse combinations of options that cannot work, with :class:`CompressionError`."""
 
+    def advice(self, feedback: bool) -> str:
+        """What a user should know before training with this, with or without error feedback; mostly nothing."""
+        return ""
+
     @classmethod
     def option_names(cls) -> Sequence[str]:
         """The names of this compressor's options, in order."""

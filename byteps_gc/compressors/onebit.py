@@ -27,6 +27,9 @@ class Onebit(Compressor):
     lossless_reply: ClassVar[bool] = False
     scaling: bool = option(bool, "scale the signs by the mean absolute value", default=False)
 
+    def advice(self, feedback: bool) -> str:
+        return "" if feedback else "onebit without error feedback is biased and may not converge; use ef=vanilla"
+
     def max_payload(self, d: int) -> int:
         return (d + 7) // 8
 

@@ -29,6 +29,11 @@ class RandomK(Sparse):
     seed: int = option(int, "seed of the draws", default=0, least=0, most=2**32 - 1)
     half: bool = option(bool, "values travel as float16", default=False)
 
+    def advice(self, feedback: bool) -> str:
+        if feedback or self.k >= 0.01:
+            return ""
+        return f"randomk of k={self.k} without error feedback has {1 / self.k:.0f} times the variance; use ef=vanilla"
+
     def max_payload(self, d: int) -> int:
         return self.count(d) * (2 if self.half else 4)
 

@@ -26,6 +26,11 @@ class TopK(Sparse):
     codec: ClassVar[int] = 2
     half: bool = option(bool, "values travel as float16", default=False)
 
+    def advice(self, feedback: bool) -> str:
+        if feedback or self.k >= 0.01:
+            return ""
+        return f"topk of k={self.k} without error feedback drops most of every gradient for good; use ef=vanilla"
+
     def max_payload(self, d: int) -> int:
         k = self.count(d)
         b = rice_parameter(d, k)

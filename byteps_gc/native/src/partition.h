@@ -102,7 +102,7 @@ class Server : public Partition {
   bool accept(View frame, std::string* why);
   bool agrees(const Header& header, std::string* why) const;
   bool push_raw(View data, std::string* why);
-  View reply_raw();
+  View reply_raw(size_t d);
   View answer(size_t d);
   View refusal(size_t d);
   void prepare(size_t d);

@@ -57,7 +57,7 @@ class RandomK : public SparseCodec {
     return check_values(h, payload, h.count, why);
   }
 
-  bool merge(const Header* headers, const uint8_t* const* payloads, size_t pushes, size_t, uint8_t* out,
+  bool merge(const Header* headers, const uint8_t* const* payloads, size_t pushes, size_t most, uint8_t* out,
              Payload* payload) const override {
     const uint32_t k = headers[0].count;
     float *sums = scratch<float>(0).reserve(k), *values = scratch<float>(3).reserve(k);
@@ -69,7 +69,7 @@ class RandomK : public SparseCodec {
     payload->count = k;
     payload->length = uint32_t(write_values(sums, k, false, out, payload, sums));
     if (!payload->length) payload->flags = kNonfinite;
-    return true;
+    return payload->length <= most;
   }
 
  protected:

@@ -57,9 +57,9 @@ bool Server::accept(View frame, std::string* why) {
 
 bool Server::push_raw(View data, std::string* why) {
   const size_t d = data.size / registration_.element();
-  if (d * registration_.element() != data.size || !registration_.allows(d) || (d_ && d != d_))
+  if (d * registration_.element() != data.size || !registration_.allows(d) || (arrived_ && d != first_.d))
     return refuse(why, "a raw partition of another length");
-  prepare(d);
+  first_.d = uint32_t(d);
   const float* values = wide(data.data, d);
   double* sums = sums_.reserve(d);
   for (size_t i = 0; i < d; ++i) sums[i] = (arrived_ ? sums[i] : 0) + double(values[i]);
@@ -67,11 +67,11 @@ bool Server::push_raw(View data, std::string* why) {
   return true;
 }
 
-View Server::reply_raw() {
-  float* values = scratch<float>(6).reserve(d_);
-  for (size_t i = 0; i < d_; ++i) values[i] = float(sums_.get()[i]);
-  const size_t bytes = d_ * registration_.element();
-  narrow(values, d_, frame_.reserve(bytes));
+View Server::reply_raw(size_t d) {
+  float* values = scratch<float>(6).reserve(d);
+  for (size_t i = 0; i < d; ++i) values[i] = float(sums_.get()[i]);
+  const size_t bytes = d * registration_.element();
+  narrow(values, d, frame_.reserve(bytes));
   end_step();
   return {frame_.get(), bytes};
 }
@@ -85,9 +85,9 @@ void Server::end_step() {
 View Server::reply(size_t d) {
   if (refused_.empty() && arrived_ != registration_.workers)
     refused_ = std::to_string(arrived_) + " of " + std::to_string(registration_.workers) + " workers pushed";
-  if (refused_.empty() && (raw_ ? d_ : first_.d) != d) refused_ = "a partition of another length";
+  if (refused_.empty() && first_.d != d) refused_ = "a partition of another length";
   if (!refused_.empty()) return refusal(d);
-  if (raw_) return reply_raw();
+  if (raw_) return reply_raw(d);
   prepare(d);
   const View view = answer(d);
   next_ = first_.step + 1;
@@ -105,6 +105,7 @@ View Server::refusal(size_t d) {
     end_step();
     return {frame_.get(), bytes};
   }
+  if (feedback_) feedback_->slots.settle();  // this step, not the one before, is what workers may skip
   Header header = first_;
   header.flags = kReply | kError;
   header.worker = kServer;
