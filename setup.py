@@ -16,7 +16,11 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["byteps_gc", "byteps_gc.*"]),
-    package_data={"byteps_gc.engine": ["files/*", "standin/*"]},
+    package_data={
+        "byteps_gc.bench": ["*.cc"],
+        "byteps_gc.engine": ["files/*", "standin/*"],
+        "byteps_gc.native": ["src/*", "fuzz/*"],
+    },
     python_requires=">=3.8,<3.13",
     # MXNet 1.9 names numpy.bool, which numpy 1.24 took away; on Python 3.12
     # byteps_gc.mxnet gives it back, because no older numpy exists there.

@@ -189,9 +189,8 @@ def _count_faults(frame: Frame, reason: str = "count|form|entries") -> Faults:
         yield f"count {count} for {frame.count}", replace(frame, count=count), reason
 
 
-ANY_COUNT = (
-    "count|form|entries|end|long|short|past|left|level|bits|length"  # what a reader notices that cannot know the count
-)
+# what a reader notices that cannot know the count
+ANY_COUNT = "count|form|entries|end|long|short|past|left|level|bits|length"
 
 
 def _with_values(frame: Frame, value: float, half: bool) -> Frame:

@@ -3,17 +3,26 @@
 import json
 
 from byteps_gc import compressors
-from byteps_gc.compressors import Dithering, Onebit, RandomK, TopK
+from byteps_gc.compressors import Dithering, Identity, Onebit, RandomK, TopK
 from byteps_gc.errors import CompressionError
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-EXAMPLES = [Onebit(), Onebit(scaling=True), TopK(k=0.001), TopK(k=5), RandomK(k=0.5, seed=3), Dithering(k=2)]
+EXAMPLES = [
+    Onebit(),
+    Onebit(scaling=True),
+    TopK(k=0.001),
+    TopK(k=5, half=True),
+    RandomK(k=0.5, seed=3),
+    Dithering(k=2),
+    Dithering(k=30, partition="natural", normalize="l2", bucket=512, seed=1),
+    Identity(half=True),
+]
 
 
 def test_known_names():
-    assert compressors.known() == ("dithering", "onebit", "randomk", "topk")
+    assert compressors.known() == ("dithering", "identity", "onebit", "randomk", "topk")
 
 
 @pytest.mark.parametrize("one", EXAMPLES, ids=repr)
@@ -29,7 +38,7 @@ def test_a_compressor_cannot_be_changed():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(CompressionError, match="'topkk'; known: dithering, onebit, randomk, topk"):
+    with pytest.raises(CompressionError, match="'topkk'; known: dithering, identity, onebit, randomk, topk"):
         compressors.find("topkk")
 
 
@@ -53,9 +62,12 @@ def test_a_name_is_registered_once():
         (RandomK, {"k": 0.1, "seed": 1.0}, "seed=1.0 is not an integer"),
         (Dithering, {"k": 0}, "k=0 is not an integer from 1"),
         (Dithering, {"k": 2.0}, "k=2.0 is not an integer"),
-        (Dithering, {"k": 21, "partition": "natural"}, "more than the 20 levels"),
+        (Dithering, {"k": 31, "partition": "natural"}, "more than the 30 levels"),
         (Dithering, {"k": 2, "partition": "log"}, "partition='log' is not one of linear, natural"),
         (Dithering, {"k": 2, "normalize": "l1"}, "normalize='l1' is not one of max, l2"),
+        (Dithering, {"k": 2, "bucket": 511}, "bucket=511 is neither 0 nor an integer from 512 to 8192"),
+        (Dithering, {"k": 2, "bucket": 8193}, "bucket=8193 is not an integer from 0 to 8192"),
+        (Identity, {"half": "yes"}, "half='yes' is not True or False"),
     ],
 )
 def test_a_wrong_option_is_refused_with_what_is_accepted(kind, options, words):

@@ -18,7 +18,7 @@ LAYERS = [
     {"trainer"},
     {"mxnet"},
     {"cluster", "engine"},
-    {"doctor"},
+    {"bench", "doctor"},
     {"commands"},
     {"__main__"},
 ]

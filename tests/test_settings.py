@@ -43,7 +43,7 @@ def test_another_compressors_option_is_ignored_with_a_warning():
 @pytest.mark.parametrize(
     "params, words",
     [
-        ({"compresor": "onebit"}, "unknown option compresor; known: compressor, k, normalize"),
+        ({"compresor": "onebit"}, "unknown option compresor; known: compressor, bucket, half, k"),
         ({"compressor": "twobit"}, "unknown compressor 'twobit'; known: dithering"),
         ({"compressor": "topk"}, "topk needs k"),
         ({"compressor": "topk", "k": "many"}, "k='many' is not a number"),
@@ -86,26 +86,45 @@ def test_settings_survive_json(settings):
         assert Settings.from_params(json.loads(json.dumps(settings.to_params()))) == settings
 
 
+def options(params, compressed=True):
+    return wire.engine_options(Settings.from_params(params), 0.9, "gradient_0", compressed)
+
+
+COMMON = {"byteps_compressor_type": "byteps_gc", "byteps_tensor": "gradient_0", "byteps_version": "1"}
+
+
 def test_wire_keys_of_the_guides_jobs():
-    spelled = {name: wire.engine_options(Settings.from_params(params), 0.9) for name, params in GUIDE.items()}
+    spelled = {name: options(params) for name, params in GUIDE.items()}
     assert spelled["baseline"] == {}
     assert spelled["onebit"] == {
-        "byteps_compressor_type": "onebit",
-        "byteps_compressor_onebit_scaling": "true",
-        "byteps_ef_type": "vanilla",
-        "byteps_momentum_type": "nesterov",
-        "byteps_momentum_mu": "0.9",
+        **COMMON,
+        "byteps_codec": "onebit",
+        "byteps_scaling": "true",
+        "byteps_ef": "vanilla",
+        "byteps_mu": "0.9",
     }
-    assert spelled["topk"] == {"byteps_compressor_type": "topk", "byteps_compressor_k": "0.001"}
+    assert spelled["topk"] == {**COMMON, "byteps_codec": "topk", "byteps_k": "0.001", "byteps_half": "false"}
     assert spelled["dithering"] == {
-        "byteps_compressor_type": "dithering",
-        "byteps_compressor_k": "2",
-        "byteps_dithering_partition": "0",
-        "byteps_dithering_normalize": "1",
+        **COMMON,
+        "byteps_codec": "dithering",
+        "byteps_k": "2",
+        "byteps_partition": "linear",
+        "byteps_normalize": "l2",
+        "byteps_bucket": "0",
+        "byteps_seed": "0",
     }
+
+
+def test_fp16_on_the_wire():
+    """What is compressed sends its values as float16; what is not is cast, without momentum or error feedback."""
+    params = {"compressor": "topk", "k": 0.1, "ef": "vanilla", "momentum": "nesterov", "fp16": True}
+    assert options(params)["byteps_half"] == "true"
+    assert options(params, compressed=False) == {**COMMON, "byteps_codec": "identity", "byteps_half": "true"}
+    assert options({"fp16": True}) == options(params, compressed=False)
+    assert options({"compressor": "topk", "k": 0.1}, compressed=False) == {}
 
 
 @given(all_settings)
 def test_the_wire_carries_words_without_spaces(settings):
-    for key, value in wire.engine_options(settings, 0.9).items():
+    for key, value in wire.engine_options(settings, 0.9, "gradient_0", True).items():
         assert key.startswith("byteps_") and isinstance(value, str) and value and not value.split()[1:]

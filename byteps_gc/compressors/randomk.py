@@ -21,13 +21,12 @@ class RandomK(Sparse):
     values are multiplied by d / k, which makes C(x) unbiased; with it C is a contraction by 1 - k / d.
 
     >>> RandomK(k=0.001, seed=7).options()
-    {'k': 0.001, 'seed': 7, 'half': False}
+    {'k': 0.001, 'half': False, 'seed': 7}
     """
 
     name: ClassVar[str] = "randomk"
     codec: ClassVar[int] = 3
     seed: int = option(int, "seed of the draws", default=0, least=0, most=2**32 - 1)
-    half: bool = option(bool, "values travel as float16", default=False)
 
     def advice(self, feedback: bool) -> str:
         if feedback or self.k >= 0.01:

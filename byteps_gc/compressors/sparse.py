@@ -13,6 +13,7 @@ class Sparse(Compressor):
     """Keeps k elements of d: ``k`` below 1 is a fraction of d, from 1 up a count; at least 1, at most d."""
 
     k: float = option(float, "fraction (below 1) or number (from 1) of elements that travel")
+    half: bool = option(bool, "values travel as float16", default=False)
 
     def check(self) -> None:
         if not 0 < self.k < float("inf") or (self.k >= 1 and self.k != int(self.k)):

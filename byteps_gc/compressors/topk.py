@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from byteps_gc.compressors.base import option
 from byteps_gc.compressors.coding import rice_parameter
 from byteps_gc.compressors.entries import Encoded, Entries, check_count, read_sparse, write_sparse
 from byteps_gc.compressors.random import Draw
@@ -24,7 +23,6 @@ class TopK(Sparse):
 
     name: ClassVar[str] = "topk"
     codec: ClassVar[int] = 2
-    half: bool = option(bool, "values travel as float16", default=False)
 
     def advice(self, feedback: bool) -> str:
         if feedback or self.k >= 0.01:

@@ -3,6 +3,9 @@
 COMPRESSION is a dict of compression parameters as JSON. The rates, if given, are
 used in turn, one a step. Prints one line of JSON: the losses, a digest of the
 parameters, and whether all of them are finite.
+
+POISON="STEP VALUE PARAMETER" puts VALUE into the gradient of parameter number
+PARAMETER on worker 1, in a step of its own before STEP. OTHER_RATE is the rate of worker 1.
 """
 
 import hashlib
@@ -38,13 +41,25 @@ def main():
     rng = np.random.RandomState(100 + rank)
     loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
     losses = []
-    for step in range(steps):
-        trainer.set_learning_rate(rates[step % len(rates)])
-        labels = rng.randint(0, 10, BATCH)
-        data = mx.nd.array(centres[labels] + rng.randn(BATCH, 100))
+    poison = os.environ.get("POISON", "").split()
+
+    def gradients(data, labels):
         with autograd.record():
             loss = loss_function(net(data), mx.nd.array(labels))
         loss.backward()
+        return loss
+
+    for step in range(steps):
+        trainer.set_learning_rate(float(os.environ.get("OTHER_RATE", 0)) * rank or rates[step % len(rates)])
+        labels = rng.randint(0, 10, BATCH)
+        data = mx.nd.array(centres[labels] + rng.randn(BATCH, 100))
+        if poison and step == int(poison[0]):
+            gradients(data, labels)
+            if rank == 1:
+                gradient = list(net.collect_params().values())[int(poison[2])].grad()
+                gradient[0] = float(poison[1])
+            trainer.step(BATCH)
+        loss = gradients(data, labels)
         trainer.step(BATCH)
         losses.append(float(loss.mean().asscalar()))
     values = [param.data().asnumpy() for _, param in sorted(net.collect_params().items())]
@@ -54,6 +69,7 @@ def main():
         "workers": workers,
         "losses": losses,
         "parameters": digest,
+        "skipped": trainer.skipped_steps,
         "finite": all(bool(np.isfinite(value).all()) for value in values),
         "first": [float(value.ravel()[0]) for value in values],
         "norms": [float(np.linalg.norm(value)) for value in values],

@@ -8,7 +8,10 @@
 namespace bgc {
 
 constexpr size_t kHeader = 48;
-constexpr uint8_t kVersion = 1;
+#ifndef BGC_VERSION
+#define BGC_VERSION 1  // of frames and options; byteps_gc/compressors/options.py has the same
+#endif
+constexpr uint8_t kVersion = BGC_VERSION;
 constexpr uint16_t kServer = 0xFFFF;
 constexpr size_t kMessage = 200;  // bytes of an ERROR's text, at most
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "crc32c.h"
+#include "frame.h"
 
 namespace bgc {
 
@@ -81,8 +82,9 @@ bool read_options(const Texts& texts, Options* options, std::string* why) {
   Options& o = *options;
   uint32_t version = 0;
   reader.integer("version", 1e6, &version);
-  if (reader.good && version != 1) {
-    *why = "the compressors of version " + std::to_string(version) + " were asked for; these are version 1";
+  if (reader.good && version != kVersion) {
+    *why = "compressors of version " + std::to_string(version) + " were asked for; these are version " +
+           std::to_string(kVersion);
     return false;
   }
   const std::string* codec = reader.find("codec");

@@ -1,5 +1,6 @@
 // A partition on a server: pushes are kept until all workers' are there, then taken in the workers' order.
 #include <algorithm>
+#include <cstdio>
 
 #include "partition.h"
 #include "partition_encode.h"
@@ -23,8 +24,12 @@ bool Server::push(View frame, std::string* why) {
 
 bool Server::agrees(const Header& h, std::string* why) const {
   if (h.step != first_.step) return refuse(why, "workers that are in different steps");
-  if (h.eta != first_.eta)
-    return refuse(why, "different learning rates: " + std::to_string(first_.eta) + " and " + std::to_string(h.eta));
+  if (h.eta != first_.eta) {
+    char text[80];
+    std::snprintf(text, sizeof text, "different learning rates: %g and %g", double(std::min(first_.eta, h.eta)),
+                  double(std::max(first_.eta, h.eta)));
+    return refuse(why, text);
+  }
   if (h.d != first_.d || h.stream != first_.stream) return refuse(why, "different partitions under one key");
   if ((h.flags ^ first_.flags) & kSkipped) return refuse(why, "workers that disagree whether the last step was skipped");
   return true;

@@ -1,0 +1,104 @@
+"""The native compressors in BytePS's registry: what happens when something is wrong, on real clusters."""
+
+import json
+import sys
+import zipfile
+
+from byteps_gc.cluster import local, roles
+from byteps_gc.engine import build, changes
+import pytest
+
+from conftest import PROGRAMS
+from test_training import EF, train
+
+pytestmark = pytest.mark.cluster
+
+ONEBIT = {"compressor": "onebit", "scaling": True, **EF}
+DETERMINISTIC = {
+    "onebit": ONEBIT,
+    "topk": {"compressor": "topk", "k": 0.05, **EF},
+    "identity": {"compressor": "identity", "half": True, **EF},
+}
+# what a CPU build and two workers on one machine need, beside the two without which BytePS does not compress
+NEEDED = ("ready-count", "thread-pool", "any-python", "any-processor", "declare-returns", "local-scope")
+
+
+@pytest.mark.parametrize("params", DETERMINISTIC.values(), ids=list(DETERMINISTIC))
+@pytest.mark.parametrize("value, parameter", [("nan", 0), ("inf", 0), ("nan", 1)])
+def test_a_step_that_is_not_finite_never_was(commands, params, value, parameter):
+    """Worker 1 has a NaN in a compressed or in a dense gradient: all skip the step, and nothing remembers it."""
+    clean = train(commands, params, steps=12)
+    poisoned = train(commands, params, steps=12, POISON=f"5 {value} {parameter}")
+    assert [one["skipped"] for one in clean] == [0, 0]
+    assert [one["skipped"] for one in poisoned] == [1, 1]
+    assert {one["parameters"] for one in poisoned} == {one["parameters"] for one in clean}
+
+
+def test_randomk_goes_on_after_a_skipped_step(commands):
+    results = train(commands, {"compressor": "randomk", "k": 0.1, "seed": 1, **EF}, steps=12, POISON="5 nan 0")
+    assert all(one["skipped"] == 1 and one["finite"] for one in results)
+    assert len({one["parameters"] for one in results}) == 1
+
+
+def launch(commands, params, program=(PROGRAMS / "small_net.py",), **env):
+    env = {"BYTEPS_MIN_COMPRESS_BYTES": "2000", "BYTEPS_PARTITION_BYTES": "4096", **env}
+    return commands.launch(*program, 20, json.dumps(params), **env)
+
+
+def test_workers_that_disagree_about_the_learning_rate_are_told(commands):
+    result = launch(commands, ONEBIT, OTHER_RATE="0.25")
+    assert result.status != 0
+    assert "refused different learning rates: 0.05 and 0.25" in result.output  # by the server
+    assert "small_net.py: gradient_1: different learning rates: 0.05 and 0.25" in result.output
+    assert "Traceback" not in result.output
+
+
+OTHER_VERSION = """
+import runpy, sys
+import byteps_gc.compressors.options as options, byteps_gc.native.build as build
+original = build.build
+build.build = lambda isa: original(isa, ("-DBGC_VERSION=2",))
+options.VERSION = 2
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_server_of_another_version_says_so(commands):
+    result = launch(commands, ONEBIT, program=("-c", OTHER_VERSION, PROGRAMS / "small_net.py"))
+    assert result.status != 0
+    assert "server: gradient_0: compressors of version 2 were asked for; these are version 1" in result.output
+    assert "a frame of version 1; this is version 2" in result.output
+
+
+def test_a_server_without_the_compressors_says_so(commands):
+    """BytePS's own server, started by hand: one line on each side, and nobody hangs."""
+    cluster = roles.Cluster(workers=1, servers=1, port=local.free_port())
+    quiet = {"BYTEPS_GC_REGISTRATION_TIMEOUT": "3", "BYTEPS_MIN_COMPRESS_BYTES": "2000"}
+
+    def start(role, worker, *words):
+        env = roles.environment(cluster, role, worker, address=local.LOOPBACK, base=dict(commands.environment(), **quiet))
+        return commands.start(sys.executable, *words, **env)
+
+    scheduler = start("scheduler", None, "-m", "byteps_gc", "role")
+    server = start("server", None, "-c", "import byteps.server")
+    worker = start("worker", 0, PROGRAMS / "small_net.py", "3", json.dumps(ONEBIT))
+    output, _ = worker.communicate(timeout=60)
+    assert worker.returncode == 1
+    assert "gradient_0: a server has not answered in 3 s" in output and "python -m byteps_gc server" in output
+    output, _ = server.communicate(timeout=60)
+    assert server.returncode == 2
+    assert "this process has no byteps_gc_compressor_type; start servers with: python -m byteps_gc server" in output
+    scheduler.terminate()
+    scheduler.communicate(timeout=20)
+
+
+def test_byteps_as_released_trains_the_same(commands, tmp_path):
+    """With only the fix-ups that it needs to start: its server adds zeros, ours keeps the sums."""
+    wheel = build.build(without=[name for name in changes.NAMES if name not in NEEDED])
+    with zipfile.ZipFile(str(wheel)) as archive:
+        archive.extractall(str(tmp_path / "engine"))
+    for params in (ONEBIT, {"compressor": "topk", "k": 0.01}, {"compressor": "dithering", "k": 2, **EF}):
+        released = train(commands, params, steps=15, PYTHONPATH=str(tmp_path / "engine"))
+        ours = train(commands, params, steps=15)
+        assert {one["parameters"] for one in released} == {one["parameters"] for one in ours}
