@@ -444,19 +444,20 @@ class Cases {
       rows_.push_back(options);
       for (const bgc::DType dtype : {bgc::kFloat32, bgc::kFloat16}) least_.push_back(least_framed(options, dtype));
     }
-    cases_.resize(rows_.size() * 2 * 2 * 4 * 16);
+    cases_.resize(rows_.size() * 512);
   }
   Case& choose(uint8_t row, uint8_t rest) {
-    const size_t number = size_t(row) % rows_.size() * 256 + rest;
-    if (!cases_[number]) cases_[number] = make(row % rows_.size(), rest);
+    const bool longer = row >= 224 && row < 232;
+    const size_t number = (size_t(row) % rows_.size() * 2 + longer) * 256 + rest;
+    if (!cases_[number]) cases_[number] = make(row % rows_.size(), longer, rest);
     return *cases_[number];
   }
 
  private:
-  std::unique_ptr<Case> make(size_t row, uint8_t rest) const {
-    static constexpr size_t more[] = {0, 1, 2, 7, 8, 15, 31, 32, 33, 47, 64, 65, 100, 256, 550, 2100};
+  std::unique_ptr<Case> make(size_t row, bool longer, uint8_t rest) const {
+    static constexpr size_t more[] = {0, 1, 2, 7, 8, 9, 15, 16, 31, 32, 33, 47, 64, 65, 130, 600};
     const bool half = rest & 1;
-    const size_t d = least_[2 * row + half] + more[rest >> 4];
+    const size_t d = least_[2 * row + half] + more[rest >> 4] + (longer ? 2000 : 0);
     const bgc::DType dtype = half ? bgc::kFloat16 : bgc::kFloat32;
     return std::make_unique<Case>(rows_[row], dtype, d, 1 + (rest >> 1 & 1), rest >> 2 & 3);
   }
@@ -525,6 +526,7 @@ void attack_options(Input* in) {
   static constexpr int dtypes[] = {0, 2, 0, 2, 0, 2, 1, -1};
   static constexpr int counts[] = {1, 2, 1, 3, 0, -1, 65534, 65535};
   const uint8_t head = in->byte(), length = in->byte();
+  const bool used = in->byte() % 8 == 1;  // it takes long
   const int dtype = dtypes[head & 7], workers = counts[head >> 3 & 7];
   const size_t align = dtype == bgc::kFloat16 ? 32 : 128;
   size_t bytes = (1 + length % 32) * align;
@@ -535,7 +537,7 @@ void attack_options(Input* in) {
   count(accepted, !why.empty());
   if (!accepted) return;
   require(r.bytes == bytes && r.workers == workers && r.dtype == dtype, "another registration");
-  if (bytes > 4096 || workers > 3) return;
+  if (!used || bytes > 4096 || workers > 3) return;
   const size_t most = bytes / r.element(), fewer = length / 32 * (r.alignment() / r.element() - 1) / 7;
   require(r.allows(most - fewer) && !r.allows(most + 1), "lengths that cannot be registered");
   use(r, most - fewer, head >> 6);

@@ -89,7 +89,8 @@ class Codec {
   const Options options_;
 };
 
-std::unique_ptr<Codec> make_codec(const Options& options);
+bool is_codec(const std::string& name);
+std::unique_ptr<Codec> make_codec(const Options& options);  // of a name that is one
 
 inline bool refuse(std::string* why, const std::string& text) {
   *why = text;

@@ -1,4 +1,4 @@
-// What the codecs share, and where each is made.
+// Where each codec is made.
 #pragma once
 
 #include "codec.h"

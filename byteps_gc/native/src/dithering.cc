@@ -14,7 +14,8 @@ constexpr uint32_t kNegative = 0x80000000u;
 
 class Dithering : public SparseCodec {
  public:
-  explicit Dithering(const Options& o) : SparseCodec(o), s_(o.levels()), natural_(o.partition == "natural") {
+  explicit Dithering(const Options& o)
+      : SparseCodec(o), s_(o.levels()), natural_(o.partition == "natural"), l2_(o.normalize == "l2") {
     width_ = floor_log2(2 * uint64_t(s_)) + 1;
   }
   uint8_t number() const override { return 4; }
@@ -26,12 +27,14 @@ class Dithering : public SparseCodec {
     squares_ = 0;
   }
   void scan(const float* x, size_t offset, size_t n) override {
-    SparseCodec::scan(x, offset, n);
-    if (options_.normalize == "l2" && !options_.bucket) squares_ += block_squares(x, n);
+    if (l2_ && !options_.bucket)
+      squares_ += block_squares(x, n);
+    else
+      SparseCodec::scan(x, offset, n);
   }
 
   bool finish(const float* p, const Draw& draw, uint8_t* out, Payload* payload) override {
-    if (most_ >= kInfinityBits) return false;
+    if (most_ >= kInfinityBits || !std::isfinite(squares_)) return false;
     uint32_t* indices = scratch<uint32_t>(0).reserve(d_);
     uint32_t* levels = scratch<uint32_t>(1).reserve(d_);  // with the sign as the highest bit
     float* values = scratch<float>(0).reserve(d_);
@@ -97,7 +100,7 @@ class Dithering : public SparseCodec {
   }
 
   float norm_of(const float* x, size_t n) const {
-    if (!options_.bucket) return options_.normalize == "l2" ? float(std::sqrt(squares_)) : float_of(most_);
+    if (!options_.bucket) return l2_ ? float(std::sqrt(squares_)) : float_of(most_);
     double squares = 0;
     uint32_t most = 0;
     float block[kBlock];
@@ -108,7 +111,7 @@ class Dithering : public SparseCodec {
       squares += block_squares(block, here);
       most = std::max(most, block_max_bits(block, here));
     }
-    return options_.normalize == "l2" ? float(std::sqrt(squares)) : float_of(most);
+    return l2_ ? float(std::sqrt(squares)) : float_of(most);
   }
 
   // Appends the elements of p[begin, begin + n) whose level is above zero.
@@ -120,6 +123,7 @@ class Dithering : public SparseCodec {
     for (size_t i = begin; i < begin + n;) {
       if (i / 128 != drawn) {
         drawn = i / 128;
+        for (size_t at = 0; at < 128; at += kLanes) ahead(p + i + at);
         philox8(uint32_t(drawn * 8), draw, words);
       }
       const size_t end = std::min(begin + n, (drawn + 1) * 128);
@@ -245,7 +249,7 @@ class Dithering : public SparseCodec {
   }
 
   const uint32_t s_;
-  const bool natural_;
+  const bool natural_, l2_;
   int width_;
   double squares_ = 0;
   uint32_t found_ = 0;

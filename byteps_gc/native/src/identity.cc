@@ -68,12 +68,4 @@ class Identity : public Codec {
 
 std::unique_ptr<Codec> make_identity(const Options& options) { return std::make_unique<Identity>(options); }
 
-std::unique_ptr<Codec> make_codec(const Options& options) {
-  if (options.codec == "onebit") return make_onebit(options);
-  if (options.codec == "topk") return make_topk(options);
-  if (options.codec == "randomk") return make_randomk(options);
-  if (options.codec == "dithering") return make_dithering(options);
-  return make_identity(options);
-}
-
 }  // namespace bgc

@@ -20,7 +20,7 @@ class Onebit : public Codec {
   void scan(const float* x, size_t offset, size_t n) override {
     F8 sums[4] = {F8::all(0), F8::all(0), F8::all(0), F8::all(0)};
     uint8_t* out = signs_ + offset / 8;
-    for (size_t i = 0; i < n; i += kLanes) {
+    for (size_t i = 0; i < n; i += kLanes, ahead(x + i)) {
       uint32_t signs = 0;
       for (int j = 0; j < 4; ++j) {
         const F8 value = F8::load(x + i + 8 * j);

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "codec.h"
 #include "crc32c.h"
-#include "frame.h"
 
 namespace bgc {
 
@@ -90,7 +90,7 @@ bool read_options(const Texts& texts, Options* options, std::string* why) {
   const std::string* codec = reader.find("codec");
   o.codec = codec ? *codec : "";
   const bool sparse = o.codec == "topk" || o.codec == "randomk", dithering = o.codec == "dithering";
-  if (o.codec != "onebit" && o.codec != "identity" && !sparse && !dithering) {
+  if (!is_codec(o.codec)) {
     *why = "there is no compressor " + o.codec.substr(0, 40);
     return false;
   }

@@ -5,6 +5,7 @@
 
 namespace bgc {
 
+constexpr size_t kPart = 512;  // elements that go through the wrappers at a time, so that all states stream at once
 constexpr size_t kStreamed = 1 << 20;  // states of so many bytes are stored past the cache
 
 inline void pad(float* block, size_t n) {
@@ -24,12 +25,14 @@ bool Partition::encode(size_t d, float eta, const Draw& draw, const float* whole
   codec_->begin(uint32_t(d));
   for (size_t offset = 0; offset < d; offset += kBlock) {
     const size_t n = d - offset < kBlock ? d - offset : kBlock;
-    const float* x = source(offset, n, room);
-    if (feedback) {
-      feedback_->block(x, offset, n, stream, sum);
-      pad(sum, n);
-      x = sum;
+    const float* x = feedback ? sum : nullptr;
+    for (size_t part = 0; part < n; part += kPart) {
+      const size_t m = n - part < kPart ? n - part : kPart;
+      const float* from = source(offset + part, m, room + part);
+      if (feedback) feedback_->block(from, offset + part, m, stream, sum + part);
+      if (!x) x = from;  // the parts of a block stand one behind the other
     }
+    if (feedback) pad(sum, n);
     if (kept) std::memcpy(kept + offset, x, n * sizeof(float));
     codec_->scan(x, offset, n);
   }

@@ -41,12 +41,19 @@ inline F8 signed_like(F8 x, F8 s) {
   const __m256 below = _mm256_cmp_ps(x.v, _mm256_setzero_ps(), _CMP_LT_OQ);
   return {_mm256_xor_ps(s.v, _mm256_and_ps(below, _mm256_set1_ps(-0.f)))};
 }
-// adds the squares of eight floats to eight doubles
-inline void add_squares(F8 x, double* lanes) {
-  const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(x.v)), high = _mm256_cvtps_pd(_mm256_extractf128_ps(x.v, 1));
-  _mm256_storeu_pd(lanes, _mm256_add_pd(_mm256_loadu_pd(lanes), _mm256_mul_pd(low, low)));
-  _mm256_storeu_pd(lanes + 4, _mm256_add_pd(_mm256_loadu_pd(lanes + 4), _mm256_mul_pd(high, high)));
-}
+// eight sums of squares, in double
+struct Squares {
+  __m256d low = _mm256_setzero_pd(), high = _mm256_setzero_pd();
+  void add(F8 x) {
+    const __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(x.v)), b = _mm256_cvtps_pd(_mm256_extractf128_ps(x.v, 1));
+    low = _mm256_add_pd(low, _mm256_mul_pd(a, a));
+    high = _mm256_add_pd(high, _mm256_mul_pd(b, b));
+  }
+  void store(double* lanes) const {
+    _mm256_storeu_pd(lanes, low);
+    _mm256_storeu_pd(lanes + 4, high);
+  }
+};
 // a bit for each lane that is above zero and at least the lane's byte
 inline uint32_t reaches(F8 x, const uint8_t* bytes) {
   const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
@@ -116,9 +123,13 @@ inline F8 signed_by(uint32_t bits, F8 s) {
   for (int i = 0; i < 8; ++i) r.v[i] = bits >> i & 1 ? -s.v[i] : s.v[i];
   return r;
 }
-inline void add_squares(F8 x, double* lanes) {
-  for (int i = 0; i < 8; ++i) lanes[i] += double(x.v[i]) * double(x.v[i]);
-}
+struct Squares {
+  double sums[8] = {};
+  void add(F8 x) {
+    for (int i = 0; i < 8; ++i) sums[i] += double(x.v[i]) * double(x.v[i]);
+  }
+  void store(double* lanes) const { std::memcpy(lanes, sums, sizeof sums); }
+};
 inline uint32_t reaches(F8 x, const uint8_t* bytes) {
   uint32_t bits = 0;
   for (int i = 0; i < 8; ++i) bits |= uint32_t(x.v[i] > 0 && x.v[i] >= float(bytes[i])) << i;

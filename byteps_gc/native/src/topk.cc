@@ -27,7 +27,7 @@ class TopK : public SparseCodec {
   // Candidates are collected while the values are in the cache, if the last step left a hint.
   void scan(const float* x, size_t offset, size_t n) override {
     Magnitudes most = Magnitudes::none();
-    for (size_t i = 0; i < n; i += kLanes) {
+    for (size_t i = 0; i < n; i += kLanes, ahead(x + i)) {
       Magnitudes group[4];
       for (int j = 0; j < 4; ++j) group[j] = Magnitudes::of(x + i + 8 * j);
       const Magnitudes largest = group[0].max(group[1]).max(group[2].max(group[3]));
