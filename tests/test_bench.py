@@ -1,12 +1,11 @@
 """The benchmark of the compressors, and its yardstick: those of BytePS as released, compiled and called."""
 
-import argparse
 import json
 import os
 
+from byteps_gc import commands
 from byteps_gc.bench import compressors, sides
 from byteps_gc.bench.released import Released
-from byteps_gc.errors import UserError
 import numpy as np
 import pytest
 
@@ -102,17 +101,23 @@ def test_every_codec_is_measured(op):
 
 
 def test_the_command_writes_what_it_shows(tmp_path, capsys):
-    parser = argparse.ArgumentParser()
-    compressors.add_arguments(parser)
     file = tmp_path / "rows.json"
     before = os.sched_getaffinity(0)
     words = ["--codec", "onebit", "--repeats", "1", "--partitions", "1", "--json", str(file)]
-    assert compressors.main(parser.parse_args(words)) == 0
+    assert commands.main(["bench", "compressors", *words]) == 0
     assert os.sched_getaffinity(0) == before
     rows = json.loads(file.read_text())
     assert [row["op"] for row in rows] == list(sides.OPS)
     assert f"{rows[0]['gbps']:.2f}" in capsys.readouterr().out
-    with pytest.raises(UserError, match="unknown codec fp8; known: onebit scaling, topk k=0.001"):
-        compressors.main(parser.parse_args(["--codec", "fp8"]))
-    with pytest.raises(UserError, match="numbers from 1 up"):
-        compressors.main(parser.parse_args(["--repeats", "0"]))
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        (["--codec", "fp8"], "unknown codec fp8; known: onebit scaling, topk k=0.001"),
+        (["--repeats", "0"], "numbers from 1 up"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(capsys, words, reason):
+    assert commands.main(["bench", "compressors", *words]) == 2
+    assert reason in capsys.readouterr().err

@@ -7,9 +7,9 @@ import zipfile
 from byteps_gc.cluster import local, roles
 from byteps_gc.engine import build, changes
 import pytest
+from test_training import EF, train
 
 from conftest import PROGRAMS
-from test_training import EF, train
 
 pytestmark = pytest.mark.cluster
 
@@ -85,7 +85,8 @@ def test_a_server_without_the_compressors_says_so(commands):
     quiet = {"BYTEPS_GC_REGISTRATION_TIMEOUT": "3", "BYTEPS_MIN_COMPRESS_BYTES": "2000"}
 
     def start(role, worker, *words):
-        env = roles.environment(cluster, role, worker, address=local.LOOPBACK, base=dict(commands.environment(), **quiet))
+        base = commands.environment(**quiet)
+        env = roles.environment(cluster, role, worker, address=local.LOOPBACK, base=base)
         return commands.start(sys.executable, *words, **env)
 
     scheduler = start("scheduler", None, "-m", "byteps_gc", "role")
