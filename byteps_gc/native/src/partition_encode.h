@@ -25,14 +25,16 @@ bool Partition::encode(size_t d, float eta, const Draw& draw, const float* whole
   codec_->begin(uint32_t(d));
   for (size_t offset = 0; offset < d; offset += kBlock) {
     const size_t n = d - offset < kBlock ? d - offset : kBlock;
-    const float* x = feedback ? sum : nullptr;
-    for (size_t part = 0; part < n; part += kPart) {
-      const size_t m = n - part < kPart ? n - part : kPart;
-      const float* from = source(offset + part, m, room + part);
-      if (feedback) feedback_->block(from, offset + part, m, stream, sum + part);
-      if (!x) x = from;  // the parts of a block stand one behind the other
+    const float* x = sum;
+    if (feedback) {
+      for (size_t part = 0; part < n; part += kPart) {
+        const size_t m = n - part < kPart ? n - part : kPart;
+        feedback_->block(source(offset + part, m, room), offset + part, m, stream, sum + part);
+      }
+      pad(sum, n);
+    } else {
+      x = source(offset, n, room);
     }
-    if (feedback) pad(sum, n);
     if (kept) std::memcpy(kept + offset, x, n * sizeof(float));
     codec_->scan(x, offset, n);
   }
