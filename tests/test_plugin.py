@@ -32,14 +32,14 @@ NEEDED = (
 
 
 @pytest.mark.parametrize("params", DETERMINISTIC.values(), ids=list(DETERMINISTIC))
-@pytest.mark.parametrize("value, parameter", [("nan", 0), ("inf", 0), ("nan", 1)])
-def test_a_step_that_is_not_finite_never_was(commands, params, value, parameter):
+def test_a_step_that_is_not_finite_never_was(commands, params):
     """Worker 1 has a NaN in a compressed or in a dense gradient: all skip the step, and nothing remembers it."""
     clean = train(commands, params, steps=12)
-    poisoned = train(commands, params, steps=12, POISON=f"5 {value} {parameter}")
     assert [one["skipped"] for one in clean] == [0, 0]
-    assert [one["skipped"] for one in poisoned] == [1, 1]
-    assert {one["parameters"] for one in poisoned} == {one["parameters"] for one in clean}
+    for value, parameter in (("nan", 0), ("inf", 0), ("nan", 1)):
+        poisoned = train(commands, params, steps=12, POISON=f"5 {value} {parameter}")
+        assert [one["skipped"] for one in poisoned] == [1, 1]
+        assert {one["parameters"] for one in poisoned} == {one["parameters"] for one in clean}
 
 
 def test_randomk_goes_on_after_a_skipped_step(commands):

@@ -6,6 +6,7 @@ parameters, and whether all of them are finite.
 
 POISON="STEP VALUE PARAMETER" puts VALUE into the gradient of parameter number
 PARAMETER on worker 1, in a step of its own before STEP. OTHER_RATE is the rate of worker 1.
+MULTIPLIERS=1 gives the first weight half the rate, and the biases no weight decay.
 """
 
 import hashlib
@@ -30,6 +31,9 @@ def main():
     net = gluon.nn.HybridSequential()
     net.add(gluon.nn.Dense(int(os.environ.get("HIDDEN", 64)), activation="relu"), gluon.nn.Dense(10))
     net.initialize(mx.init.Xavier())
+    if os.environ.get("MULTIPLIERS"):
+        net.collect_params(".*bias").setattr("wd_mult", 0.0)
+        net[0].weight.lr_mult = 0.5
     options = {"learning_rate": rates[0], "momentum": 0.9, "wd": 1e-3}
     before = dict(params), dict(options)
     optimizer = "nag" if params.get("momentum") or not params.get("compressor") else "sgd"
