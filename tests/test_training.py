@@ -83,6 +83,6 @@ def test_momentum_in_front_of_the_identity_is_nesterov_momentum(commands, thresh
     At one rate: MXNet's momentum holds the rate of each step, that of the paper does not.
     """
     params = {"compressor": "identity", "half": half, "momentum": "nesterov", "fp16": half}
-    options = {"steps": 20, "rates": [0.02], "MULTIPLIERS": "1"}
+    options = {"steps": 20, "rates": [0.002], "MULTIPLIERS": "1"}
     ours = train(commands, params, threshold=threshold, **options)[0]
     same(ours, train(commands, {}, **options)[0], near)

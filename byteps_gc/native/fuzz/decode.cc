@@ -369,7 +369,8 @@ bool all_nan(const Case& c, View reply) {
 void check_answer(const Case& c, View reply, bool accepted, bool agreed) {
   static float out[kLongest];
   std::string why;
-  if (c.raw) return require(accepted && agreed ? reply.size == c.bytes : all_nan(c, reply), "a raw answer of another form");
+  if (c.raw)
+    return require(accepted && agreed ? reply.size == c.bytes : all_nan(c, reply), "a raw answer of another form");
   require(reply.size <= c.bytes, "an answer longer than the partition");
   const bool good = c.worker->decompress(reply, c.d, out, &why);
   require(!good || accepted, "a refused step was answered with values");
@@ -590,7 +591,7 @@ void attack(Input* in) {
   static Cases cases(codec);
   const uint8_t row = in->byte(), rest = in->byte(), control = in->byte();
   Case& c = cases.choose(row, rest);
-  if ((row & 0x60) == 0x60) forget_scratch();
+  if ((row & 0x70) == 0x70) forget_scratch();
   if (reply) return attack_reply(c, control, in);
   row >= 232 ? attack_add(c, control, in) : attack_push(c, control, in);
 }
