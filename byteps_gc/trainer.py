@@ -156,16 +156,27 @@ class DistributedTrainer(mx.gluon.Trainer):
             total = outgoing(gradient, self._scale * engine.size())
             push_pull(total, priority=-index, name=f"gradient_{index}", is_average=False)
             arrived.append((index, param, gradient, total))
-        if compresses and not self._finite([total for _, _, _, total in arrived]):
+        if compresses and not self._finite({index: total for index, _, _, total in arrived}):
             return
         for index, param, gradient, total in arrived:
             incoming(total, gradient)
             if index in self._adapters:
                 self._adapters[index].apply(gradient, param.list_data()[0])
 
-    def _finite(self, totals: List["mx.nd.NDArray"]) -> bool:
-        """Whether all sums are finite; otherwise the step is to be skipped. All workers have the same sums."""
-        finite = bool(mx.nd.multi_all_finite(*totals, num_arrays=len(totals)).asscalar())
+    def _finite(self, totals: Dict[int, "mx.nd.NDArray"]) -> bool:
+        """Whether all sums are finite; otherwise the step is to be skipped. All workers have the same sums.
+
+        What a compressor had in hand on its way to this process was looked at
+        there; of several local processes only one has compressors.
+        """
+        plain = [total for index, total in totals.items() if not (self._compressed[index] or self._settings.fp16)]
+        if engine.local_size() > 1:
+            plain = list(totals.values())
+        for total in totals.values():
+            total.wait_to_read()
+        finite = not native.not_finite()
+        if plain:
+            finite &= bool(mx.nd.multi_all_finite(*plain, num_arrays=len(plain)).asscalar())
         failure = native.failure()
         if failure:
             raise ExchangeError(failure)

@@ -54,6 +54,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "bgc_start": (None, (ctypes.c_int, ctypes.c_int)),
     "bgc_begin_step": (None, (ctypes.c_float, ctypes.c_int)),
     "bgc_failure": (ctypes.c_int, (ctypes.c_char_p,)),
+    "bgc_not_finite": (ctypes.c_int, ()),
     "bgc_registered": (ctypes.c_int, ()),
 }
 
@@ -259,6 +260,11 @@ def failure() -> str:
     """Why a reply could not be used since the last call; empty if none."""
     why = ctypes.create_string_buffer(WHY)
     return why.value.decode(errors="replace") if library().bgc_failure(why) else ""
+
+
+def not_finite() -> int:
+    """How many partitions arrived with a value that is not finite since the last call."""
+    return library().bgc_not_finite()
 
 
 def registered() -> int:

@@ -39,5 +39,7 @@ BGC_API void bgc_start(int workers, int worker);
 BGC_API void bgc_begin_step(float eta, int skipped);
 // 1 with the reason if a reply was refused or was an error since the last call.
 BGC_API int bgc_failure(char* why);
+// How many partitions of replies had a value that is not finite since the last call.
+BGC_API int bgc_not_finite(void);
 // How many partitions BytePS has registered since the last call.
 BGC_API int bgc_registered(void);

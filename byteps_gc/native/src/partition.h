@@ -64,6 +64,9 @@ class Worker : public Partition {
   // error; an answer to a gradient that was not finite is written as NaN.
   bool decompress(View reply, size_t d, void* out, std::string* why);
 
+  // whether all values of the last reply are
+  bool finite() const { return finite_; }
+
   uint32_t step() const { return step_; }
   void save(float* momentum, float* residual) const;
   void load(uint32_t step, float eta, size_t d, const float* momentum, const float* residual);
@@ -76,6 +79,7 @@ class Worker : public Partition {
   const uint32_t stream_;
   uint32_t step_ = 0, d_ = 0;
   float last_eta_ = 0;
+  bool finite_ = true;
   std::unique_ptr<Momentum> momentum_;
 };
 

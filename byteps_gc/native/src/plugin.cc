@@ -28,7 +28,7 @@ struct Process {
   bool keeps_sums = false;  // this BytePS leaves the sum of a compressed key to its compressor
   std::atomic<float> eta{1};  // of the coming step
   std::atomic<uint64_t> skips{0};
-  std::atomic<int> registered{0};
+  std::atomic<int> registered{0}, not_finite{0};
   std::mutex mutex;  // of all below
   std::map<uint32_t, uint32_t> parts;  // partitions of each tensor so far
   std::string failure;
@@ -69,6 +69,7 @@ class WorkerSide : public Compressor {
       fail(tensor_ + ": " + why);
       std::memset(reply.data, 0xff, elements_ * element_);  // NaN: nobody takes it for a gradient
     }
+    if (!worker_.finite()) ++process().not_finite;
     return {reply.data, elements_ * element_, reply.dtype};
   }
 
@@ -216,5 +217,7 @@ int bgc_failure(char* why) {
   process().failure.clear();
   return 1;
 }
+
+int bgc_not_finite(void) { return process().not_finite.exchange(0); }
 
 int bgc_registered(void) { return process().registered.exchange(0); }

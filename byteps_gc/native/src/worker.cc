@@ -5,6 +5,17 @@
 
 namespace bgc {
 
+namespace {
+
+bool all_finite(const float* values, size_t d) {
+  size_t whole = d / kLanes * kLanes;
+  bool finite = block_max_bits(values, whole) < kInfinityBits;
+  for (; whole < d; ++whole) finite &= (bits_of(values[whole]) & 0x7fffffffu) < kInfinityBits;
+  return finite;
+}
+
+}  // namespace
+
 Worker::Worker(const Registration& registration, uint16_t worker, uint32_t stream)
     : Partition(registration), worker_(worker), stream_(stream) {}
 
@@ -78,8 +89,10 @@ bool Worker::decompress(View reply, size_t d, void* out, std::string* why) {
   const size_t bytes = d * registration_.element();
   if (reply.size == bytes) {
     if (reply.data != out) std::memmove(out, reply.data, bytes);
+    finite_ = all_finite(wide(out, d), d);
     return true;
   }
+  finite_ = false;
   Header h;
   if (!read_frame(reply.data, reply.size, &h, why)) return false;
   if (h.flags & kError) return refuse(why, std::string(reinterpret_cast<const char*>(reply.data + kHeader), h.length));
@@ -97,6 +110,7 @@ bool Worker::decompress(View reply, size_t d, void* out, std::string* why) {
     std::memcpy(payload, reply.data + kHeader, h.length);
     if (!codec_->check(h, payload, why)) return false;
     codec_->write(h, payload, values);
+    finite_ = true;
   }
   if (!direct) narrow(values, d, out);
   return true;

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""What every compressor sends, kept in tests/golden: compare with the reference, or write the files anew.
+
+.venv/bin/python scripts/golden.py [--write]
+
+A file has what goes over the wire in three steps of two workers with momentum and error feedback, each message
+behind its length (u32, little-endian): the first worker's push, the second's, the reply.
+"""
+
+import argparse
+from pathlib import Path
+import struct
+import sys
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from laws import REFERENCE, ROWS, Cluster  # noqa: E402
+
+FOLDER = ROOT / "tests" / "golden"
+RATES = (0.1, 0.05, 0.0)
+LENGTH, SHORT = 700, 130  # SHORT: where pushes are long
+
+
+def path(row):
+    """The file of a row: its compressor and its options by name."""
+    options = sorted(row.compressor.options().items())
+    return FOLDER / ("-".join([row.compressor.name, *(f"{name}={value}" for name, value in options if value)]) + ".bin")
+
+
+def length(row):
+    """How many elements the row's gradients have, so that files stay small."""
+    return LENGTH if row.compressor.max_payload(LENGTH) < 2 * LENGTH else SHORT
+
+
+def gradient(random, d):
+    """float32[d] of exact arithmetic on integers, many of them small."""
+    x = random.randint(-(2**15), 2**15, d) / 2**15
+    return (x * x * x).astype(np.float32)
+
+
+def messages(implementation, row):
+    """All that travels, in order."""
+    d, random = length(row), np.random.RandomState(700)
+    cluster = Cluster(implementation, row.compressor, d, mu=0.9, ef=True, workers=2)
+    for rate in RATES:
+        cluster.step([gradient(random, d), gradient(random, d)], rate)
+        yield from (*cluster.pushes, cluster.reply)
+
+
+def content(implementation, row):
+    """What the row's file has to be."""
+    return b"".join(struct.pack("<I", len(message)) + message for message in messages(implementation, row))
+
+
+def main():
+    """Compare or write; status 1 if something differs."""
+    parser = argparse.ArgumentParser(description="Compare tests/golden with the reference.")
+    parser.add_argument("--write", action="store_true", help="write the files anew instead")
+    write = parser.parse_args().write
+    FOLDER.mkdir(exist_ok=True)
+    expected = {path(row): content(REFERENCE, row) for row in ROWS}
+    differing = sorted(set(FOLDER.iterdir()) - set(expected))
+    differing += [file for file, data in expected.items() if not file.is_file() or file.read_bytes() != data]
+    for file in differing:
+        print(f"golden: {file.name} {'is written' if write else 'differs'}")
+        if write:
+            file.write_bytes(expected[file]) if file in expected else file.unlink()
+    print(f"golden: {len(expected) - len(set(differing) & set(expected))} of {len(expected)} files were equal")
+    sys.exit(bool(differing) and not write)
+
+
+if __name__ == "__main__":
+    main()

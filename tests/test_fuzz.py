@@ -1,0 +1,64 @@
+"""A short run of the fuzzing harness, the same everywhere, built by g++ with ASan and UBSan (see scripts/fuzz.py)."""
+
+import os
+import re
+import subprocess
+
+from byteps_gc import env
+from byteps_gc.native.build import ISAS, SOURCE
+from byteps_gc.toolchain import Compiler
+import pytest
+
+from conftest import ROOT
+
+RUNS = 20_000
+CODECS = ("onebit", "topk", "randomk", "dithering", "identity")
+TARGETS = [f"{codec}-{kind}" for codec in CODECS for kind in ("push", "reply")] + ["options"]
+SANITIZERS = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all")
+FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Isrc", *SANITIZERS, *ISAS["portable"])
+
+
+@pytest.fixture(scope="module")
+def replay(tmp_path_factory):
+    """The harness with its own driver; the objects are cached."""
+    jobs = len(os.sched_getaffinity(0))
+    compiler = Compiler(SOURCE.parent, env.cache_folder() / "native" / "objects", jobs, lambda source: None)
+    library = [f"src/{file.name}" for file in sorted(SOURCE.glob("*.cc")) if file.name not in ("plugin.cc", "capi.cc")]
+    objects = compiler.compile_all((*library, "fuzz/decode.cc", "fuzz/replay.cc"), FLAGS)
+    program = tmp_path_factory.mktemp("fuzz") / "replay"
+    compiler.run("g++", *SANITIZERS, *map(str, objects), "-o", str(program))
+    return program
+
+
+def run(program, *words):
+    """Run the harness; what it prints, and its status."""
+    options = dict(os.environ, ASAN_OPTIONS="max_allocation_size_mb=256")
+    done = subprocess.run(
+        [str(program), *map(str, words)], env=options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
+    )
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_input_does_harm(replay, target):
+    status, output = run(replay, target, "--runs", RUNS, "--seed", 1)
+    assert status == 0, output[-3000:]
+    refused, accepted = map(int, re.fullmatch(r"(\d+) refused, (\d+) accepted\n", output).groups())
+    assert refused + accepted == RUNS
+    assert min(refused, accepted) > RUNS / 50  # the harness gets behind the checksum, and does make faults
+
+
+def test_files_are_replayed(replay, tmp_path):
+    (tmp_path / "input").write_bytes(bytes(range(60)))
+    status, output = run(replay, "onebit-push", tmp_path / "input", tmp_path / "input")
+    assert (status, output) in ((0, "2 refused, 0 accepted\n"), (0, "0 refused, 2 accepted\n"))
+    assert run(replay, "onebit-push", tmp_path / "nothing")[0] == 2
+    status, output = run(replay, "twobit-push")
+    assert status and "there is no such target" in output
+
+
+def test_the_script_needs_clang(commands):
+    result = commands.python(ROOT / "scripts" / "fuzz.py", "options", PATH="/nowhere")
+    assert (result.status, result.output) == (1, "fuzz: clang++ is missing; Debian's package clang has it\n")
+    result = commands.python(ROOT / "scripts" / "fuzz.py", "twobit")
+    assert result.status == 2 and "there is no target twobit" in result.output
