@@ -30,8 +30,10 @@ def incoming(total: "mx.nd.NDArray", gradient: "mx.nd.NDArray") -> None:
 class Momentum:
     """Nesterov momentum for what the compressor gives none (arXiv 1905.10936, and MXNet's NAG).
 
-    dense:      M <- mu*(M + g + wd*x);  g <- g + wd*x + M
-    compressed: W <- mu*(W + wd*x);      g <- g + wd*x + W
+    dense:      M <- mu*(M + g + wd*x);  g <- g + M
+    compressed: W <- mu*(W + wd*x);      g <- g + W
+
+    The optimizer adds wd*x itself.
     """
 
     def __init__(self, mu: float, weight_decay: float, compressed: bool, state: Optional["mx.nd.NDArray"] = None):
@@ -44,10 +46,16 @@ class Momentum:
         """Change ``gradient`` in place; ``weight`` has its shape."""
         if self.compressed and not self.weight_decay:
             return
-        decay = weight.astype("float32", copy=False) * self.weight_decay
-        update = gradient.astype("float32", copy=False) + decay
+        x = weight.astype("float32", copy=False)
+        update = gradient.astype("float32", copy=False)
         if self.state is None:
             self.state = mx.nd.zeros_like(update)
-        self.state += decay if self.compressed else update
-        self.state *= self.mu
-        gradient[:] = (update + self.state).astype(gradient.dtype, copy=False)
+        if self.compressed:
+            # one pass: state <- momentum * state - lr * x; update <- update + state
+            rate = -self.mu * self.weight_decay
+            mx.nd.sgd_mom_update(update, x, self.state, lr=rate, momentum=self.mu, wd=0.0, out=update)
+        else:
+            self.state += update + x * self.weight_decay
+            self.state *= self.mu
+            update += self.state
+        incoming(update, gradient)

@@ -56,7 +56,7 @@ class DistributedTrainer(mx.gluon.Trainer):
                     " give the optimizer by name and a momentum above 0"
                 )
             self._momentum = float(outer.pop("momentum"))
-            self._weight_decay = float(outer.pop("wd", 0.0))
+            self._weight_decay = float(outer.get("wd", 0.0))
         if hasattr(params, "keys"):  # a dict or a ParameterDict
             params = [params[name] for name in sorted(params.keys())]
         super().__init__(
