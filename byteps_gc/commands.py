@@ -11,8 +11,6 @@ from byteps_gc import __version__
 from byteps_gc.errors import UserError
 from byteps_gc.processes import exit_on_sigterm
 
-BPSLAUNCH = (sys.executable, "-m", "byteps_gc", "role", "--")
-
 
 def parser() -> argparse.ArgumentParser:
     """The command line of ``python -m byteps_gc``."""
@@ -75,7 +73,17 @@ def parser() -> argparse.ArgumentParser:
     compressors.add_argument("--repeats", type=int, default=9, help="default: 9; medians are shown")
     compressors.add_argument("--partitions", type=int, default=15, help="of 4096000 bytes, in turn; default: 15")
     compressors.add_argument("--codec", action="append", default=[], metavar="NAME", help="topk or 'topk k=0.1'")
-    compressors.set_defaults(run=run_bench)
+    compressors.set_defaults(run=bench_compressors)
+    step = subjects.add_parser("step", help="a training step with every compressor")
+    step.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
+    step.add_argument("--model", default="resnet18_v2", help="of GluonCV, on images of 32 x 32; default: resnet18_v2")
+    step.add_argument("--batch-size", type=int, default=32, help="of each worker; default: 32")
+    step.add_argument("--workers", type=int, default=2, help="default: 2")
+    step.add_argument("--servers", type=int, default=2, help="default: 2")
+    step.add_argument("--steps", type=int, default=20, help="of each job in each round; default: 20")
+    step.add_argument("--rounds", type=int, default=5, help="default: 5; medians are shown")
+    step.add_argument("--job", action="append", default=[], metavar="NAME", help="measure only this one; repeatable")
+    step.set_defaults(run=bench_step)
     return top
 
 
@@ -128,10 +136,8 @@ def run_launch(options: argparse.Namespace) -> int:
         if not options.quiet:
             print(f"{name} | {line}", flush=True)
 
-    roles = local.job(options.workers, options.servers, command, BPSLAUNCH, options.port)
-    port = int(roles[0].env["DMLC_PS_ROOT_PORT"])
-    logs = options.logs or Path("runs", time.strftime(f"launch-%Y%m%d-%H%M%S-{os.getpid()}"))
-    local.Supervisor(logs, show).run(roles, lambda: local.listens(local.LOOPBACK, port))
+    roles = local.job(options.workers, options.servers, command, options.port)
+    local.launch(roles, options.logs or Path("runs", time.strftime(f"launch-%Y%m%d-%H%M%S-{os.getpid()}")), show)
     return 0
 
 
@@ -189,11 +195,18 @@ def run_server(options: argparse.Namespace) -> int:
     return run_role(options)
 
 
-def run_bench(options: argparse.Namespace) -> int:
+def bench_compressors(options: argparse.Namespace) -> int:
     """Measure the compressors."""
     from byteps_gc.bench import compressors
 
     return compressors.main(options)
+
+
+def bench_step(options: argparse.Namespace) -> int:
+    """Measure training steps."""
+    from byteps_gc.bench import step
+
+    return step.main(options)
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

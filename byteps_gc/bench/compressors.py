@@ -2,23 +2,19 @@
 
 import argparse
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 import itertools
-import json
 import os
 from statistics import median
 import time
 from typing import Iterator, List, Optional, Sequence, Union
 
-from byteps_gc.bench import released, released_library
+from byteps_gc.bench import released, released_library, tables
 from byteps_gc.bench.sides import CODECS, OPS, Calls, Data, Ours, Theirs, has_released
 from byteps_gc.errors import UserError
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
 WARM_UP = 3
-WIDTH = 124  # of the table, however narrow the terminal
 
 Side = Union[Ours, Theirs]
 
@@ -104,12 +100,8 @@ def cells(row: Row, before: Optional[Row]) -> Iterator[str]:
 
 def show(rows: Sequence[Row]) -> None:
     """Print the table."""
-    table = Table("codec", "operation", "GB/s", "memcpy", "ours/it", "released", "ours/it", "bits", "error", box=SIMPLE)
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for before, row in zip([None, *rows], rows):
-        table.add_row(*cells(row, before))
-    Console(width=max(Console().width, WIDTH)).print(table)
+    titles = ("codec", "operation", "GB/s", "memcpy", "ours/it", "released", "ours/it", "bits", "error")
+    tables.show(titles, [cells(row, before) for before, row in zip([None, *rows], rows)], words=2)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -125,6 +117,5 @@ def main(options: argparse.Namespace) -> int:
             status.update(f"{codec}: {op}")
             rows.append(measure(codec, op, data, options.repeats))
     show(rows)
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    tables.write(rows, options.json)
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from typing import Callable, Deque, Dict, List, Optional, Sequence
@@ -17,6 +18,7 @@ from byteps_gc.processes import die_with_parent
 
 LAST_LINES = 12
 POLL = 0.05  # seconds
+BPSLAUNCH = (sys.executable, "-m", "byteps_gc", "role", "--")  # becomes the role that DMLC_ROLE names
 
 
 @dataclass(frozen=True)
@@ -210,13 +212,12 @@ def job(
     workers: int,
     servers: int,
     command: Sequence[str],
-    bpslaunch: Sequence[str],
     port: int = 0,
     base: Optional[Dict[str, str]] = None,
 ) -> List[Role]:
     """The roles of a whole cluster on this machine's loopback: scheduler, servers, workers.
 
-    command: what every worker runs; bpslaunch: the command that becomes a role.
+    command: what every worker runs.
     """
     cluster = Cluster(workers, servers, port=port or free_port())
     if port:
@@ -225,8 +226,14 @@ def job(
     def variables(role: str, worker: Optional[int] = None) -> Dict[str, str]:
         return environment(cluster, role, worker, address=LOOPBACK, neighbours=workers, base=base)
 
-    roles = [Role("scheduler", bpslaunch, variables("scheduler"))]
-    roles += [Role(f"server-{index}", bpslaunch, variables("server")) for index in range(servers)]
+    roles = [Role("scheduler", BPSLAUNCH, variables("scheduler"))]
+    roles += [Role(f"server-{index}", BPSLAUNCH, variables("server")) for index in range(servers)]
     for index in range(workers):
-        roles.append(Role(f"worker-{index}", [*bpslaunch, *command], variables("worker", index)))
+        roles.append(Role(f"worker-{index}", [*BPSLAUNCH, *command], variables("worker", index)))
     return roles
+
+
+def launch(roles: Sequence[Role], logs: Path, show: Callable[[str, str], None] = lambda name, line: None) -> None:
+    """Run a :func:`job` to its end; ``show`` is called with (role's name, line). Raises as :meth:`Supervisor.run`."""
+    port = int(roles[0].env["DMLC_PS_ROOT_PORT"])
+    Supervisor(logs, show).run(roles, lambda: listens(LOOPBACK, port))

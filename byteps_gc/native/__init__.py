@@ -235,7 +235,6 @@ class Server(_Partition):
         self._library.bgc_server_load(self._handle, self.elements, place, state["eta"], state["step"])
 
 
-
 def register(role: str) -> None:
     """Put the compressors into the registry of the BytePS library that this process has loaded for all; once.
 

@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "frame.h"
 #include "memory.h"
@@ -22,6 +23,16 @@ struct Payload {
   float scale = 0;
   uint16_t flags = 0;
 };
+
+// What a server keeps of one worker's push until the step's end.
+struct Push {
+  bool here = false;
+  Header header;
+  Array<uint8_t> payload;   // as it came, or
+  Array<uint32_t> indices;  // its entries
+  Array<float> values;
+};
+using Pushes = std::vector<Push>;
 
 // Stores eight values past the cache where `stream` says so: nobody reads them before the next step.
 inline void keep(F8 value, bool stream, float* out) { stream ? value.stream(out) : value.store(out); }
@@ -66,28 +77,35 @@ class Codec {
     feed_blocks(x, last, n, ratio, stream, next, out, [](F8 lost) { return lost; });
   }
 
-  // Checks a payload completely; false with the reason.
-  virtual bool check(const Header& header, const uint8_t* payload, std::string* why) const = 0;
-  // Writes d values of a checked payload.
-  virtual void write(const Header& header, const uint8_t* payload, float* out) const = 0;
-  // Adds a checked push to out.
-  virtual void add(const Header& header, const uint8_t* payload, float* out) const = 0;
+  // What reads a payload checks it completely: false, with the reason, and nothing is written, if it is malformed.
+  // Writes its d values.
+  virtual bool write(const Header& header, const uint8_t* payload, float* out, std::string* why) const = 0;
+  // Adds a push to out.
+  virtual bool add(const Header& header, const uint8_t* payload, float* out, std::string* why) const = 0;
+  // Keeps a push with this header.
+  virtual bool keep(const uint8_t* payload, Push* push, std::string* why) const = 0;
 
   // Whether the reply is encoded like a push, from the sum; otherwise merge() makes it.
   virtual bool encoded_reply() const = 0;
   // Writes one block of the sum of pushes, in their order.
-  virtual void sum_block(const Header*, const uint8_t* const*, size_t, size_t, size_t, float*) const {}
+  virtual void sum_block(const Pushes&, size_t /*offset*/, size_t /*n*/, float* /*out*/) const {}
   // Writes the payload of the reply to pushes, or returns false if it takes more than `most` bytes. A sum that is
   // not finite is only flagged.
-  virtual bool merge(const Header*, const uint8_t* const*, size_t, size_t, uint8_t*, Payload*) const { return false; }
+  virtual bool merge(const Pushes&, size_t /*most*/, uint8_t* /*out*/, Payload*) const { return false; }
   // Writes all d values of the reply instead.
-  virtual void merge_dense(const Header*, const uint8_t* const*, size_t, float*) const {}
+  virtual void merge_dense(const Pushes&, float* /*out*/) const {}
 
  protected:
   uint32_t d_ = 0;
   uint32_t most_ = 0;  // max |x| as bits, for codecs that look for it
   const Options options_;
 };
+
+// Keeps a push as it came.
+inline bool copy(const uint8_t* payload, Push* push) {
+  std::memcpy(push->payload.reserve(push->header.length), payload, push->header.length);
+  return true;
+}
 
 bool is_codec(const std::string& name);
 std::unique_ptr<Codec> make_codec(const Options& options);  // of a name that is one

@@ -72,10 +72,11 @@ class Dithering : public SparseCodec {
     const bool good = h.flags & kDense ? read_dense(h, payload + norms, h.length - norms, indices, levels, why)
                                        : read_sparse(h, payload + norms, h.length - norms, indices, levels, why);
     if (!good) return false;
-    for (uint32_t i = 0; i < h.count; ++i) {
+    for (uint32_t i = 0, bucket = 0; i < h.count; ++bucket) {
       float norm;
-      std::memcpy(&norm, payload + indices[i] / size * 4, 4);
-      values[i] = value_of(levels[i], unit_of(norm, alpha));
+      std::memcpy(&norm, payload + 4 * bucket, 4);
+      const float unit = unit_of(norm, alpha);
+      for (; i < h.count && indices[i] < (bucket + 1) * size; ++i) values[i] = value_of(levels[i], unit);
     }
     return true;
   }

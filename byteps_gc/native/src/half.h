@@ -35,22 +35,29 @@ inline float from_half(uint16_t h) {
 #endif
 }
 
-inline void to_half(const float* x, size_t n, float factor, uint16_t* out) {
+inline void to_half(const float* x, size_t n, float factor, uint8_t* out) {
   size_t i = 0;
 #ifdef __F16C__
   for (; i + 8 <= n; i += 8)
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm256_cvtps_ph((F8::load(x + i) * F8::all(factor)).v, 0));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 2 * i), _mm256_cvtps_ph((F8::load(x + i) * F8::all(factor)).v, 0));
 #endif
-  for (; i < n; ++i) out[i] = to_half(x[i] * factor);
+  for (; i < n; ++i) {
+    const uint16_t half = to_half(x[i] * factor);
+    std::memcpy(out + 2 * i, &half, 2);
+  }
 }
 
-inline void from_half(const uint16_t* h, size_t n, float factor, float* out) {
+inline void from_half(const uint8_t* h, size_t n, float factor, float* out) {
   size_t i = 0;
 #ifdef __F16C__
   for (; i + 8 <= n; i += 8)
-    (F8{_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(h + i)))} * F8::all(factor)).store(out + i);
+    (F8{_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(h + 2 * i)))} * F8::all(factor)).store(out + i);
 #endif
-  for (; i < n; ++i) out[i] = from_half(h[i]) * factor;
+  for (; i < n; ++i) {
+    uint16_t half;
+    std::memcpy(&half, h + 2 * i, 2);
+    out[i] = from_half(half) * factor;
+  }
 }
 
 // The exponent of the unit in which values of at most `most` travel as float16.

@@ -25,43 +25,57 @@ class Identity : public Codec {
     payload->length = d_ * 2;
     payload->scale = power_of_two(e);
     payload->flags |= kHalf;
-    uint16_t* halves = reinterpret_cast<uint16_t*>(out);
-    to_half(p, d_, power_of_two(-e), halves);
-    if (options_.feedback()) from_half(halves, d_, payload->scale, sent_ = scratch<float>(0).reserve(d_));
+    to_half(p, d_, power_of_two(-e), out);
+    sent_ = out, scale_ = payload->scale;
     return true;
   }
 
   Reads reads() const override { return kAll; }
   void settle(float* p) override {
-    for (uint32_t i = 0; i < d_; ++i) p[i] -= sent_[i];
+    float values[kBlock];
+    for (size_t offset = 0; offset < d_; offset += kBlock) {
+      const size_t n = d_ - offset < kBlock ? d_ - offset : kBlock;
+      from_half(sent_ + 2 * offset, n, scale_, values);
+      for (size_t i = 0; i < n; ++i) p[offset + i] -= values[i];
+    }
   }
 
-  bool check(const Header& h, const uint8_t* payload, std::string* why) const override {
+  bool write(const Header& h, const uint8_t* payload, float* out, std::string* why) const override {
+    if (!check(h, payload, why)) return false;
+    read_values(h, payload, h.d, out);
+    return true;
+  }
+  bool add(const Header& h, const uint8_t* payload, float* out, std::string* why) const override {
+    if (!check(h, payload, why)) return false;
+    for (size_t offset = 0; offset < h.d; offset += kBlock)
+      add_block(h, payload, offset, h.d - offset < kBlock ? h.d - offset : kBlock, out + offset);
+    return true;
+  }
+  bool keep(const uint8_t* payload, Push* push, std::string* why) const override {
+    return check(push->header, payload, why) && copy(payload, push);
+  }
+
+  bool encoded_reply() const override { return true; }
+  void sum_block(const Pushes& pushes, size_t offset, size_t n, float* out) const override {
+    read_values(pushes[0].header, pushes[0].payload.get() + 2 * offset, n, out);
+    for (size_t w = 1; w < pushes.size(); ++w)
+      add_block(pushes[w].header, pushes[w].payload.get(), offset, n, out);
+  }
+
+ private:
+  static void add_block(const Header& h, const uint8_t* payload, size_t offset, size_t n, float* out) {
+    float values[kBlock];
+    read_values(h, payload + 2 * offset, n, values);
+    for (size_t i = 0; i < n; ++i) out[i] += values[i];
+  }
+  static bool check(const Header& h, const uint8_t* payload, std::string* why) {
     if (h.count != h.d || h.length != h.d * uint64_t(2) || !(h.flags & kHalf) || h.flags & kDense)
       return refuse(why, "an identity payload of another form");
     return check_values(h, payload, h.d, why);
   }
-  void write(const Header& h, const uint8_t* payload, float* out) const override {
-    read_values(h, payload, h.d, out);
-  }
-  void add(const Header& h, const uint8_t* payload, float* out) const override {
-    float* values = scratch<float>(3).reserve(h.d);
-    read_values(h, payload, h.d, values);
-    for (uint32_t i = 0; i < h.d; ++i) out[i] += values[i];
-  }
 
-  bool encoded_reply() const override { return true; }
-  void sum_block(const Header* h, const uint8_t* const* payloads, size_t pushes, size_t offset, size_t n,
-                 float* out) const override {
-    float values[kBlock];
-    for (size_t w = 0; w < pushes; ++w) {
-      read_values(h[w], payloads[w] + 2 * offset, n, w ? values : out);
-      for (size_t i = 0; w && i < n; ++i) out[i] += values[i];
-    }
-  }
-
- private:
-  float* sent_ = nullptr;
+  const uint8_t* sent_ = nullptr;  // by the last finish()
+  float scale_ = 0;
 };
 
 }  // namespace

@@ -38,7 +38,7 @@ class Array {
 };
 
 // Scratch number `which` of this thread. A number has one user at a time: 0 and 1 the encoder's
-// selection, 2 the merge of a reply, 3 entries that are decoded, 4 values that are converted,
+// selection, 2 the merge of a reply, 3 entries that are decoded, 4 levels that are,
 // 5 a gradient as float32, 6 blocks put together, 7 a copy of a payload.
 template <typename T>
 Array<T>& scratch(int which) {

@@ -48,39 +48,48 @@ class Onebit : public Codec {
     feed_blocks(x, last, n, ratio, stream, next, out, [s](F8 p) { return p - signed_like(p, s); });
   }
 
-  bool check(const Header& h, const uint8_t* payload, std::string* why) const override {
+  bool write(const Header& h, const uint8_t* payload, float* out, std::string* why) const override {
+    if (!check(h, payload, why)) return false;
+    const F8 s = F8::all(h.scale);
+    size_t i = 0;
+    for (; i + 8 <= h.d; i += 8) signed_by(payload[i / 8], s).store(out + i);
+    for (; i < h.d; ++i) out[i] = payload[i / 8] >> (i % 8) & 1 ? -h.scale : h.scale;
+    return true;
+  }
+
+  bool add(const Header& h, const uint8_t* payload, float* out, std::string* why) const override {
+    if (!check(h, payload, why)) return false;
+    const F8 s = F8::all(h.scale);
+    size_t i = 0;
+    for (; i + 8 <= h.d; i += 8) (F8::load(out + i) + signed_by(payload[i / 8], s)).store(out + i);
+    for (; i < h.d; ++i) out[i] += payload[i / 8] >> (i % 8) & 1 ? -h.scale : h.scale;
+    return true;
+  }
+
+  bool keep(const uint8_t* payload, Push* push, std::string* why) const override {
+    return check(push->header, payload, why) && copy(payload, push);
+  }
+
+  bool encoded_reply() const override { return true; }
+  void sum_block(const Pushes& pushes, size_t offset, size_t n, float* out) const override {
+    auto part = [&](const Push& push, size_t i) {
+      return signed_by(push.payload.get()[(offset + i) / 8], F8::all(push.header.scale));
+    };
+    for (size_t i = 0; i < n; i += 8) {
+      F8 sum = part(pushes[0], i);
+      for (size_t w = 1; w < pushes.size(); ++w) sum = sum + part(pushes[w], i);
+      sum.store(out + i);
+    }
+  }
+
+ private:
+  bool check(const Header& h, const uint8_t* payload, std::string* why) const {
     if (h.count != h.d || h.length != max_payload(h.d) || h.flags & (kDense | kHalf))
       return refuse(why, "a onebit payload of another form");
     if (h.d % 8 && payload[h.length - 1] >> (h.d % 8)) return refuse(why, "padding bits that are not zero");
     return true;
   }
 
-  void write(const Header& h, const uint8_t* payload, float* out) const override {
-    const F8 s = F8::all(h.scale);
-    size_t i = 0;
-    for (; i + 8 <= h.d; i += 8) signed_by(payload[i / 8], s).store(out + i);
-    for (; i < h.d; ++i) out[i] = payload[i / 8] >> (i % 8) & 1 ? -h.scale : h.scale;
-  }
-
-  void add(const Header& h, const uint8_t* payload, float* out) const override {
-    const F8 s = F8::all(h.scale);
-    size_t i = 0;
-    for (; i + 8 <= h.d; i += 8) (F8::load(out + i) + signed_by(payload[i / 8], s)).store(out + i);
-    for (; i < h.d; ++i) out[i] += payload[i / 8] >> (i % 8) & 1 ? -h.scale : h.scale;
-  }
-
-  bool encoded_reply() const override { return true; }
-  void sum_block(const Header* h, const uint8_t* const* payloads, size_t pushes, size_t offset, size_t n,
-                 float* out) const override {
-    for (size_t i = 0; i < n; i += 8) {
-      const size_t byte = (offset + i) / 8;
-      F8 sum = signed_by(payloads[0][byte], F8::all(h[0].scale));
-      for (size_t w = 1; w < pushes; ++w) sum = sum + signed_by(payloads[w][byte], F8::all(h[w].scale));
-      sum.store(out + i);
-    }
-  }
-
- private:
   double sum_ = 0;
   uint8_t* signs_ = nullptr;
 };

@@ -31,13 +31,13 @@ Partition::Partition(const Registration& registration)
 const float* Partition::wide(const void* data, size_t d) const {
   if (registration_.dtype == kFloat32) return static_cast<const float*>(data);
   float* values = scratch<float>(5).reserve(d);
-  from_half(static_cast<const uint16_t*>(data), d, 1, values);
+  from_half(static_cast<const uint8_t*>(data), d, 1, values);
   return values;
 }
 
 void Partition::narrow(const float* values, size_t d, void* out) const {
   if (registration_.dtype == kFloat16)
-    to_half(values, d, 1, static_cast<uint16_t*>(out));
+    to_half(values, d, 1, static_cast<uint8_t*>(out));
   else if (values != out)
     std::memmove(out, values, d * sizeof(float));
 }

@@ -98,11 +98,6 @@ class Server : public Partition {
   void load(uint32_t step, float eta, size_t d, const float* residual);
 
  private:
-  struct Push {
-    bool here = false;
-    Header header;
-    Array<uint8_t> payload;
-  };
   bool accept(View frame, std::string* why);
   bool agrees(const Header& header, std::string* why) const;
   bool push_raw(View data, std::string* why);
@@ -112,7 +107,7 @@ class Server : public Partition {
   void prepare(size_t d);
   void end_step();
 
-  std::vector<Push> pushes_;
+  Pushes pushes_;
   size_t arrived_ = 0;
   Header first_;               // of this step
   uint32_t next_ = 0, d_ = 0;  // steps below next_ were served

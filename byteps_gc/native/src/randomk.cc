@@ -48,38 +48,54 @@ class RandomK : public SparseCodec {
     return payload->length != 0;
   }
 
-  // Only values travel: to check them needs no indices.
-  bool check(const Header& h, const uint8_t* payload, std::string* why) const override {
+  // Only values travel, and indices are all the same: a server needs none.
+  bool keep(const uint8_t* payload, Push* push, std::string* why) const override {
+    if (!check(push->header, payload, why)) return false;
+    read_values(push->header, payload, push->header.count, push->values.reserve(push->header.count));
+    return true;
+  }
+  bool merge(const Pushes& pushes, size_t most, uint8_t* out, Payload* payload) const override {
+    float* sums = summed(pushes);
+    payload->count = pushes[0].header.count;
+    payload->length = uint32_t(write_values(sums, payload->count, false, out, payload, sums));
+    if (!payload->length) payload->flags = kNonfinite;
+    return payload->length <= most;
+  }
+  void merge_dense(const Pushes& pushes, float* out) const override {
+    const Header& h = pushes[0].header;
+    const float* sums = summed(pushes);
+    uint32_t* indices = scratch<uint32_t>(3).reserve(h.count);
+    draw_indices(h.d, h.count, drawn(h), indices);
+    std::memset(out, 0, size_t(h.d) * 4);
+    for (uint32_t i = 0; i < h.count; ++i) out[indices[i]] = sums[i];
+  }
+
+ protected:
+  bool entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values,
+               std::string* why) const override {
+    if (!check(h, payload, why)) return false;
+    draw_indices(h.d, h.count, drawn(h), indices);
+    read_values(h, payload, h.count, values);
+    return true;
+  }
+
+ private:
+  bool check(const Header& h, const uint8_t* payload, std::string* why) const {
     const bool half = options_.half && !(h.flags & kReply);
     if (h.count != options_.entries(h.d) || bool(h.flags & kHalf) != half || h.flags & kDense ||
         h.length != value_bytes(h.flags, h.count))
       return refuse(why, "a randomk payload of another form");
     return check_values(h, payload, h.count, why);
   }
-
-  bool merge(const Header* headers, const uint8_t* const* payloads, size_t pushes, size_t most, uint8_t* out,
-             Payload* payload) const override {
-    const uint32_t k = headers[0].count;
-    float *sums = scratch<float>(0).reserve(k), *values = scratch<float>(3).reserve(k);
-    read_values(headers[0], payloads[0], k, sums);
-    for (size_t w = 1; w < pushes; ++w) {
-      read_values(headers[w], payloads[w], k, values);
-      for (uint32_t i = 0; i < k; ++i) sums[i] += values[i];
-    }
-    payload->count = k;
-    payload->length = uint32_t(write_values(sums, k, false, out, payload, sums));
-    if (!payload->length) payload->flags = kNonfinite;
-    return payload->length <= most;
+  static float* summed(const Pushes& pushes) {
+    const uint32_t k = pushes[0].header.count;
+    float* sums = scratch<float>(0).reserve(k);
+    std::memcpy(sums, pushes[0].values.get(), size_t(k) * 4);
+    for (size_t w = 1; w < pushes.size(); ++w)
+      for (uint32_t i = 0; i < k; ++i) sums[i] += pushes[w].values.get()[i];
+    return sums;
   }
-
- protected:
-  bool entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values, std::string*) const override {
-    draw_indices(h.d, h.count, seeded({0, h.stream, h.step, 0, 0}), indices);
-    read_values(h, payload, h.count, values);
-    return true;
-  }
-
- private:
+  Draw drawn(const Header& h) const { return seeded({0, h.stream, h.step, 0, 0}); }
   Draw seeded(Draw draw) const {
     draw.seed = options_.seed;
     return draw;

@@ -51,11 +51,10 @@ bool Server::accept(View frame, std::string* why) {
   if (h.step < next_) return refuse(why, name + " pushes step " + std::to_string(h.step) + ", which was served");
   if (pushes_[h.worker].here) return refuse(why, name + " pushes twice in one step");
   if (arrived_ && !agrees(h, why)) return false;
-  if (!(h.flags & kNonfinite) && !codec_->check(h, frame.data + kHeader, why)) return false;
   Push& push = pushes_[h.worker];
-  push.here = true;
   push.header = h;
-  std::memcpy(push.payload.reserve(h.length), frame.data + kHeader, h.length);
+  if (!(h.flags & kNonfinite) && !codec_->keep(frame.data + kHeader, &push, why)) return false;
+  push.here = true;
   if (!arrived_++) first_ = h;
   return true;
 }
@@ -125,15 +124,8 @@ View Server::refusal(size_t d) {
 }
 
 View Server::answer(size_t d) {
-  const size_t workers = pushes_.size();
-  std::vector<Header> headers(workers);
-  std::vector<const uint8_t*> payloads(workers);
   bool finite = true;
-  for (size_t w = 0; w < workers; ++w) {
-    headers[w] = pushes_[w].header;
-    payloads[w] = pushes_[w].payload.get();
-    finite &= !(headers[w].flags & kNonfinite);
-  }
+  for (const Push& push : pushes_) finite &= !(push.header.flags & kNonfinite);
   if (feedback_) first_.flags & kSkipped ? feedback_->slots.take_back() : feedback_->slots.settle();
   Header header = first_;
   header.flags = kReply;
@@ -141,7 +133,7 @@ View Server::answer(size_t d) {
   Payload payload;
   if (finite && codec_->encoded_reply()) {
     auto source = [&](size_t offset, size_t n, float* room) {
-      codec_->sum_block(headers.data(), payloads.data(), workers, offset, n, room);
+      codec_->sum_block(pushes_, offset, n, room);
       pad(room, n);
       return static_cast<const float*>(room);
     };
@@ -149,9 +141,9 @@ View Server::answer(size_t d) {
   } else if (finite) {
     const size_t bytes = d * registration_.element();
     uint8_t* out = frame_.reserve(kHeader + d * 4 + d / 4 + 256) + kHeader;
-    if (!codec_->merge(headers.data(), payloads.data(), workers, bytes - kHeader - 1, out, &payload)) {
+    if (!codec_->merge(pushes_, bytes - kHeader - 1, out, &payload)) {
       float* values = scratch<float>(6).reserve(d);
-      codec_->merge_dense(headers.data(), payloads.data(), workers, values);
+      codec_->merge_dense(pushes_, values);
       narrow(values, d, frame_.reserve(bytes));
       return {frame_.get(), bytes};
     }
@@ -168,9 +160,7 @@ bool Server::add(View frame, size_t d, float* out, std::string* why) const {
   if (!read_frame(frame.data, frame.size, &h, why)) return false;
   if (h.d != d || h.codec != codec_->number() || h.flags & (kNonfinite | kError))
     return refuse(why, "a frame for another partition, or without values");
-  if (!codec_->check(h, frame.data + kHeader, why)) return false;
-  codec_->add(h, frame.data + kHeader, out);
-  return true;
+  return codec_->add(h, frame.data + kHeader, out, why);
 }
 
 void Server::save(size_t d, float* residual) const {

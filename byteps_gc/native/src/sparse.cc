@@ -48,25 +48,31 @@ size_t write_values(const float* values, size_t count, bool half, uint8_t* out, 
   const int e = half_exponent(most);
   payload->scale = power_of_two(e);
   payload->flags |= kHalf;
-  uint16_t* halves = scratch<uint16_t>(4).reserve(count);
-  to_half(values, count, power_of_two(-e), halves);
-  from_half(halves, count, payload->scale, sent);
-  std::memcpy(out, halves, count * 2);
+  to_half(values, count, power_of_two(-e), out);
+  from_half(out, count, payload->scale, sent);
   return count * 2;
+}
+
+// Whether all numbers' masked bits are below a limit.
+template <typename T>
+static bool below(const uint8_t* data, size_t count, T mask, T limit) {
+  T most = 0;
+  for (size_t i = 0; i < count; ++i) {
+    T bits;
+    std::memcpy(&bits, data + i * sizeof(T), sizeof(T));
+    bits &= mask;
+    most = bits > most ? bits : most;
+  }
+  return most < limit;
 }
 
 bool check_values(const Header& h, const uint8_t* data, size_t count, std::string* why) {
   const bool half = h.flags & kHalf;
   if (half ? bits_of(h.scale) & 0x7fffff || h.scale < 0x1p-126f : h.scale != 1)
     return refuse(why, "a scale that is no unit of its values");
-  uint32_t most = 0;
-  for (size_t i = 0; i < count; ++i) {
-    uint32_t bits = 0;
-    std::memcpy(&bits, data + i * (half ? 2 : 4), half ? 2 : 4);
-    bits &= half ? 0x7fffu : 0x7fffffffu;
-    most = bits > most ? bits : most;
-  }
-  return most < (half ? 0x7c00u : kInfinityBits) || refuse(why, "a value that is not finite");
+  const bool finite = half ? below<uint16_t>(data, count, 0x7fff, 0x7c00) :
+                             below<uint32_t>(data, count, 0x7fffffff, kInfinityBits);
+  return finite || refuse(why, "a value that is not finite");
 }
 
 void read_values(const Header& h, const uint8_t* data, size_t count, float* values) {
@@ -74,9 +80,7 @@ void read_values(const Header& h, const uint8_t* data, size_t count, float* valu
     std::memcpy(values, data, count * 4);
     return;
   }
-  uint16_t* halves = scratch<uint16_t>(4).reserve(count);
-  std::memcpy(halves, data, count * 2);
-  from_half(halves, count, h.scale, values);
+  from_half(data, count, h.scale, values);
 }
 
 Union::Union(uint32_t d) : d_(d), sums_(scratch<float>(2).reserve(d)), present_(scratch<uint64_t>(2).reserve(d / 64 + 1)) {
@@ -133,51 +137,47 @@ bool SparseCodec::union_entries(const Header& h, const uint8_t* payload, uint32_
   return true;
 }
 
-bool SparseCodec::check(const Header& h, const uint8_t* payload, std::string* why) const {
+bool SparseCodec::read(const Header& h, const uint8_t* payload, uint32_t** indices, float** values,
+                       std::string* why) const {
   if (h.count > h.d) return refuse(why, "more entries than elements");
-  return entries(h, payload, scratch<uint32_t>(3).reserve(h.count), scratch<float>(3).reserve(h.count), why);
-}
-
-void SparseCodec::read(const Header& h, const uint8_t* payload, uint32_t** indices, float** values) const {
   *indices = scratch<uint32_t>(3).reserve(h.count);
   *values = scratch<float>(3).reserve(h.count);
-  std::string known_to_be_good;
-  entries(h, payload, *indices, *values, &known_to_be_good);
+  return entries(h, payload, *indices, *values, why);
 }
 
-void SparseCodec::write(const Header& h, const uint8_t* payload, float* out) const {
+bool SparseCodec::write(const Header& h, const uint8_t* payload, float* out, std::string* why) const {
   uint32_t* indices;
   float* values;
-  read(h, payload, &indices, &values);
+  if (!read(h, payload, &indices, &values, why)) return false;
   std::memset(out, 0, size_t(h.d) * 4);
   for (uint32_t i = 0; i < h.count; ++i) out[indices[i]] = values[i];
+  return true;
 }
 
-void SparseCodec::add(const Header& h, const uint8_t* payload, float* out) const {
+bool SparseCodec::add(const Header& h, const uint8_t* payload, float* out, std::string* why) const {
   uint32_t* indices;
   float* values;
-  read(h, payload, &indices, &values);
+  if (!read(h, payload, &indices, &values, why)) return false;
   for (uint32_t i = 0; i < h.count; ++i) out[indices[i]] += values[i];
+  return true;
 }
 
-Union SparseCodec::united(const Header* headers, const uint8_t* const* payloads, size_t pushes) const {
-  Union sum(headers[0].d);
-  for (size_t w = 0; w < pushes; ++w) {
-    uint32_t* indices;
-    float* values;
-    read(headers[w], payloads[w], &indices, &values);
-    sum.add(indices, values, headers[w].count);
-  }
+bool SparseCodec::keep(const uint8_t* payload, Push* push, std::string* why) const {
+  const Header& h = push->header;
+  if (h.count > h.d) return refuse(why, "more entries than elements");
+  return entries(h, payload, push->indices.reserve(h.count), push->values.reserve(h.count), why);
+}
+
+static Union united(const Pushes& pushes) {
+  Union sum(pushes[0].header.d);
+  for (const Push& push : pushes) sum.add(push.indices.get(), push.values.get(), push.header.count);
   return sum;
 }
 
-bool SparseCodec::merge(const Header* headers, const uint8_t* const* payloads, size_t pushes, size_t most, uint8_t* out,
-                        Payload* payload) const {
-  return united(headers, payloads, pushes).write(most, out, payload);
+bool SparseCodec::merge(const Pushes& pushes, size_t most, uint8_t* out, Payload* payload) const {
+  return united(pushes).write(most, out, payload);
 }
 
-void SparseCodec::merge_dense(const Header* headers, const uint8_t* const* payloads, size_t pushes, float* out) const {
-  united(headers, payloads, pushes).write_dense(out);
-}
+void SparseCodec::merge_dense(const Pushes& pushes, float* out) const { united(pushes).write_dense(out); }
 
 }  // namespace bgc

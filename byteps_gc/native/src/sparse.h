@@ -51,13 +51,12 @@ class SparseCodec : public Codec {
     const uint32_t most = block_max_bits(x, n);
     if (most > most_) most_ = most;
   }
-  bool check(const Header& header, const uint8_t* payload, std::string* why) const override;
-  void write(const Header& header, const uint8_t* payload, float* out) const override;
-  void add(const Header& header, const uint8_t* payload, float* out) const override;
+  bool write(const Header& header, const uint8_t* payload, float* out, std::string* why) const override;
+  bool add(const Header& header, const uint8_t* payload, float* out, std::string* why) const override;
+  bool keep(const uint8_t* payload, Push* push, std::string* why) const override;
   bool encoded_reply() const override { return false; }
-  bool merge(const Header* headers, const uint8_t* const* payloads, size_t pushes, size_t most, uint8_t* out,
-             Payload* payload) const override;
-  void merge_dense(const Header* headers, const uint8_t* const* payloads, size_t pushes, float* out) const override;
+  bool merge(const Pushes& pushes, size_t most, uint8_t* out, Payload* payload) const override;
+  void merge_dense(const Pushes& pushes, float* out) const override;
   void settle(float* p) override;
 
  protected:
@@ -67,13 +66,14 @@ class SparseCodec : public Codec {
   // The same for a reply that is a union.
   static bool union_entries(const Header& header, const uint8_t* payload, uint32_t* indices, float* values,
                             std::string* why);
-  void read(const Header& header, const uint8_t* payload, uint32_t** indices, float** values) const;
-  Union united(const Header* headers, const uint8_t* const* payloads, size_t pushes) const;
 
   // what the last finish() sent
   uint32_t sent_count_ = 0;
   const uint32_t* sent_indices_ = nullptr;
   const float* sent_values_ = nullptr;
+
+ private:
+  bool read(const Header& header, const uint8_t* payload, uint32_t** indices, float** values, std::string* why) const;
 };
 
 }  // namespace bgc

@@ -108,8 +108,7 @@ bool Worker::decompress(View reply, size_t d, void* out, std::string* why) {
   } else {
     uint8_t* payload = scratch<uint8_t>(7).reserve(h.length);  // the values may go where the reply stands
     std::memcpy(payload, reply.data + kHeader, h.length);
-    if (!codec_->check(h, payload, why)) return false;
-    codec_->write(h, payload, values);
+    if (!codec_->write(h, payload, values, why)) return false;
     finite_ = true;
   }
   if (!direct) narrow(values, d, out);
