@@ -160,8 +160,10 @@ def test_a_role_by_hand_needs_a_port(monkeypatch):
 
 def test_the_guides_experiment():
     experiment = Experiment.read(EXAMPLE / "cifar100.ini")
-    assert list(experiment.jobs) == ["baseline", "onebit", "topk", "randomk", "dithering"]
-    assert experiment.select([]) == list(experiment.jobs)
+    assert experiment.select([]) == ["baseline", "onebit", "topk", "randomk", "dithering"]
+    more = experiment.select(["topk-ef randomk-ef", "dithering-ef-fp16"])
+    assert more == ["topk-ef", "randomk-ef", "dithering-ef-fp16"]
+    assert {"--ef", "--fp16-pushpull"} <= set(experiment.job_flags(more[-1]))
     assert experiment.select(["baseline onebit", "topk-fp16"]) == ["baseline", "onebit", "topk-fp16"]
     assert experiment.job_flags("topk-fp16")[-5:] == ["--compressor", "topk", "--k", "0.001", "--fp16-pushpull"]
     assert " ".join(experiment.job_flags("baseline")).endswith("--lr 0.1 --num-epochs 20")

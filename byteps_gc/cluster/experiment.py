@@ -10,7 +10,10 @@ The constants stand in one small file, for example::
     baseline = --num-epochs 20
     topk = --compressor topk --k 0.001
 
-A job's name with ``-fp16`` at its end is that job with ``--fp16-pushpull``.
+    [more jobs]
+    topk-ef = --compressor topk --k 0.001 --ef vanilla
+
+``more jobs``, which may be missing, are run when they are named. A job's name with ``-fp16`` at its end is that job with ``--fp16-pushpull``.
 """
 
 import configparser
@@ -26,12 +29,16 @@ HALF = "fp16"
 
 @dataclass(frozen=True)
 class Experiment:
-    """What an experiment's file says; ``script`` is a path, ``flags`` and ``jobs`` are lists of words."""
+    """What an experiment's file says.
+
+    script: a path; flags: of all jobs, words; jobs: each one's flags; default: those that run when none is named.
+    """
 
     name: str
     script: Path
     flags: Sequence[str]
     jobs: Dict[str, Sequence[str]]
+    default: Sequence[str]
 
     @classmethod
     def read(cls, file: Path) -> "Experiment":
@@ -42,7 +49,8 @@ class Experiment:
                 parser.read_file(stream)
             script = file.parent / parser["experiment"]["script"]
             flags = shlex.split(parser["experiment"]["flags"])
-            jobs = {name: shlex.split(words) for name, words in parser["jobs"].items()}
+            more = parser["more jobs"] if parser.has_section("more jobs") else {}
+            jobs = {name: shlex.split(words) for name, words in [*parser["jobs"].items(), *more.items()]}
         except FileNotFoundError:
             known = ", ".join(sorted(path.stem for path in file.parent.glob("*.ini"))) or "none"
             raise SettingsError(f"no experiment {file.stem} in {file.parent}; known: {known}") from None
@@ -50,18 +58,18 @@ class Experiment:
             raise SettingsError(f"{file} has no {error}; it needs [experiment] script, flags and [jobs]") from None
         except (configparser.Error, ValueError) as error:
             raise SettingsError(f"{file}: {str(error).splitlines()[0]}") from None
-        return cls(file.stem, script, flags, jobs)
+        return cls(file.stem, script, flags, jobs, list(parser["jobs"]))
 
     def known(self) -> str:
         """The jobs, for messages."""
         return f"{', '.join(self.jobs)} (each also with -{HALF})"
 
     def select(self, words: Sequence[str]) -> List[str]:
-        """The named jobs, all of the experiment's for no name; :class:`SettingsError` for an unknown one."""
+        """The named jobs, the default ones for no name; :class:`SettingsError` for an unknown one."""
         names = [name for word in words for name in word.split()]
         for name in names:
             self.job_flags(name)
-        return names or list(self.jobs)
+        return names or list(self.default)
 
     def job_flags(self, job: str) -> List[str]:
         """The flags that make up a job, without the script."""

@@ -14,8 +14,9 @@ COLUMNS = ("Compressor", "Val Accu", "Time(s)", "MB/step")
 def label(compression: Dict[str, object]) -> str:
     """A row's name, as the guide writes it."""
     name = str(compression.get("compressor", "baseline"))
-    if "k" in compression:
-        name += f"(k={compression['k']})"
+    numbers = ", ".join(f"{key}={compression[key]}" for key in ("k", "bucket") if compression.get(key))
+    if numbers:
+        name += f"({numbers})"
     if compression.get("ef") and compression.get("momentum"):
         name = "dist-EF-SGDM" if name == "onebit" else f"{name} + EF + momentum"
     elif compression.get("ef"):
