@@ -23,13 +23,12 @@ class BitWriter {
   void put(uint64_t value, int bits) {  // bits <= 32, value < 2^bits
     held_ |= value << used_;
     used_ += bits;
-    if (used_ >= 32) {
-      const uint32_t word = uint32_t(held_);
-      std::memcpy(out_, &word, 4);
-      out_ += 4;
-      held_ >>= 32;
-      used_ -= 32;
-    }
+    const uint32_t word = uint32_t(held_);
+    std::memcpy(out_, &word, 4);
+    const int full = used_ / 32;
+    out_ += 4 * full;
+    held_ >>= 32 * full;
+    used_ -= 32 * full;
   }
   void zeros(uint64_t n) {
     for (; n >= 32; n -= 32) put(0, 32);
@@ -45,10 +44,9 @@ class BitWriter {
     put(1, 1);
     put(gap & ((uint64_t(1) << b) - 1), b);
   }
-  void gamma(uint32_t level) {  // level >= 1
+  void signed_gamma(uint32_t level, uint32_t sign) {  // 1 <= level < 2^31
     const int n = floor_log2(level);
-    zeros(uint64_t(n));
-    put(1, 1);
+    put(sign | uint64_t(2) << n, n + 2);
     put(level - (1u << n), n);
   }
   size_t finish() {  // pads to a word; returns the bytes written
@@ -83,6 +81,20 @@ class BitReader {
       have_ = 0;
       if (!left_ || n > most) return most + 1;
     }
+  }
+  // A number in Rice's code; `past` or more if it is not below that, or does not end.
+  uint64_t rice(uint64_t past, int b) {
+    fill();
+    const uint64_t valid = held_ & mask();
+    const int quick = valid ? __builtin_ctzll(valid) : 64;
+    if (quick + 1 + b <= have_) {
+      const uint64_t rest = valid >> quick >> 1 & ((uint64_t(1) << b) - 1);
+      drop(quick + 1 + b);
+      return (uint64_t(quick) << b) + rest;
+    }
+    const uint64_t most = past >> b, q = zeros(most);
+    uint32_t rest = 0;
+    return q <= most && take(b, &rest) ? (q << b) + rest : past;
   }
   bool take(int bits, uint32_t* value) {  // bits <= 32
     fill();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "rounding.h"
 #include "sparse.h"
 
 namespace bgc {
@@ -10,7 +11,6 @@ namespace bgc {
 namespace {
 
 constexpr uint32_t kUpperDomain = 2, kLowerDomain = 3;
-constexpr uint32_t kNegative = 0x80000000u;
 
 class Dithering : public SparseCodec {
  public:
@@ -119,6 +119,7 @@ class Dithering : public SparseCodec {
   void quantise(const float* p, size_t begin, size_t n, float norm, Draw draw, uint32_t* indices, uint32_t* levels) {
     if (norm == 0) return;
     draw.seed = options_.seed, draw.domain = kUpperDomain;
+    const float least = natural_ ? power_of_two(int(s_) - 1) : 0;
     uint32_t words[32];  // random bytes of elements i & ~127 .. | 127
     size_t drawn = ~size_t(0);
     for (size_t i = begin; i < begin + n;) {
@@ -129,20 +130,15 @@ class Dithering : public SparseCodec {
       }
       const size_t end = std::min(begin + n, (drawn + 1) * 128);
       const uint8_t* bytes = reinterpret_cast<const uint8_t*>(words);
-      for (; i + 8 <= end; i += 8)
-        for (uint32_t maybe = candidates(p + i, norm, bytes + i % 128); maybe; maybe &= maybe - 1) {
-          const size_t at = i + size_t(__builtin_ctz(maybe));
-          one(p, at, norm, bytes[at % 128], draw, indices, levels);
+      while (i < end) {
+        if (i + 8 <= end && round_eight(p + i, norm, s_, least, bytes + i % 128, uint32_t(i), indices, levels, &found_)) {
+          i += 8;
+          continue;
         }
-      for (; i < end; ++i) one(p, i, norm, bytes[i % 128], draw, indices, levels);
+        for (const size_t stop = std::min(end, i + 8); i < stop; ++i)
+          one(p, i, norm, bytes[i % 128], draw, indices, levels);
+      }
     }
-  }
-
-  // Which of eight elements may get a level above zero: all that have one before the
-  // rounding, and those whose upper random bits do not already say "down".
-  uint32_t candidates(const float* x, float norm, const uint8_t* bytes) const {
-    const float least = natural_ ? power_of_two(int(s_) - 1) : float(s_);
-    return reaches(F8::load(x).abs() / F8::all(norm) * F8::all(least) * F8::all(256), bytes);
   }
 
   void one(const float* p, size_t i, float norm, uint32_t upper, Draw draw, uint32_t* indices, uint32_t* levels) {
@@ -192,8 +188,7 @@ class Dithering : public SparseCodec {
     }
     for (uint32_t i = 0, next = 0; i < found_; next = indices[i++] + 1) {
       writer.rice(indices[i] - next, b);
-      writer.put(levels[i] >> 31, 1);
-      if (s_ > 1) writer.gamma(levels[i] & ~kNegative);
+      s_ > 1 ? writer.signed_gamma(levels[i] & ~kNegative, levels[i] >> 31) : writer.put(levels[i] >> 31, 1);
     }
     return writer.finish();
   }
@@ -229,12 +224,10 @@ class Dithering : public SparseCodec {
     const int b = rice_parameter(h.d, h.count);
     uint64_t next = 0;
     for (uint32_t i = 0; i < h.count; ++i) {
-      const uint64_t most = (h.d - next) >> b, q = bits.zeros(most);
-      uint32_t rest = 0, sign = 0, low = 0;
-      if (q > most) return refuse(why, "a code that does not end, or a gap past the end");
-      if (!bits.take(b, &rest) || !bits.take(1, &sign)) return refuse(why, "a code that does not end");
-      const uint64_t index = next + (q << b) + rest;
-      if (index >= h.d) return refuse(why, "an index outside the partition");
+      uint32_t sign = 0, low = 0;
+      const uint64_t index = next + bits.rice(h.d - next, b);
+      if (index >= h.d) return refuse(why, "an index outside the partition, or a code that does not end");
+      if (!bits.take(1, &sign)) return refuse(why, "a code that does not end");
       uint32_t level = 1;
       if (s_ > 1) {
         const uint64_t n = bits.zeros(20);

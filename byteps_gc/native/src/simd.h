@@ -28,7 +28,6 @@ struct F8 {
 inline F8 operator+(F8 a, F8 b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline F8 operator-(F8 a, F8 b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline F8 operator*(F8 a, F8 b) { return {_mm256_mul_ps(a.v, b.v)}; }
-inline F8 operator/(F8 a, F8 b) { return {_mm256_div_ps(a.v, b.v)}; }
 
 // +s or, where the lane's bit is set, -s
 inline F8 signed_by(uint32_t bits, F8 s) {
@@ -54,12 +53,6 @@ struct Squares {
     _mm256_storeu_pd(lanes + 4, high);
   }
 };
-// a bit for each lane that is above zero and at least the lane's byte
-inline uint32_t reaches(F8 x, const uint8_t* bytes) {
-  const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
-  const __m256 least = _mm256_cmp_ps(x.v, _mm256_cvtepi32_ps(wide), _CMP_GE_OQ);
-  return _mm256_movemask_ps(_mm256_and_ps(least, _mm256_cmp_ps(x.v, _mm256_setzero_ps(), _CMP_GT_OQ)));
-}
 inline void stream_fence() { _mm_sfence(); }
 
 // |x| of eight floats as integers, which order as |x| does, with infinity and NaN above all numbers
@@ -114,7 +107,6 @@ struct F8 {
 BGC_LANES(operator+, a.v[i] + b.v[i])
 BGC_LANES(operator-, a.v[i] - b.v[i])
 BGC_LANES(operator*, a.v[i] * b.v[i])
-BGC_LANES(operator/, a.v[i] / b.v[i])
 BGC_LANES(signed_like, a.v[i] < 0 ? -b.v[i] : b.v[i])
 #undef BGC_LANES
 
@@ -130,11 +122,6 @@ struct Squares {
   }
   void store(double* lanes) const { std::memcpy(lanes, sums, sizeof sums); }
 };
-inline uint32_t reaches(F8 x, const uint8_t* bytes) {
-  uint32_t bits = 0;
-  for (int i = 0; i < 8; ++i) bits |= uint32_t(x.v[i] > 0 && x.v[i] >= float(bytes[i])) << i;
-  return bits;
-}
 inline void stream_fence() {}
 
 struct Magnitudes {

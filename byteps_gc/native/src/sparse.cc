@@ -18,12 +18,8 @@ bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uin
   const int b = rice_parameter(d, count);
   uint64_t next = 0;
   for (size_t i = 0; i < count; ++i) {
-    const uint64_t most = (d - next) >> b, q = bits.zeros(most);
-    uint32_t rest = 0;
-    if (q > most) return refuse(why, "a code that does not end, or a gap past the end");
-    if (!bits.take(b, &rest)) return refuse(why, "a code that does not end");
-    const uint64_t index = next + (q << b) + rest;
-    if (index >= d) return refuse(why, "an index outside the partition");
+    const uint64_t index = next + bits.rice(d - next, b);
+    if (index >= d) return refuse(why, "an index outside the partition, or a code that does not end");
     indices[i] = uint32_t(index);
     next = index + 1;
   }

@@ -1,0 +1,79 @@
+// Rounding of eight elements to levels at random, as Dithering does it one by one.
+#pragma once
+
+#include "simd.h"
+
+namespace bgc {
+
+constexpr uint32_t kNegative = 0x80000000u;  // the sign, beside a level
+
+#ifdef __AVX2__
+
+// For every set of lanes: their numbers, one after the other.
+struct Compaction {
+  uint8_t lanes[256][8] = {};
+  constexpr Compaction() {
+    for (int set = 0; set < 256; ++set)
+      for (int lane = 0, n = 0; lane < 8; ++lane)
+        if (set >> lane & 1) lanes[set][n++] = uint8_t(lane);
+  }
+};
+constexpr Compaction kCompaction;
+
+inline __m256i widen(const uint8_t* bytes) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
+}
+
+// Levels and, as 31 bits, the chance to be rounded up to the next one.
+inline void linear_levels(__m256 y, uint32_t s, __m256i* level, __m256i* chance) {
+  const __m256 scaled = _mm256_mul_ps(y, _mm256_set1_ps(float(s)));
+  *level = _mm256_cvttps_epi32(scaled);
+  const __m256 rest = _mm256_sub_ps(scaled, _mm256_cvtepi32_ps(*level));
+  *chance = _mm256_cvttps_epi32(_mm256_mul_ps(rest, _mm256_set1_ps(0x1p31f)));
+}
+inline void natural_levels(__m256 y, uint32_t s, float least, __m256i* level, __m256i* chance) {
+  const __m256i bits = _mm256_castps_si256(y);
+  const __m256i e = _mm256_add_epi32(_mm256_srli_epi32(bits, 23), _mm256_set1_epi32(int(s) - 127));
+  const __m256i above = _mm256_cmpgt_epi32(e, _mm256_setzero_si256());
+  const __m256i mantissa = _mm256_slli_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7fffff)), 8);
+  const __m256 small = _mm256_mul_ps(_mm256_mul_ps(y, _mm256_set1_ps(least)), _mm256_set1_ps(0x1p31f));
+  *level = _mm256_and_si256(e, above);
+  *chance = _mm256_blendv_epi8(_mm256_cvttps_epi32(small), mantissa, above);
+}
+
+// Appends those of eight elements whose level is above zero; `bytes` are the upper bits of their random numbers.
+// False, and nothing is appended, if they do not suffice. least: 2^(s-1) for natural levels, else 0.
+inline bool round_eight(const float* x, float norm, uint32_t s, float least, const uint8_t* bytes, uint32_t index,
+                        uint32_t* indices, uint32_t* levels, uint32_t* found) {
+  const __m256 v = _mm256_loadu_ps(x), sign = _mm256_set1_ps(-0.f);
+  const __m256 y = _mm256_div_ps(_mm256_andnot_ps(sign, v), _mm256_set1_ps(norm));
+  __m256i level, chance;
+  if (least != 0)
+    natural_levels(y, s, least, &level, &chance);
+  else
+    linear_levels(y, s, &level, &chance);
+  const __m256i high = _mm256_srli_epi32(chance, 23), upper = widen(bytes), zero = _mm256_setzero_si256();
+  const __m256i exact = _mm256_cmpeq_epi32(_mm256_slli_epi32(chance, 9), zero);
+  if (!_mm256_testc_si256(exact, _mm256_cmpeq_epi32(high, upper))) return false;
+  level = _mm256_sub_epi32(level, _mm256_cmpgt_epi32(high, upper));
+  const __m256 none = _mm256_castsi256_ps(_mm256_cmpeq_epi32(level, zero));
+  const uint32_t some = uint32_t(~_mm256_movemask_ps(none)) & 255;
+  level = _mm256_or_si256(level, _mm256_castps_si256(_mm256_and_ps(v, sign)));
+  const __m256i order = widen(kCompaction.lanes[some]);
+  const __m256i at = _mm256_add_epi32(_mm256_set1_epi32(int(index)), order);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(indices + *found), at);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(levels + *found), _mm256_permutevar8x32_epi32(level, order));
+  *found += uint32_t(__builtin_popcount(some));
+  return true;
+}
+
+#else
+
+inline bool round_eight(const float*, float, uint32_t, float, const uint8_t*, uint32_t, uint32_t*, uint32_t*,
+                        uint32_t*) {
+  return false;
+}
+
+#endif
+
+}  // namespace bgc
