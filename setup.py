@@ -34,7 +34,22 @@ setup(
     ],
     extras_require={
         "cpu": ["mxnet==1.9.1", "gluoncv==0.10.5.post0"],
-        "cuda": ["mxnet-cu112==1.9.1", "gluoncv==0.10.5.post0"],
+        # what mxnet-cu112 and the engine need of CUDA 11, cuDNN 8 and NCCL, with the headers to compile against
+        "cuda": [
+            "mxnet-cu112==1.9.1",
+            "gluoncv==0.10.5.post0",
+            "nvidia-cublas-cu11==11.11.3.6",
+            "nvidia-cuda-nvcc-cu11==11.8.89",
+            "nvidia-cuda-nvrtc-cu11==11.8.89",
+            "nvidia-cuda-runtime-cu11==11.8.89",
+            "nvidia-cudnn-cu11==8.9.6.50",
+            "nvidia-cufft-cu11==10.9.0.58",
+            "nvidia-curand-cu11==10.3.0.86",
+            "nvidia-cusolver-cu11==11.4.1.48",
+            "nvidia-cusparse-cu11==11.7.5.86",
+            "nvidia-nccl-cu11==2.21.5",
+            "nvidia-nvtx-cu11==11.8.86",
+        ],
         "test": ["pytest", "hypothesis"],
     },
     entry_points={"console_scripts": ["bpslaunch = byteps_gc.cluster.bpslaunch:console"]},

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import List, Optional, Tuple
 
-from byteps_gc import __version__
+from byteps_gc import __version__, env
 from byteps_gc.errors import UserError
 from byteps_gc.processes import exit_on_sigterm
 
@@ -21,12 +21,15 @@ def parser() -> argparse.ArgumentParser:
     engine = commands.add_parser("engine", help="build BytePS with our fix-ups")
     actions = engine.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="build the engine's wheel, or find it in the cache; prints its path")
-    build.add_argument("--cuda-home", type=Path, help="CUDA toolkit (include/, lib64/); without it: host memory")
+    build.add_argument("--cuda", action="store_true", help="for GPUs, with NVIDIA's wheels; else for host memory")
+    build.add_argument("--cuda-home", type=Path, help="for GPUs, with an installed CUDA toolkit (include/, lib64/)")
     build.add_argument("--nccl-home", type=Path, help="NCCL (include/, lib/); needed with --cuda-home")
     build.add_argument("--source", type=Path, help="a copy of BytePS's source release, instead of pip's")
     build.add_argument("--without", action="append", default=[], metavar="FIXUP", help="leave out a fix-up")
     build.add_argument("--jobs", type=int, help="files to compile at a time (default: all processors)")
     build.set_defaults(run=engine_build)
+    libraries = actions.add_parser("libraries", help="link the libraries of NVIDIA's wheels to where MXNet finds them")
+    libraries.set_defaults(run=engine_libraries)
     listing = actions.add_parser("fixups", help="list what is changed in BytePS's source, and why")
     listing.set_defaults(run=engine_fixups)
 
@@ -60,6 +63,15 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy over time")
     report.set_defaults(run=run_report)
 
+    pack = commands.add_parser("pack", help="pack an image folder into the .rec, .idx and .lst files that MXNet reads")
+    pack.add_argument("folder", type=Path, metavar="FOLDER", help="one sub-folder for each class")
+    pack.add_argument("prefix", type=Path, metavar="PREFIX", help="path of the files without their endings")
+    pack.add_argument("--val-share", type=float, default=0.0, help="share of PREFIX_val; the rest is PREFIX_train")
+    pack.add_argument("--resize", type=int, metavar="PIXELS", help="scale the shorter side, and encode again as JPEG")
+    pack.add_argument("--quality", type=int, default=95, help="of these JPEGs, 1 to 100; default: 95")
+    pack.add_argument("--seed", type=int, default=0, help="of the order; default: 0")
+    pack.set_defaults(run=run_pack)
+
     role = commands.add_parser("role", help="become the role that DMLC_ROLE names, as bpslaunch does")
     role.set_defaults(run=run_role)
 
@@ -89,13 +101,18 @@ def parser() -> argparse.ArgumentParser:
 
 def engine_build(options: argparse.Namespace) -> int:
     """Build the engine and print the path of its wheel."""
-    from byteps_gc.engine import build, compile
+    from byteps_gc.engine import build, compile, nvidia
     from byteps_gc.errors import EngineError
 
     exit_on_sigterm()
     device = compile.HOST
     if bool(options.cuda_home) != bool(options.nccl_home):
         raise EngineError("--cuda-home and --nccl-home go together")
+    if options.cuda and options.cuda_home:
+        raise EngineError("--cuda takes NVIDIA's wheels, --cuda-home an installed toolkit: one of them is enough")
+    if options.cuda:
+        home = nvidia.toolkit(env.cache_folder() / "engine")
+        device = compile.cuda(home, home)
     if options.cuda_home:
         device = compile.cuda(options.cuda_home, options.nccl_home)
 
@@ -103,6 +120,15 @@ def engine_build(options: argparse.Namespace) -> int:
         print(f"  compiling {line}", file=sys.stderr, flush=True)
 
     print(build.build(device, options.without, options.source, jobs=options.jobs, progress=progress))
+    return 0
+
+
+def engine_libraries(options: argparse.Namespace) -> int:
+    """Let MXNet find CUDA, cuDNN and NCCL."""
+    from byteps_gc.engine import build, nvidia
+
+    folder = build.mxnet_package()
+    print(f"{nvidia.expose(folder)} libraries linked in {folder}")
     return 0
 
 
@@ -179,6 +205,16 @@ def run_report(options: argparse.Namespace) -> int:
     table.show(records)
     if options.plot:
         plot.accuracy(records, options.plot)
+    return 0
+
+
+def run_pack(options: argparse.Namespace) -> int:
+    """Pack an image folder."""
+    from byteps_gc.data import packing
+
+    given = (options.val_share, options.resize, options.quality, options.seed)
+    for line in packing.pack(options.folder, options.prefix, *given):
+        print(line)
     return 0
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Callable, List, Tuple
 
-from byteps_gc import __version__
+from byteps_gc import __version__, driver
 from byteps_gc.cluster import local
 from byteps_gc.engine import build
 from byteps_gc.engine.changes import NAMES
@@ -113,6 +113,10 @@ def find_images() -> Finding:
 
 def find_driver() -> Finding:
     """NVIDIA's driver; a CPU needs none."""
+    try:
+        driver.check()
+    except EngineError as error:
+        return Finding("GPU driver", MISSING, str(error))
     if Path("/proc/driver/nvidia/version").is_file():
         return Finding("GPU driver", OK, Path("/proc/driver/nvidia/version").read_text().splitlines()[0])
     return Finding("GPU driver", OPTIONAL, "none: training runs on the CPU")

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(os.environ.get("BYTEPS_GC_VENV") or ROOT / ".venv").absolute()
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "byteps_gc-setup.json"
-EXTRAS = "cpu,test"
+EXTRAS = {"cpu": "cpu,test", "cuda": "cuda,test"}
+DEVICES = {"cpu": "train on the CPU", "cuda": "train on GPUs, with CUDA 11, cuDNN 8 and NCCL beside MXNet"}
 PR_SET_PDEATHSIG = 1
 
 # Debian's package, and how to see that what it brings is there
@@ -28,10 +29,20 @@ DEBIAN = {
     "make": lambda: shutil.which("make"),
     "libgl1": lambda: ctypes.util.find_library("GL"),
     "libglib2.0-0": lambda: ctypes.util.find_library("glib-2.0"),
+    "libnuma-dev": lambda: Path("/usr/include/numa.h").exists(),
     "python3-venv": lambda: importable("ensurepip"),
     "dataset-fashion-mnist": lambda: Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz").exists(),
+    "iproute2": lambda: program("ip") and program("tc"),
+    "openssh-server": lambda: program("sshd"),
+    "pssh": lambda: program("parallel-ssh"),
 }
 ALWAYS = ("g++", "make", "libgl1", "libglib2.0-0", "python3-venv")
+FOR_CUDA = ("libnuma-dev",)
+
+
+def program(name):
+    """Where a program lies, those for root included; None if it is missing."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
 
 
 def importable(name):
@@ -111,26 +122,34 @@ def debian_packages(wanted):
         step("installing Debian packages again", *command, env=env)
 
 
-def python_packages():
-    """Make .venv and install the project and its dependencies into it."""
-    recipe = hashlib.sha256((ROOT / "setup.py").read_bytes() + f"{sys.version} {EXTRAS} {ROOT}".encode()).hexdigest()
+def stamp(what):
+    """What .venv says of itself; None without a finished one."""
     try:
-        done = json.loads(STAMP.read_text())["recipe"] == recipe
-    except (OSError, ValueError, KeyError):
-        done = False
-    if done:
+        return json.loads(STAMP.read_text()).get(what)
+    except (OSError, ValueError):
+        return None
+
+
+def python_packages(device):
+    """Make .venv and install the project and its dependencies into it."""
+    extras = EXTRAS[device]
+    recipe = hashlib.sha256((ROOT / "setup.py").read_bytes() + f"{sys.version} {extras} {ROOT}".encode()).hexdigest()
+    if stamp("recipe") == recipe:
         return
     version = ".".join(map(str, sys.version_info[:3]))
     step(f"making {VENV} with Python {version}", sys.executable, "-m", "venv", "--clear", VENV)
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    step("installing Python packages (MXNet, GluonCV, ...)", *pip, "--editable", f"{ROOT}[{EXTRAS}]")
-    STAMP.write_text(json.dumps({"recipe": recipe}))
+    what = "MXNet, GluonCV, ..." if device == "cpu" else "MXNet, GluonCV, CUDA, cuDNN, NCCL: about 4 GB"
+    step(f"installing Python packages ({what})", *pip, "--editable", f"{ROOT}[{extras}]")
+    STAMP.write_text(json.dumps({"recipe": recipe, "device": device}))
 
 
-def engine():
+def engine(device):
     """Build BytePS, or find it in the cache, and install it into .venv."""
+    if device == "cuda":
+        step("linking CUDA's libraries to where MXNet looks", PYTHON, "-m", "byteps_gc", "engine", "libraries")
     say("looking for the engine in the cache, else building it (about a minute)")
-    command = [PYTHON, "-m", "byteps_gc", "engine", "build"]
+    command = [PYTHON, "-m", "byteps_gc", "engine", "build", *(["--cuda"] if device == "cuda" else [])]
     status, text = run(*command, output=sys.stderr)
     if status:
         fail("the engine could not be built", 1)
@@ -145,17 +164,20 @@ def engine():
 def main():
     """Set up, then become the command that was asked for."""
     parser = argparse.ArgumentParser(prog="setup.sh", description=__doc__.split("\n")[0])
+    for device, text in DEVICES.items():
+        parser.add_argument(f"--{device}", dest="device", action="store_const", const=device, help=text)
     parser.add_argument("--with", dest="extra", action="append", default=[], metavar="PACKAGE")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     options = parser.parse_args()
     if not (3, 8) <= sys.version_info[:2] <= (3, 12):
         fail(f"Python {sys.version.split()[0]} is not one from 3.8 to 3.12, for which MXNet works")
+    device = options.device or stamp("device") or "cpu"
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda sig, frame: sys.exit(128 + sig))
     try:
-        debian_packages([*ALWAYS, *options.extra])
-        python_packages()
-        engine()
+        debian_packages([*ALWAYS, *(FOR_CUDA if device == "cuda" else ()), *options.extra])
+        python_packages(device)
+        engine(device)
     except KeyboardInterrupt:
         fail("interrupted", 130)
     command = options.command[1:] if options.command[:1] == ["--"] else options.command

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Build the engine for CUDA in an environment of its own, and check that all it and
+# MXNet then lack is NVIDIA's driver: ./scripts/check_cuda_build.sh [FOLDER]
+# Needs no GPU; fetches about 4 GB and takes as much again in FOLDER (default: a temporary one).
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+folder=${1:-}
+if [ -z "$folder" ]; then
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+fi
+export BYTEPS_GC_VENV=$folder/venv
+"$here/setup.sh" --cuda
+packages=$("$BYTEPS_GC_VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+status=0
+for library in mxnet/libmxnet.so byteps/mxnet/c_lib.so; do
+    names=$(readelf -d "$packages/$library" | grep -c 'NEEDED' || true)
+    missing=$(ldd "$packages/$library" | grep 'not found' | awk '{print $1}' | sort -u | tr '\n' ' ')
+    echo "$library: $names libraries named, missing: ${missing:-none}"
+    case "$missing" in "" | "libcuda.so.1 ") ;; *) status=1 ;; esac
+done
+for symbol in cudaMemcpyAsync ncclReduce; do
+    nm -D --undefined-only "$packages/byteps/mxnet/c_lib.so" | grep -qw "$symbol" && continue
+    echo "byteps/mxnet/c_lib.so does not use $symbol: it is no build for CUDA"
+    status=1
+done
+exit "$status"

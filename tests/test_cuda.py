@@ -1,0 +1,86 @@
+"""What a GPU host needs that can be looked at without a GPU."""
+
+import os
+import sys
+
+from byteps_gc import commands as command_line
+from byteps_gc import driver
+from byteps_gc.engine import nvidia
+from byteps_gc.errors import EngineError
+import pytest
+
+from conftest import ROOT
+
+
+@pytest.fixture
+def wheels(tmp_path, monkeypatch):
+    """NVIDIA's wheels, as far as their files' names go."""
+    for name in nvidia.NEEDED:
+        folder = tmp_path / "site" / "nvidia" / name.split(".")[0][3:].lower() / "lib"
+        folder.mkdir(parents=True)
+        (folder / name).write_text(name)
+    include = tmp_path / "site" / "nvidia" / "cudart" / "include"
+    (include / "crt").mkdir(parents=True)
+    (include / "crt" / "host_config.h").touch()
+    (include / "cuda_runtime.h").touch()
+    (include / "__init__.py").touch()
+    (tmp_path / "site" / "nvidia" / "nccl" / "include").mkdir()
+    (tmp_path / "site" / "nvidia" / "nccl" / "include" / "nccl.h").touch()
+    (tmp_path / "site" / "nvidia" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    yield tmp_path / "site" / "nvidia"
+    sys.modules.pop("nvidia", None)
+
+
+def test_a_toolkit_is_made_of_the_wheels(wheels, tmp_path):
+    home = nvidia.toolkit(tmp_path / "cache")
+    assert (home / "include" / "crt" / "host_config.h").is_file()
+    assert sorted(file.name for file in (home / "include").iterdir()) == ["crt", "cuda_runtime.h", "nccl.h"]
+    assert (home / "lib" / "libcudart.so").read_text() == "libcudart.so.11.0"
+    assert (home / "lib" / "libnccl.so").read_text() == "libnccl.so.2"
+    assert nvidia.toolkit(tmp_path / "cache") == home
+    assert os.listdir(tmp_path / "cache") == [home.name]
+
+
+def test_libraries_are_linked_beside_mxnets(wheels, tmp_path):
+    folder = tmp_path / "site" / "mxnet"
+    folder.mkdir()
+    for _ in range(2):  # a second time is harmless
+        assert nvidia.expose(folder) == len(nvidia.NEEDED)
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {name: name for name in nvidia.NEEDED}
+    assert all(not os.path.isabs(os.readlink(file)) for file in folder.iterdir())
+
+
+def test_a_library_that_is_missing_is_named(wheels):
+    (wheels / "cudnn" / "lib" / "libcudnn.so.8").unlink()
+    with pytest.raises(EngineError, match="NVIDIA's wheels lack libcudnn.so.8; ./scripts/setup.sh --cuda"):
+        nvidia.libraries()
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["build", "--cuda"], "NVIDIA's wheels are not installed; ./scripts/setup.sh --cuda installs them"),
+        (["libraries"], "NVIDIA's wheels are not installed; ./scripts/setup.sh --cuda installs them"),
+        (["build", "--cuda", "--cuda-home", "/a", "--nccl-home", "/b"], "one of them is enough"),
+    ],
+)
+def test_a_build_that_cannot_be_is_one_line(capsys, words, line):
+    assert command_line.main(["engine", *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert line in said.err
+
+
+def test_a_missing_driver_is_one_line(monkeypatch):
+    driver.check()  # MXNet for the CPU needs none
+    monkeypatch.setattr(driver, "wanted", lambda: True)
+    monkeypatch.setattr(driver, "LIBRARY", "libno-such-driver.so.1")
+    with pytest.raises(EngineError, match=r"NVIDIA's driver \(libno-such-driver.so.1\) is not; install"):
+        driver.check()
+
+
+def test_setting_up_says_what_devices_there_are(commands):
+    result = commands.run(ROOT / "scripts" / "setup.sh", "--help")
+    assert result.status == 0
+    assert "--cpu" in result.output and "--cuda" in result.output
