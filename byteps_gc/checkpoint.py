@@ -6,9 +6,9 @@ MXNet is imported only where a checkpoint is loaded, so that flags can be checke
 import json
 from pathlib import Path
 import tempfile
-from typing import Any, Dict
+from typing import Any, Dict, Mapping
 
-from byteps_gc.errors import UserError
+from byteps_gc.errors import UserError, one_line
 
 SUFFIXES = (".params", ".states", ".json")
 
@@ -46,15 +46,31 @@ def resume(stem: str, net: Any, trainer: Any, context: Any) -> Dict[str, Any]:
 
     The other workers need not have the files. All workers call it.
     """
-    from byteps_gc import exchange
     import byteps_gc.mxnet as bps
 
     path = check(stem) if bps.rank() == 0 else None
+    return load({suffix: Path(f"{path}{suffix}") for suffix in SUFFIXES if path}, net, trainer, context)
+
+
+def load(files: Mapping[str, Path], net: Any, trainer: Any, context: Any) -> Dict[str, Any]:
+    """Load on every worker the parameters, and the states and the progress if there are, that rank 0 reads.
+
+    files: paths by ending (``SUFFIXES``); of interest on rank 0 alone. Returns
+    the progress, {} without one. Raises :class:`UserError` for what is not of
+    this net. All workers call it.
+    """
+    from byteps_gc import exchange
+
     with tempfile.TemporaryDirectory(prefix="byteps_gc-resume-") as folder:
         for suffix in SUFFIXES:
-            content = Path(f"{path}{suffix}").read_bytes() if path else None
+            content = files[suffix].read_bytes() if suffix in files else None
             Path(folder, f"checkpoint{suffix}").write_bytes(exchange.broadcast_bytes(content, f"resume{suffix}"))
         whole = Path(folder, "checkpoint")
-        net.load_parameters(f"{whole}.params", ctx=context)
-        trainer.load_states(f"{whole}.states")
-        return json.loads(Path(f"{whole}.json").read_text())
+        try:
+            net.load_parameters(f"{whole}.params", ctx=context)
+            if Path(f"{whole}.states").stat().st_size:
+                trainer.load_states(f"{whole}.states")
+            return json.loads(Path(f"{whole}.json").read_text() or "{}")
+        except (AssertionError, ValueError, RuntimeError) as error:
+            text = one_line(error).replace(str(whole), "it")
+            raise UserError(f"the checkpoint {files.get('.params', '')} cannot be loaded: {text}") from None

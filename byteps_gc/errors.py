@@ -9,6 +9,12 @@ class UserError(Exception):
     """The user asked for something that cannot be done; the text says what is accepted."""
 
 
+def one_line(error: Exception) -> str:
+    """What an error of another library says, in a line: its first, or the last where a trace comes first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
+
 class CompressionError(UserError, ValueError):
     """A compressor, an option or a value of an option that does not exist."""
 

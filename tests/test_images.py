@@ -6,7 +6,7 @@ import pickle
 import struct
 
 from byteps_gc.data import images
-from byteps_gc.data.loader import Loader, augmented, normalized
+from byteps_gc.data.loader import InMemory, Loader, augmented, normalized
 from byteps_gc.data.sharding import ShardedSampler, validation_part
 from byteps_gc.errors import DatasetError
 import numpy as np
@@ -155,7 +155,7 @@ def test_augmentation_crops_and_flips():
 def test_the_loader_keeps_the_order(threads):
     data = images.load("synthetic", None, True, 50)
     dataset = images.DATASETS["synthetic"]
-    loader = Loader(data, dataset, list(range(49, -1, -1)), 8, threads)
+    loader = Loader(InMemory(data, dataset), list(range(49, -1, -1)), 8, threads)
     batches = list(loader)
     assert [len(labels) for _, labels in batches] == [8] * 6 + [2]
     assert (np.concatenate([labels for _, labels in batches]) == data[1][::-1]).all()

@@ -17,12 +17,12 @@ LAYERS = [
     {"wire", "arguments", "intranode", "exchange", "checkpoint", "data", "report"},
     {"trainer"},
     {"mxnet"},
-    {"cluster", "engine"},
+    {"cluster", "engine", "training"},
     {"bench", "doctor"},
     {"commands"},
     {"__main__"},
 ]
-FRAMEWORKS = {"intranode", "exchange", "trainer", "mxnet"}
+FRAMEWORKS = {"intranode", "exchange", "trainer", "mxnet", "training.session", "training.loop"}
 
 
 def layer(name):

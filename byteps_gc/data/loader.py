@@ -5,15 +5,15 @@ not safe in threads. Neither can stand beside BytePS's threads, so the CIFAR
 augmentation is a few lines of NumPy here.
 """
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-import itertools
-from typing import Iterator, Sequence, Tuple
+from typing import Callable, Iterator, Optional, Sequence, Tuple
 
+from byteps_gc.data.ahead import ahead
 from byteps_gc.data.images import Dataset, Images
 import numpy as np
 
 PAD = 4  # pixels around an image that a random crop moves in
+
+Batch = Tuple[np.ndarray, np.ndarray]
 
 
 def normalized(images: np.ndarray, dataset: Dataset) -> np.ndarray:
@@ -33,41 +33,49 @@ def augmented(images: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-class Loader:
-    """Iterates over (images (n, 3, 32, 32) float32, labels (n,) int32) in the order of ``indices``.
+class InMemory:
+    """Prepares batches (see :class:`Loader`) of a data set that is held in memory, with the CIFAR augmentation."""
 
-    indices: sample numbers, asked anew at every iteration; seed: with one, images
-        are augmented, the same way for the same seed; threads: batches that are
-        prepared at a time (0: none ahead).
-    """
-
-    def __init__(self, data: Images, dataset: Dataset, indices: Sequence[int], batch_size: int, threads: int = 0):
+    def __init__(self, data: Images, dataset: Dataset):
         self.images, self.labels = data
         self.dataset = dataset
+
+    def __call__(self, chosen: Sequence[int], rng: Optional[np.random.RandomState]) -> Batch:
+        images = self.images[chosen]
+        return normalized(images if rng is None else augmented(images, rng), self.dataset), self.labels[chosen]
+
+
+class Loader:
+    """Iterates over (images (n, 3, h, w) float32, labels (n,) int32) in the order of ``indices``.
+
+    prepare(chosen, rng): makes the batch of some samples; with a random generator,
+        an augmented one. It is called by several threads at a time.
+    indices: sample numbers, asked anew at every iteration; threads: batches that
+        are prepared at a time (0: none ahead).
+
+    With a :attr:`seed`, images are augmented, the same way for the same seed.
+    """
+
+    def __init__(
+        self,
+        prepare: Callable[[Sequence[int], Optional[np.random.RandomState]], Batch],
+        indices: Sequence[int],
+        batch_size: int,
+        threads: int = 0,
+    ):
+        self.prepare = prepare
         self.indices = indices
         self.batch_size = batch_size
         self.threads = threads
-        self.seed = None
+        self.seed: Optional[int] = None
 
-    def batch(self, chosen: Sequence[int], number: int) -> Tuple[np.ndarray, np.ndarray]:
-        """Prepare one batch."""
-        images = self.images[chosen]
-        if self.seed is not None:
-            images = augmented(images, np.random.RandomState((self.seed + 7919 * number) % 2**32))
-        return normalized(images, self.dataset), self.labels[chosen]
+    def batch(self, numbered: Tuple[int, Sequence[int]]) -> Batch:
+        """Prepare one batch: its number in this iteration, and the samples."""
+        number, chosen = numbered
+        rng = None if self.seed is None else np.random.RandomState((self.seed + 7919 * number) % 2**32)
+        return self.prepare(chosen, rng)
 
-    def __iter__(self) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[Batch]:
         order = list(self.indices)
         parts = [order[at : at + self.batch_size] for at in range(0, len(order), self.batch_size)]
-        if not self.threads:
-            yield from (self.batch(part, number) for number, part in enumerate(parts))
-            return
-        todo = iter(enumerate(parts))
-        with ThreadPoolExecutor(self.threads) as pool:
-            ahead = deque(
-                pool.submit(self.batch, part, number) for number, part in itertools.islice(todo, 2 * self.threads)
-            )
-            while ahead:
-                ready = ahead.popleft().result()
-                ahead.extend(pool.submit(self.batch, part, number) for number, part in itertools.islice(todo, 1))
-                yield ready
+        return ahead(self.batch, enumerate(parts), self.threads)

@@ -1,0 +1,73 @@
+"""The flags that every training script has, and their checks."""
+
+import argparse
+from typing import NoReturn, Sequence
+
+from byteps_gc import arguments
+from byteps_gc.errors import UserError
+
+NOT_NEGATIVE = ("lr", "momentum", "wd", "warmup_lr", "warmup_epochs", "lr_decay", "num_workers", "save_period")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that answers a mistake in one line, with status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the process."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def add_training(parser: argparse.ArgumentParser, epochs: int, decay_epochs: str, log: str, save: str) -> None:
+    """Add the flags of model, device, schedule, checkpoints and log, and those of the compression.
+
+    epochs, decay_epochs, log: defaults; save: the flag that says how often a checkpoint is written.
+    :func:`check` completes what they are parsed to.
+    """
+    parser.add_argument("--mode", default="hybrid", choices=["imperative", "hybrid", "hybrib"], help="default: hybrid")
+    parser.add_argument("--batch-size", type=int, default=32, help="images per worker and step")
+    parser.add_argument("--num-gpus", type=int, default=0, help="1: this process's GPU, if MXNet sees one")
+    parser.add_argument("--num-epochs", type=int, default=epochs)
+    parser.add_argument("-j", "--num-data-workers", dest="num_workers", type=int, default=2, help="loader threads")
+    parser.add_argument("--lr", type=float, default=0.1, help="learning rate per host")
+    parser.add_argument("--lr-decay", type=float, default=0.1)
+    parser.add_argument("--lr-decay-epoch", default=decay_epochs, help="epochs at which the rate decays")
+    parser.add_argument("--lr-decay-period", type=int, default=0, help="decay every so many epochs instead")
+    parser.add_argument("--warmup-epochs", type=int, default=0)
+    parser.add_argument("--warmup-lr", type=float, default=0.0, help="rate at which the warm-up starts")
+    parser.add_argument("--momentum", type=float, default=0.9)
+    parser.add_argument("--wd", type=float, default=0.0001)
+    parser.add_argument(save, dest="save_period", type=int, default=10, help="epochs between checkpoints; 0: none")
+    parser.add_argument("--save-dir", default="params", help="folder of the checkpoints")
+    parser.add_argument("--logging-file", default=log, help="its .jsonl neighbour is the record")
+    parser.add_argument("--check", action="store_true", help="check the flags and the data set, and stop")
+    arguments.add_compression(parser)
+
+
+def flag(name: str, parser: argparse.ArgumentParser) -> str:
+    """The long flag that sets an attribute of the parsed options."""
+    return next(action.option_strings[-1] for action in parser._actions if action.dest == name)
+
+
+def require(parser: argparse.ArgumentParser, opt: argparse.Namespace, names: Sequence[str], least: int) -> None:
+    """A parser's error, which ends the process, unless the named options are at least so much."""
+    for name in names:
+        if not getattr(opt, name) >= least:
+            parser.error(f"{flag(name, parser)} {getattr(opt, name)} is less than {least}")
+
+
+def check(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> None:
+    """Check what :func:`add_training` added; sets ``decay_epochs``, a sorted list, and ``compression``.
+
+    Raises :class:`UserError`, or ends the process with a parser's error.
+    """
+    require(parser, opt, ("batch_size", "num_epochs"), 1)
+    if opt.num_gpus > 1:
+        raise UserError(f"--num-gpus {opt.num_gpus}: a process drives one GPU; bpslaunch starts one process for each")
+    require(parser, opt, NOT_NEGATIVE, 0)
+    try:
+        opt.decay_epochs = sorted(int(epoch) for epoch in opt.lr_decay_epoch.split(",") if epoch)
+    except ValueError:
+        raise UserError(f"--lr-decay-epoch {opt.lr_decay_epoch} is not a list of epochs such as 100,150") from None
+    if opt.lr_decay_period > 0:
+        opt.decay_epochs = list(range(opt.lr_decay_period, opt.num_epochs, opt.lr_decay_period))
+    opt.compression = arguments.compression(opt)

@@ -1,0 +1,85 @@
+"""This process's part of a training job: its rank, its device, its log and its record."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from byteps_gc import exchange
+from byteps_gc.errors import UserError
+import byteps_gc.mxnet as bps
+from byteps_gc.report.record import Recorder
+from byteps_gc.training.schedule import schedule
+import mxnet as mx
+
+
+class Session:
+    """Joins the cluster; rank 0 writes the log file and, beside it, the record.
+
+    opt: what :mod:`byteps_gc.training.flags` parsed. rank, workers: this
+    process's number, and how many there are in all; hosts: how many groups of
+    local processes they are; rate: the effective learning rate, --lr for each
+    host; context: the device that computes.
+    """
+
+    def __init__(self, opt: argparse.Namespace):
+        bps.init()
+        self.opt = opt
+        self.rank, self.workers = bps.rank(), bps.size()
+        self.hosts = self.workers // bps.local_size()
+        self.rate = opt.lr * self.workers / bps.local_size()
+        self.log = logging.getLogger()
+        self.log.setLevel(logging.INFO if self.rank == 0 else logging.WARNING)
+        if self.rank == 0:
+            Path(opt.logging_file).parent.mkdir(parents=True, exist_ok=True)
+            self.log.addHandler(logging.FileHandler(opt.logging_file))
+        self.recorder = Recorder(Path(f"{opt.logging_file}.jsonl") if self.rank == 0 else None)
+        self.context = mx.cpu()
+        if opt.num_gpus > 0 and mx.context.num_gpus() > bps.local_rank():
+            self.context = mx.gpu(bps.local_rank())
+        elif opt.num_gpus > 0:
+            self.log.warning("--num-gpus %d, but MXNet sees no GPU for this process: training on the CPU", opt.num_gpus)
+        mx.random.seed(opt.seed)
+
+    def agree(self, **values: int) -> None:
+        """:class:`UserError` on all workers unless each of the values is the same on all of them."""
+        sums = exchange.total([power for value in values.values() for power in (value, value**2)], "agreement")
+        for at, (name, value) in enumerate(values.items()):
+            if self.workers * sums[2 * at + 1] != sums[2 * at] ** 2:
+                raise UserError(f"the workers' data are not the same: {name.replace('_', ' ')}: {value} on this one")
+
+    def trainer(self, net: Any, batches: int, mode: str = "step", **optimizer_params: Any) -> bps.DistributedTrainer:
+        """The trainer of a Gluon block for epochs of so many ``batches``, as the flags of schedule and compression say.
+
+        mode: see :func:`~byteps_gc.training.schedule.schedule`; optimizer_params: more of them.
+        """
+        opt = self.opt
+        rates = schedule(
+            opt.num_epochs,
+            batches,
+            self.rate,
+            opt.warmup_epochs,
+            opt.warmup_lr,
+            mode,
+            opt.lr_decay,
+            opt.decay_epochs,
+        )
+        return bps.DistributedTrainer(
+            net.collect_params(),
+            "sgd" if opt.compression.compressor else "nag",
+            {"wd": opt.wd, "momentum": opt.momentum, "lr_scheduler": rates, **optimizer_params},
+            compression_params=opt.compression,
+        )
+
+    def announce(self, dataset: str, batches: int, first_epoch: int, train_samples: int, val_samples: int) -> None:
+        """Log and record what is going to be trained."""
+        opt, compression = self.opt, self.opt.compression.to_params()
+        logging.info(
+            "%s on %s: %d workers, %d steps an epoch, effective learning rate %g (%g x %d hosts), compression %s",
+            opt.model, dataset, self.workers, batches, self.rate, opt.lr, self.hosts, compression or "none",
+        )  # fmt: skip
+        self.recorder.write(
+            "start", model=opt.model, dataset=dataset, workers=self.workers, epochs=opt.num_epochs,
+            first_epoch=first_epoch, batches=batches, batch_size=opt.batch_size, learning_rate=self.rate,
+            compression=compression, train_samples=train_samples, val_samples=val_samples,
+        )  # fmt: skip
