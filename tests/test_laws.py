@@ -40,6 +40,15 @@ def framed(row):
     return not is_raw(row)
 
 
+def answered_framed(row):
+    """Whether the reply to two workers is a frame, too; a union may be longer than the partition."""
+    if not framed(row):
+        return False
+    cluster = Cluster(REFERENCE, row.compressor, D, ef=True, workers=2)
+    cluster.step(gradients("mostly zeros", D, 2, 0), 0.1)
+    return len(cluster.reply) < 4 * D
+
+
 def lossless(row):
     return framed(row) and row.compressor.lossless_reply
 
@@ -420,14 +429,12 @@ def test_a_refused_step_that_the_workers_skip(implementation, row):
     assert same_states(one.states(), other.states())
 
 
-@rows(framed)
+@rows(answered_framed)
 @every_implementation
 def test_a_wrong_reply_is_refused(implementation, row):
     cluster = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
     for step in range(2):
         found = cluster.step(gradients("mostly zeros", D, 2, step), 0.1)
-    if len(cluster.reply) == 4 * D:
-        pytest.skip("the reply is raw")
     good = Frame.unpack(cluster.reply)
     wrong = [*laws.wrong_bytes(cluster.reply), *laws.wrong_fields(good, laws.FIELDS[:7] + laws.FIELDS[10:])]
     wrong += laws.wrong_fields(good, laws.REPLY_FIELDS)

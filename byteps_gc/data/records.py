@@ -1,0 +1,132 @@
+"""Images in MXNet's RecordIO files, as im2rec and ``byteps_gc pack`` write them.
+
+PREFIX.rec holds the records, PREFIX.idx a line "key, offset" for each, and
+PREFIX.lst, where there is one, a line "key, label, path". A record is one or
+more parts, each of them a magic number, a word with the part's place (3 bits)
+and length (29 bits), and the content, filled up to 4 bytes. It holds a header
+(flag, label, two ids) and an encoded image.
+
+Read here with positional reads, so that threads share a file, and so that a
+damaged one is an error of one line.
+"""
+
+import os
+from pathlib import Path
+import struct
+from typing import Optional, Tuple
+
+from byteps_gc.errors import DatasetError
+import numpy as np
+
+MAGIC = 0xCED7230A
+PART = struct.Struct("<II")
+HEADER = struct.Struct("<IfQQ")
+WHOLE, FIRST, LAST = 0, 1, 3  # a part's place in its record
+LOOKED_AT = 1024  # records that are checked when a file is opened
+CLASSES = 1000  # of ImageNet
+
+
+def read_index(file: Path) -> np.ndarray:
+    """The offsets (n,) int64 that an index lists, in rising order; :class:`DatasetError` if it is not an index."""
+    try:
+        words = file.read_bytes().split()
+        table = np.array(words, dtype=object).reshape(-1, 2)
+        keys, offsets = table[:, 0].astype(np.int64), np.sort(table[:, 1].astype(np.int64))
+    except OSError as error:
+        raise DatasetError(f"no index {file}: {error.strerror}") from None
+    except (ValueError, OverflowError):
+        raise DatasetError(f"{file} is not an index: wanted are lines of a key and an offset") from None
+    if len(offsets) == 0:
+        raise DatasetError(f"the index {file} is empty")
+    if len(np.unique(keys)) < len(keys) or offsets[0] != 0 or not (np.diff(offsets) > 0).all():
+        raise DatasetError(f"{file} is not an index: its keys or offsets are not each of them once, from 0")
+    return offsets
+
+
+def read_classes(file: Path) -> int:
+    """The number of classes that a list of images names: 1 + the greatest label. ImageNet's where there is no list."""
+    if not file.is_file():
+        return CLASSES
+    try:
+        with open(file) as stream:
+            return 1 + int(max(float(line.split("\t")[1]) for line in stream if line.strip()))
+    except (ValueError, IndexError):
+        raise DatasetError(f"{file} is not a list of images: wanted are lines of a key, a label and a path") from None
+
+
+class Records:
+    """The images of a .rec file, in the order of the file.
+
+    index: default: the .idx beside the file; classes: how many there are;
+        default: what the .lst beside the file says, or ImageNet's 1000.
+    Raises :class:`DatasetError` for a file that is missing or truncated, and for
+    an index that is not this file's: up to 1024 records are looked at.
+    """
+
+    def __init__(self, file: Path, index: Optional[Path] = None, classes: Optional[int] = None):
+        self.file = file.expanduser()
+        self.index = (index or file.with_suffix(".idx")).expanduser()
+        try:
+            self._file = os.open(str(self.file), os.O_RDONLY)
+            self.size = os.fstat(self._file).st_size
+        except OSError as error:
+            raise DatasetError(f"no record file {self.file}: {error.strerror}") from None
+        self._offsets = np.append(read_index(self.index), self.size)
+        self.classes = classes or read_classes(self.file.with_suffix(".lst"))
+        for number in np.unique(np.linspace(0, len(self) - 1, min(LOOKED_AT, len(self))).astype(int)):
+            self._check(int(number))
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def read(self, number: int) -> Tuple[bytes, int]:
+        """An encoded image and its label. Threads may call it together."""
+        content, _ = self._record(number)
+        if len(content) < HEADER.size:
+            raise DatasetError(f"{self.name(number)} has {len(content)} bytes, which is less than its header")
+        flag, label, _, _ = HEADER.unpack_from(content)
+        if flag > 1:
+            raise DatasetError(f"{self.name(number)} has {flag} labels; wanted is one class")
+        if flag == 1:
+            (label,) = struct.unpack_from("<f", content, HEADER.size)
+        if not (0 <= label < self.classes and label == int(label)):
+            raise DatasetError(f"{self.name(number)} has the label {label:g}, and there are {self.classes} classes")
+        return content[HEADER.size + 4 * flag :], int(label)
+
+    def name(self, number: int) -> str:
+        """What an image is called in messages."""
+        return f"record {number} of {self.file} (byte {self._offsets[number]})"
+
+    def _check(self, number: int) -> None:
+        _, end = self._record(number)
+        following = int(self._offsets[number + 1])
+        if end != following:
+            what = "the file" if number + 1 == len(self) else "the next"
+            raise DatasetError(
+                f"{self.index} is not the index of {self.file}: record {number} ends at byte {end},"
+                f" {what} {'ends' if what == 'the file' else 'begins'} at {following}"
+            )
+        self.read(number)
+
+    def _record(self, number: int) -> Tuple[bytes, int]:
+        """A record's content, and the offset at which it ends."""
+        at, parts = int(self._offsets[number]), []  # type: int, List[bytes]
+        while True:
+            head = os.pread(self._file, PART.size, at)
+            magic, word = PART.unpack(head) if len(head) == PART.size else (None, 0)
+            place, length = word >> 29, word & (1 << 29) - 1
+            if at + PART.size > self.size or magic == MAGIC and at + PART.size + length > self.size:
+                raise DatasetError(
+                    f"{self.file} is truncated, or {self.index} is another file's: record {number} goes on"
+                    f" after the file's end at byte {self.size}"
+                )
+            if magic != MAGIC or (place in (WHOLE, FIRST)) != (not parts):
+                raise DatasetError(f"{self.index} is not the index of {self.file}: no record begins at byte {at}")
+            parts.append(os.pread(self._file, length, at + PART.size))
+            at += PART.size + (length + 3) // 4 * 4
+            if place in (WHOLE, LAST):
+                return struct.pack("<I", MAGIC).join(parts), at
