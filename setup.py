@@ -50,7 +50,7 @@ setup(
             "nvidia-nccl-cu11==2.21.5",
             "nvidia-nvtx-cu11==11.8.86",
         ],
-        "test": ["pytest", "hypothesis"],
+        "test": ["pytest", "pytest-xdist", "hypothesis"],
     },
     entry_points={"console_scripts": ["bpslaunch = byteps_gc.cluster.bpslaunch:console"]},
     classifiers=[
