@@ -13,11 +13,14 @@ The constants stand in one small file, for example::
     [more jobs]
     topk-ef = --compressor topk --k 0.001 --ef vanilla
 
-``more jobs``, which may be missing, are run when they are named. A job's name with ``-fp16`` at its end is that job with ``--fp16-pushpull``.
+``more jobs``, which may be missing, are run when they are named. A job's name
+with ``-fp16`` at its end is that job with ``--fp16-pushpull``. A word that begins
+with ``~`` is a path in the home folder of whoever runs the job.
 """
 
 import configparser
 from dataclasses import dataclass
+import os
 from pathlib import Path
 import shlex
 from typing import Dict, List, Sequence
@@ -25,6 +28,11 @@ from typing import Dict, List, Sequence
 from byteps_gc.errors import SettingsError
 
 HALF = "fp16"
+
+
+def split_flags(text: str) -> List[str]:
+    """The words of some flags."""
+    return [os.path.expanduser(word) for word in shlex.split(text)]
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,9 @@ class Experiment:
             with open(file) as stream:
                 parser.read_file(stream)
             script = file.parent / parser["experiment"]["script"]
-            flags = shlex.split(parser["experiment"]["flags"])
+            flags = split_flags(parser["experiment"]["flags"])
             more = parser["more jobs"] if parser.has_section("more jobs") else {}
-            jobs = {name: shlex.split(words) for name, words in [*parser["jobs"].items(), *more.items()]}
+            jobs = {name: split_flags(text) for name, text in [*parser["jobs"].items(), *more.items()]}
         except FileNotFoundError:
             known = ", ".join(sorted(path.stem for path in file.parent.glob("*.ini"))) or "none"
             raise SettingsError(f"no experiment {file.stem} in {file.parent}; known: {known}") from None
