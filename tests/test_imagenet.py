@@ -1,0 +1,210 @@
+"""The ImageNet script, its jobs and its image files, on small images that the tests make."""
+
+import json
+from pathlib import Path
+import runpy
+import shutil
+import sys
+
+from byteps_gc import env
+from byteps_gc.data import packing
+import cv2
+import numpy as np
+import pytest
+
+from conftest import EXAMPLE, PROGRAMS
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MXNet, when it is imported
+
+SCRIPT = EXAMPLE / "train_gluon_imagenet_byteps_gc.py"
+SMALL = "--model mobilenetv2_0.25 --input-size 64 --batch-size 8 --num-epochs 2 --lr 0.02".split()
+LOW = {"BYTEPS_MIN_COMPRESS_BYTES": "16384", "BYTEPS_GC_PYTHON": sys.executable}
+ONEBIT = "--compressor onebit --onebit-scaling --ef vanilla --compress-momentum nesterov"
+CLASSES, TRAIN, VAL = 8, 8, 3  # images of each class
+
+
+def draw(folder, count, seed):
+    """Images of coloured noise, PNG and JPEG, one folder a class."""
+    rng = np.random.RandomState(seed)
+    for label in range(CLASSES):
+        place = folder / f"class{label}"
+        place.mkdir(parents=True)
+        for number in range(count):
+            image = rng.randint(0, 90, (rng.randint(60, 90), rng.randint(60, 90), 3))
+            image[..., label % 3] += 20 * label
+            cv2.imwrite(str(place / f"{number}.{'png' if number % 2 else 'JPEG'}"), image)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home folder with data/ILSVRC2012 as the guide has it, and with the folders that were packed."""
+    home = tmp_path_factory.mktemp("home")
+    data = home / "data" / "ILSVRC2012"
+    for part, count, seed in (("train", TRAIN, 1), ("val", VAL, 2)):
+        draw(home / "images" / part, count, seed)
+        packing.pack(home / "images" / part, data / part)
+    return home
+
+
+@pytest.fixture
+def records(home):
+    """The flags that name the packed images."""
+    data = home / "data" / "ILSVRC2012"
+    return ["--use-rec", "--rec-train", data / "train.rec", "--rec-val", data / "val.rec"]
+
+
+def events(file, kind):
+    return [event for event in map(json.loads, Path(file).read_text().splitlines()) if event["event"] == kind]
+
+
+def check_run(folder, jobs, batches=4):
+    """What a run of both jobs left: records, top-5 accuracy, a table, checkpoints, and fewer bytes with onebit."""
+    sent = {}
+    for job in jobs:
+        (start,) = events(folder / job / f"{job}.jsonl", "start")
+        assert (start["batches"], start["train_samples"], start["val_samples"]) == (batches, 64, 24)
+        epochs = events(folder / job / f"{job}.jsonl", "epoch")
+        assert [epoch["epoch"] for epoch in epochs] == [0, 1]
+        for epoch in epochs:
+            assert 0 <= epoch["accuracy"] <= epoch["top5"] <= 1 and np.isfinite(epoch["loss"])
+            assert epoch["top5"] > 0.5  # 5 of 8 classes
+            assert (epoch["accuracy"] * 24) % 1 == pytest.approx(0, abs=1e-9)
+        assert len(events(folder / job / f"{job}.jsonl", "end")) == 1
+        assert " top5=" in (folder / job / job).read_text()
+        sent[job] = epochs[0]["sent_mb_per_step"]
+    assert sent["onebit"] < sent["baseline"] / 2
+    rows = (folder / "table.md").read_text().splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["baseline", "dist-EF-SGDM"]
+
+
+@pytest.mark.cluster
+def test_the_guides_jobs_with_their_own_flags(commands, home):
+    """run.sh without a job: both of them, with the guide's paths, schedule and compression."""
+    names = dict(LOW, HOME=str(home), BYTEPS_GC_CACHE=str(env.cache_folder()), BYTEPS_GC_EXPERIMENT="resnet50_v2")
+    result = commands.run(EXAMPLE / "run.sh", "--", *SMALL, "--log-interval", "2", BYTEPS_GC_RUN_DIR="out", **names)
+    assert result.status == 0, result.output
+    check_run(commands.folder / "out", ("baseline", "onebit"))
+    log = (commands.folder / "out" / "baseline" / "baseline").read_text()
+    assert "[Epoch 1] step 4 of 4: loss=" in log and "MXNet sees no GPU" in log
+    start, end = events(commands.folder / "out" / "onebit" / "onebit.jsonl", "epoch")
+    assert 0.04 < start["learning_rate"] < 0.1  # the warm-up falls from 0.1 to 2 x 0.02
+    assert end["learning_rate"] == pytest.approx(0.04, abs=0.01)
+
+
+EVERYTHING = "--label-smoothing --mixup --mixup-off-epoch 1 --no-wd --lr-mode poly --warmup-epochs 0 --wd 0.001"
+FOLDERS = """
+[experiment]
+script = train_gluon_imagenet_byteps_gc.py
+flags = {flags} --data-dir ~/images --save-frequency 1
+
+[jobs]
+baseline =
+onebit = {onebit}
+"""
+
+
+@pytest.mark.cluster
+def test_an_experiment_of_ones_own_and_resuming(commands, home, tmp_path):
+    """Folders instead of records, with every flag of the recipe; the second epoch is the same, resumed or not."""
+    scripts = tmp_path / "scripts"
+    shutil.copytree(str(EXAMPLE), str(scripts))
+    flags = " ".join([*SMALL, EVERYTHING])
+    (scripts / "mine.ini").write_text(FOLDERS.format(flags=flags, onebit=ONEBIT))
+    names = dict(LOW, HOME=str(home), BYTEPS_GC_CACHE=str(env.cache_folder()))
+    result = commands.run(scripts / "run.sh", BYTEPS_GC_RUN_DIR="out", BYTEPS_GC_EXPERIMENT="mine", **names)
+    assert result.status == 0, result.output
+    check_run(tmp_path / "out", ("baseline", "onebit"))
+    whole = events(tmp_path / "out" / "baseline" / "baseline.jsonl", "epoch")
+    stem = tmp_path / "out" / "baseline" / "params" / "epoch-1"
+    words = ["--data-dir", home / "images", "--resume-params", f"{stem}.params", "--resume-states", f"{stem}.states"]
+    result = commands.launch(SCRIPT, *flags.split(), *words, "--logging-file", "resumed", **LOW)
+    assert result.status == 0, result.output
+    (resumed,) = events(tmp_path / "resumed.jsonl", "epoch")
+    assert resumed["epoch"] == 1
+    assert resumed["learning_rate"] == pytest.approx(whole[1]["learning_rate"])
+    assert resumed["loss"] == pytest.approx(whole[1]["loss"], rel=1e-4)
+    assert resumed["top5"] == pytest.approx(whole[1]["top5"], abs=0.05)
+
+
+@pytest.mark.cluster
+def test_a_pretrained_model_and_a_teacher(commands, records):
+    """From a file in GluonCV's folder of models; the student begins as its teacher, and does not move."""
+    words = [*SMALL, *records, "--use-pretrained", "--teacher", "mobilenetv2_0.25", "--hard-weight", "0"]
+    words += ["--lr", "0", "--num-epochs", "1"]
+    result = commands.launch(PROGRAMS / "pretrained.py", CLASSES, SCRIPT, *words, MXNET_HOME="mxnet", **LOW)
+    assert result.status == 0, result.output
+    (epoch,) = events(commands.folder / "train_imagenet.log.jsonl", "epoch")
+    near_uniform = 20**2 * np.log(CLASSES)  # softened 20 times, any scores are nearly equal
+    assert epoch["loss"] == pytest.approx(near_uniform, rel=0.01)
+
+
+def refused(capsys, monkeypatch, *words):
+    """The one line with which the script, called with --check, refuses its flags."""
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--check", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2 and line.startswith(f"{SCRIPT.name}: error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--model resnet51", "--model resnet51: GluonCV has no such model"),
+        ("--model ssd_512_resnet50_v1_voc", "is no classifier with the options"),
+        ("--model inceptionv3", "--model inceptionv3 does not fit 8 classes and 64 x 64 pixels: "),
+        ("--model hrnet_w18_small_v1_c", "no classifier of 8 classes: of an image it makes (1, 1000)"),
+        ("--model nasnet_4_1056", "is no classifier: it has 2 outputs"),
+        ("--last-gamma", "unexpected keyword argument 'last_gamma'"),
+        ("--use_se", "unexpected keyword argument 'use_se'"),
+        ("--use-gn", "does not fit 8 classes"),
+        ("--model vgg16 --batch-norm --teacher cifar", "--teacher cifar: GluonCV has no such model"),
+        ("--model se_resnet18_v1 --use-pretrained", "Pretrained model for se_resnet18_v1 is not available"),
+        ("--dtype float16", "--dtype float16: MXNet multiplies float16 on GPUs only"),
+        ("--dtype float64", "invalid choice: 'float64'"),
+        ("--data-dir images", "--data-dir and --use-rec do not go together"),
+        ("--resume-epoch 1", "need --resume-params"),
+        ("--resume-params x --resume-epoch 2", "--resume-epoch 2 is not from 0 to below --num-epochs 2"),
+        ("--resume-params x", "no checkpoint: the file x is missing"),
+        ("--crop-ratio 1.5", "--crop-ratio 1.5 is not above 0 and up to 1"),
+        ("--temperature 0", "--temperature 0.0 is not above 0"),
+        ("--hard-weight 2", "--hard-weight 2.0 is not from 0 to 1"),
+        ("--input-size 0", "--input-size 0 is less than 1"),
+        ("--save-frequency -1", "--save-frequency -1 is less than 0"),
+        ("--num-gpus 2", "bpslaunch starts one process for each"),
+        ("--lr-decay-epoch 3;4", "is not a list of epochs"),
+        ("--k 3", "--k needs --compressor"),
+        ("--rec-val nowhere.rec", "no record file nowhere.rec: No such file or directory"),
+        ("--rec-val-idx nowhere.idx", "no index nowhere.idx: No such file or directory"),
+    ],
+)
+def test_a_mistake_is_one_line(capsys, monkeypatch, records, words, message, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DMLC_WORKER_ID", "0")
+    assert message in refused(capsys, monkeypatch, *SMALL, *records, *words.split())
+
+
+def test_record_flags_need_use_rec(capsys, monkeypatch, records):
+    assert "--rec-train needs --use-rec" in refused(capsys, monkeypatch, *SMALL, *records[1:])
+
+
+@pytest.mark.parametrize("flags", ["--model resnet50_v1b --use-gn --last-gamma --use_se", "--model vgg11 --batch-norm"])
+def test_models_with_options(monkeypatch, records, flags):
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *SMALL, *map(str, records), *flags.split()])
+    script = runpy.run_path(str(SCRIPT))
+    net = script["build"](script["parse_args"]())
+    kinds = {type(block).__name__ for block in net.features._children.values()} if "vgg" in flags else set()
+    names = " ".join(net.collect_params())
+    assert ("batchnorm" in names) != ("--use-gn" in flags) and ("BatchNorm" in kinds) == ("vgg" in flags)
+
+
+def test_run_sh_refuses_a_truncated_record_file(commands, home, records, tmp_path):
+    cut = tmp_path / "cut.rec"
+    cut.write_bytes(records[2].read_bytes()[:-1000])
+    words = [*SMALL, *records[:1], "--rec-train", cut, "--rec-train-idx", records[2].with_suffix(".idx")]
+    names = dict(HOME=str(home), BYTEPS_GC_EXPERIMENT="vgg16", BYTEPS_GC_PYTHON=sys.executable)
+    result = commands.run(EXAMPLE / "run.sh", "onebit", "--", *words, **names)
+    assert result.status == 2 and len(result.output.splitlines()) == 1
+    assert result.output.startswith("byteps_gc: job onebit: ") and f"{cut} is truncated" in result.output
+    assert [file.name for file in tmp_path.iterdir()] == ["cut.rec"]
