@@ -90,22 +90,30 @@ def run(file: Path, words: Sequence[str], extra: Sequence[str]) -> int:
     jobs = experiment.select(words)
     host = hosts.Host.from_environment()
     check(experiment, jobs, extra, host.first_worker)
-    folder = Path(
-        env.text("BYTEPS_GC_RUN_DIR") or f"runs/{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    ).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"run folder: {folder}", flush=True)
+    folder = new_folder(experiment.name)
     with alone(host), Progress() as progress:
         for number, job in enumerate(jobs):
             run_job(host, file.parent, folder / job, job, extra, host.job_port(number), progress)
+    conclude(folder)
+    return 0
+
+
+def new_folder(name: str) -> Path:
+    """Make and name the folder of a run: BYTEPS_GC_RUN_DIR, or one in ``runs`` in the current folder."""
+    folder = Path(env.text("BYTEPS_GC_RUN_DIR") or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"run folder: {folder}", flush=True)
+    return folder
+
+
+def conclude(folder: Path) -> None:
+    """Make and show the table and the plot of the records below a folder, if it has any."""
     records = table.find([folder])
     if records:
-        text = table.markdown(records)
-        (folder / "table.md").write_text(text)
+        (folder / "table.md").write_text(table.markdown(records))
         plot.accuracy(records, folder / "accuracy.png")
         table.show(records)
         print(f"logs, table.md and accuracy.png: {folder}", flush=True)
-    return 0
 
 
 def run_job(

@@ -14,6 +14,8 @@
 : "${BYTEPS_GC_GPUS:=}"
 # A network interface, if not the one of the host's address above.
 : "${BYTEPS_GC_INTERFACE:=}"
+# The folder of a run's logs, table and plot (empty: one in runs/ where run.sh is started).
+: "${BYTEPS_GC_RUN_DIR:=}"
 # The experiment (a file NAME.ini beside this one), and the Python to run.
 : "${BYTEPS_GC_EXPERIMENT:=cifar100}"
 : "${BYTEPS_GC_PYTHON:=$(ls "$here/../../../.venv/bin/python" 2>/dev/null || command -v python3)}"

@@ -1,0 +1,75 @@
+"""An sshd on each namespace host, and ssh and pssh on the console that reach them all.
+
+Keys and settings lie in a folder that each namespace has for itself, and go with it.
+"""
+
+import time
+from typing import List
+
+from byteps_gc.cluster.namespaces import Namespace, NamespaceHosts
+from byteps_gc.errors import ClusterError
+
+SSH = "/run/ssh"  # of every namespace: keys and settings of ssh and sshd
+SSHD_SETTINGS = f"""
+HostKey {SSH}/host_key
+AuthorizedKeysFile {SSH}/authorized_keys
+PidFile none
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+StrictModes no
+UsePAM no
+Subsystem sftp internal-sftp
+"""
+SSH_SETTINGS = f"""
+User root
+IdentityFile {SSH}/key
+IdentitiesOnly yes
+UserKnownHostsFile {SSH}/known_hosts
+GlobalKnownHostsFile none
+LogLevel ERROR
+"""
+# A root whose password is locked may not log in where there is no PAM: give the host a list without the lock.
+UNLOCK = "sed 's/^root:[^:]*:/root:*:/' /etc/shadow >/run/shadow && mount --bind /run/shadow /etc/shadow"
+
+
+def make_key(host: Namespace, name: str) -> str:
+    """Make a key of the host's own; returns its public half."""
+    host.path(SSH).mkdir(exist_ok=True)
+    host.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{SSH}/{name}"])
+    return host.path(f"{SSH}/{name}.pub").read_text()
+
+
+def serve(hosts: NamespaceHosts) -> None:
+    """Start an sshd on every host that lets the console in, and nobody else."""
+    visitor = make_key(hosts.console, "key")
+    known = [f"{host.address} {start_sshd(host, visitor)}" for host in hosts]
+    hosts.console.path(f"{SSH}/known_hosts").write_text("".join(known))
+    hosts.console.path(f"{SSH}/config").write_text(SSH_SETTINGS)
+
+
+def start_sshd(host: Namespace, visitor: str, seconds: float = 30) -> str:
+    """Start a host's sshd and wait until it listens; returns its public key."""
+    key = make_key(host, "host_key")
+    host.path(f"{SSH}/authorized_keys").write_text(visitor)
+    host.path(f"{SSH}/sshd_config").write_text(SSHD_SETTINGS)
+    host.path("/run/sshd").mkdir()
+    host.run(["sh", "-c", UNLOCK])
+    log = host.path(f"{SSH}/log")
+    with open(log, "w") as stream:  # sshd wants to be called by its whole path
+        sshd = host.start(["sh", "-c", f'exec "$(command -v sshd)" -D -e -f {SSH}/sshd_config'], stderr=stream)
+    deadline = time.monotonic() + seconds
+    while "Server listening" not in log.read_text():
+        if sshd.poll() is not None or time.monotonic() > deadline:
+            raise ClusterError(f"{host.name}: sshd does not start: {' '.join(log.read_text().split())}")
+        time.sleep(0.02)
+    return key
+
+
+def pssh(hosts: NamespaceHosts, program: str, *words: str) -> List[str]:
+    """The command line of one of pssh's programs that means all hosts, for the console."""
+    return [program, "-x", f"-F {SSH}/config", "-H", " ".join(host.address for host in hosts), *words]
+
+
+def scp(source: object, target: object) -> List[str]:
+    """The command line that copies a file or folder from or to a host (ADDRESS:PATH), for the console."""
+    return ["scp", "-q", "-r", "-F", f"{SSH}/config", str(source), str(target)]

@@ -1,0 +1,220 @@
+"""Hosts on one machine: what they share, what their links carry, what is left of them; and the guide's run on them."""
+
+import importlib.util
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import sys
+
+from byteps_gc.cluster import namespaces, one_machine
+from byteps_gc.cluster.namespaces import NamespaceHosts
+from byteps_gc.errors import ClusterError, SettingsError, UserError
+import pytest
+
+from conftest import EXAMPLE, ROOT, SET_UP
+
+SCRIPT = ROOT / "scripts" / "cluster_on_one_machine.sh"
+PROGRAM = SCRIPT.with_suffix(".py")
+SMALL = "--dataset fashion-mnist --train-samples 256 --val-samples 100 --warmup-epochs 0 --lr 0.01".split()
+SMALL += ["--model", "cifar_resnet20_v1"]
+RECEIVE = """
+import socket, sys, threading, time
+def drain(peer):
+    while peer.recv(1 << 16):
+        pass
+    peer.sendall(b"!")
+server = socket.create_server((sys.argv[1], 5000))
+print("ready", flush=True)
+peers = [threading.Thread(target=drain, args=(server.accept()[0],)) for _ in range(int(sys.argv[2]))]
+begin = time.monotonic()
+for peer in peers:
+    peer.start()
+for peer in peers:
+    peer.join()
+print(time.monotonic() - begin)
+"""
+SEND = """
+import socket, sys
+peer = socket.create_connection((sys.argv[1], 5000))
+peer.sendall(bytes(int(sys.argv[2])))
+peer.shutdown(socket.SHUT_WR)
+assert peer.recv(1) == b"!"
+"""
+
+
+@pytest.fixture(scope="module")
+def machine():
+    """Root, the Debian packages and the kernel's namespaces; otherwise the test is skipped."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make network namespaces")
+    spec = importlib.util.spec_from_file_location("setup_environment", str(ROOT / "scripts" / "setup_environment.py"))
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    try:
+        setup.debian_packages(["iproute2", "openssh-server", "pssh", "dataset-fashion-mnist"])
+        with NamespaceHosts(1, rate="1gbit"):
+            pass
+    except (SystemExit, ClusterError) as error:
+        pytest.skip(f"this machine cannot be several hosts: {error}")
+
+
+def outside():
+    """What a cluster could leave outside its namespaces."""
+    names = [Path("/run/netns"), Path("/sys/class/net"), Path("/dev/shm")]
+    listed = [sorted(os.listdir(folder)) if folder.exists() else [] for folder in names]
+    return [*listed, Path("/proc/self/mounts").read_text(), os.uname().nodename]
+
+
+def spaces(marked=""):
+    """The network namespaces of all processes, or of those with a mark in their environment."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marked.encode() in (folder / "environ").read_bytes():
+                found.add(os.readlink(str(folder / "ns" / "net")))
+        except OSError:
+            continue
+    return found
+
+
+def test_hosts_are_apart(machine):
+    """Own names, addresses, processes, shared memory and files; a network of their own, with nothing else in it."""
+    before = outside()
+    with NamespaceHosts(2) as hosts, NamespaceHosts(1) as others:
+        assert [host.address for host in hosts] == ["10.99.0.1", "10.99.0.2"]
+        assert others[0].address == hosts[0].address
+        assert [host.run(["hostname"]).strip() for host in hosts] == ["host-1", "host-2"]
+        for file in ("/dev/shm/mine", "/tmp/byteps_gc-mine", f"{namespaces.home()}/byteps_gc-mine", "/run/mine"):
+            hosts[0].run(["touch", file])
+            assert hosts[0].path(file).exists() and not hosts[1].path(file).exists() and not Path(file).exists()
+        assert hosts[1].run(["pwd"], folder="/tmp") == "/tmp\n"
+        assert hosts[1].run(["cat"], text="words") == "words"
+        routes = hosts[0].run(["ip", "route"]).splitlines()
+        assert routes == ["10.99.0.0/24 dev eth0 proto kernel scope link src 10.99.0.1 "]
+        with pytest.raises(ClusterError, match=r"host-2: ls failed with status 2: ls: cannot access '/no'"):
+            hosts[1].run(["ls", "/no"])
+        inside = {os.readlink(f"/proc/{one.pid}/ns/net") for one in [*hosts, *others, hosts.console, others.console]}
+        assert len(inside) == 5
+        child = hosts[0].start(["sleep", "1000"])
+    assert child.wait(10) != 0
+    assert not inside & spaces()
+    assert outside() == before
+
+
+def test_a_rate_limits_both_directions(machine):
+    """Two hosts send to a third: neither may send faster than the rate, nor may the third receive faster."""
+    size, rate, burst = 1000000, 20e6, namespaces.LEAST_BURST
+    with NamespaceHosts(3, rate="20mbit") as hosts:
+        python = [sys.executable, "-c"]
+        receiver = hosts[0].start([*python, RECEIVE, hosts[0].address, 2], stdout=subprocess.PIPE, text=True)
+        assert receiver.stdout.readline() == "ready\n"
+        senders = [host.start([*python, SEND, hosts[0].address, size]) for host in hosts[1:]]
+        output, _ = receiver.communicate(timeout=60)
+        assert [sender.wait(10) for sender in senders] == [0, 0]
+        assert float(output) > 8 * (2 * size - 3 * burst) / rate
+        for host in hosts[1:]:
+            assert size < host.traffic().sent < 1.5 * size
+        assert 2 * size < hosts[0].traffic().received < 3 * size
+        assert hosts[0].traffic().sent < 0.2 * size
+
+
+def test_the_guides_line_on_four_hosts(machine, commands, tmp_path):
+    """From the script, by real sshd and pssh, to the table; BYTEPS_* variables reach the hosts."""
+    before = outside()
+    words = ["--hosts", 4, "--rate", "200mbit", "onebit", "--", *SMALL, "--num-epochs", 1]
+    result = commands.run(SCRIPT, *words, BYTEPS_MIN_COMPRESS_BYTES="16384", BYTEPS_GC_RUN_DIR="out", **SET_UP)
+    assert result.status == 0, result.output
+    out = tmp_path / "out"
+    row = (out / "table.md").read_text().splitlines()[2].split("|")
+    assert row[1].strip() == "dist-EF-SGDM" and row[2].strip().endswith("%")
+    assert float(row[4]) < 0.8  # MB a step; 1.1 are the model's
+    assert result.output.count("dist-EF-SGDM") == 2  # the first host's table, and the one at the end
+    assert len(re.findall(r"\[SUCCESS\] 10\.99\.0\.[1-4]", result.output)) == 4
+    assert "-i -t 0 './run.sh onebit -- --dataset" in result.output
+    assert (out / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+    for number in range(1, 5):
+        logs = sorted(file.name for file in (out / f"host-{number}" / "onebit").glob("*.log"))
+        assert logs == ["scheduler.log"] * (number == 1) + ["server-0.log", "server-1.log", "worker-0.log"]
+    assert "effective learning rate 0.04 (0.01 x 4 hosts)" in (out / "host-1/onebit/worker-0.log").read_text()
+    assert outside() == before
+
+
+@pytest.mark.parametrize("sig, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_an_interrupted_cluster_leaves_nothing(machine, commands, sig, status):
+    before = outside()
+    child = commands.start(sys.executable, PROGRAM, "--hosts", 2, "onebit", "--", *SMALL, "--num-epochs", 500)
+    line = child.stdout.readline()
+    while "parallel-ssh" not in line:
+        assert line, "it ended before the run began"
+        line = child.stdout.readline()
+    inside = spaces(commands.mark) - {os.readlink("/proc/self/ns/net")}
+    assert len(inside) == 3
+    child.send_signal(sig)
+    output, _ = child.communicate(timeout=30)
+    assert child.returncode == status, output
+    assert "Traceback" not in output
+    assert commands.gone() == []
+    assert not inside & spaces()
+    assert outside() == before
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"count": 0}, "0 hosts on one machine: wanted are 1 to 16"),
+        ({"count": 17}, "17 hosts on one machine: wanted are 1 to 16"),
+        ({"rate": "fast"}, "the rate 'fast' is not one such as 500kbit, 100mbit or 1gbit"),
+        ({"rate": "0mbit"}, "the rate '0mbit' is not one"),
+        ({"name": "cifar1000"}, "no experiment cifar1000 in .*; known: cifar100"),
+        ({"words": ["onebits"]}, "unknown job 'onebits'; known: baseline, onebit"),
+        ({"extra": ["--typo"]}, "job onebit: .*unrecognized arguments: --typo"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_made(machine, monkeypatch, options, words):
+    monkeypatch.setattr(namespaces, "Namespace", lambda *arguments: pytest.fail("a namespace was made"))
+    given = dict(scripts=EXAMPLE, count=2, rate="", name="cifar100", words=["onebit"], extra=SMALL)
+    with pytest.raises(UserError, match=words):
+        one_machine.run(**{**given, **options})
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--rate", "5"], "the rate '5' is not one such as 500kbit, 100mbit or 1gbit"),
+        (["--hosts", "two"], "argument --hosts: invalid int value: 'two'"),
+    ],
+)
+def test_a_mistake_is_one_line(machine, commands, tmp_path, words, message):
+    result = commands.run(sys.executable, PROGRAM, *words)
+    assert (result.status, result.output) == (2, f"cluster_on_one_machine: {message}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_root_it_is_one_line(machine, commands):
+    result = commands.run("unshare", "--user", SCRIPT)
+    message = "cluster_on_one_machine: only root can make the network namespaces that are its hosts: use sudo\n"
+    assert (result.status, result.output) == (2, message)
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(SettingsError, match="which only root can make: use sudo"):
+        namespaces.require([])
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(namespaces, "PATH", "/nowhere")
+    with pytest.raises(SettingsError, match="install them with: apt-get install iproute2 pssh$"):
+        namespaces.require(["iproute2", "pssh"])
+
+
+def test_the_hosts_settings_are_the_example_with_other_values():
+    text = (EXAMPLE / "settings.sh").read_text()
+    values = {"BYTEPS_GC_HOSTS": "10.99.0.1 10.99.0.2", "BYTEPS_GC_PYTHON": "/opt/python"}
+    mine = one_machine.settings(text, values, {"OMP_NUM_THREADS": "1"})
+    assert ': "${BYTEPS_GC_HOSTS:=10.99.0.1 10.99.0.2}"\n' in mine
+    assert ': "${BYTEPS_GC_PYTHON:=/opt/python}"\n' in mine
+    assert mine.endswith("export OMP_NUM_THREADS=1\n")
+    assert len(mine.splitlines()) == len(text.splitlines()) + 1
+    with pytest.raises(SettingsError, match="settings.sh has no line for BYTEPS_GC_NOTHING"):
+        one_machine.settings(text, {"BYTEPS_GC_NOTHING": "1"}, {})
