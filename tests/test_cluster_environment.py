@@ -171,6 +171,30 @@ def test_the_guides_experiment():
         experiment.select(["onebits"])
 
 
+ONEBIT = "--compressor onebit --onebit-scaling --ef vanilla --compress-momentum nesterov"
+RESNET = "--batch-size 64 --num-gpus 1 --num-epochs 120 -j 2 --warmup-epochs 5 --lr-mode cosine"
+VGG = "--batch-size 32 --num-gpus 1 --num-epochs 100 -j 2 --warmup-epochs 5 --warmup-lr 0.01 --lr 0.01"
+
+
+@pytest.mark.parametrize(
+    "name, flags, baseline, onebit",
+    [
+        ("resnet50_v2", RESNET, "--warmup-lr 0.2 --lr 0.2", f"--warmup-lr 0.1 --lr 0.1 {ONEBIT}"),
+        ("vgg16", f"{VGG} --lr-decay-epoch 50,80", "", ONEBIT),
+    ],
+)
+def test_the_guides_imagenet_experiments(monkeypatch, name, flags, baseline, onebit):
+    monkeypatch.setenv("HOME", "/home/ubuntu")
+    experiment = Experiment.read(EXAMPLE / f"{name}.ini")
+    assert experiment.script.is_file() and experiment.select([]) == ["baseline", "onebit"]
+    data = "/home/ubuntu/data/ILSVRC2012"
+    records = f"--rec-train {data}/train.rec --rec-train-idx {data}/train.idx"
+    records += f" --rec-val {data}/val.rec --rec-val-idx {data}/val.idx"
+    shared = f"--model {name} --mode hybrid --use-rec {records} {flags}".split()
+    assert experiment.job_flags("baseline") == [*shared, *baseline.split()]
+    assert experiment.job_flags("onebit") == [*shared, *onebit.split()]
+
+
 @pytest.mark.parametrize(
     "text, words",
     [("", "has no 'experiment'"), ("[experiment]\nscript=x\n", "has no 'flags'"), ("nonsense", "no section headers")],

@@ -14,8 +14,6 @@ import pytest
 
 from conftest import EXAMPLE, PROGRAMS
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MXNet, when it is imported
-
 SCRIPT = EXAMPLE / "train_gluon_imagenet_byteps_gc.py"
 SMALL = "--model mobilenetv2_0.25 --input-size 64 --batch-size 8 --num-epochs 2 --lr 0.02".split()
 LOW = {"BYTEPS_MIN_COMPRESS_BYTES": "16384", "BYTEPS_GC_PYTHON": sys.executable}

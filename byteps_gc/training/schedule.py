@@ -22,15 +22,17 @@ def schedule(
     from gluoncv.utils import LRScheduler, LRSequential
 
     warmup = min(warmup_epochs, epochs)
+    if warmup * batches == 1:  # a single step has no way to go
+        warmup = 0
     parts = []
-    if warmup * batches > 1:
+    if warmup:
         parts.append(
             LRScheduler("linear", base_lr=warmup_rate, target_lr=rate, nepochs=warmup, iters_per_epoch=batches)
         )
     if epochs > warmup:
         parts.append(
             LRScheduler(
-                mode if (epochs - warmup) * batches > 1 else "constant",  # a single step has no way to go
+                mode if (epochs - warmup) * batches > 1 else "constant",
                 base_lr=rate,
                 target_lr=0,
                 nepochs=epochs - warmup,

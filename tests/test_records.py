@@ -1,0 +1,307 @@
+"""RecordIO files and image folders: read, packed, sharded, and refused when they are damaged."""
+
+from pathlib import Path
+import struct
+
+from byteps_gc.data import packing, views
+from byteps_gc.data.ahead import ahead
+from byteps_gc.data.folder import Folder
+from byteps_gc.data.loader import Loader
+from byteps_gc.data.records import MAGIC, Records
+from byteps_gc.data.sharding import ShardedSampler, validation_part
+from byteps_gc.data.targets import SoftLabels
+from byteps_gc.errors import DatasetError
+import cv2
+import mxnet as mx
+import numpy as np
+import pytest
+
+CLASSES, COUNT = 3, 5
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of small images, one sub-folder a class; the classes differ in their brightness."""
+    rng = np.random.RandomState(0)
+    for label in range(CLASSES):
+        place = tmp_path / "images" / f"class{label}"
+        place.mkdir(parents=True)
+        for number in range(COUNT):
+            image = 80 * label + rng.randint(0, 60, (30 + number, 40, 3))
+            cv2.imwrite(str(place / f"{number}.{'jpg' if number else 'png'}"), image)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def packed(folder, tmp_path):
+    """The .rec file of the folder."""
+    packing.pack(folder, tmp_path / "all")
+    return tmp_path / "all.rec"
+
+
+def contents(images):
+    return sorted(images.read(number) for number in range(len(images)))
+
+
+def test_what_is_packed_is_what_mxnet_and_we_read(folder, packed):
+    ours, files = Records(packed), Folder(folder)
+    assert len(ours) == CLASSES * COUNT and ours.classes == files.classes == CLASSES
+    assert contents(ours) == contents(files)
+    theirs = mx.recordio.MXIndexedRecordIO(str(packed.with_suffix(".idx")), str(packed), "r")
+    lines = [line.split("\t") for line in packed.with_suffix(".lst").read_text().splitlines()]
+    for number, (key, label, path) in enumerate(lines):
+        header, content = mx.recordio.unpack(theirs.read_idx(int(key)))
+        assert ours.read(number) == (content, header.label) == ((folder / path).read_bytes(), int(label))
+    assert [int(label) for _, label, _ in lines] != sorted(int(label) for _, label, _ in lines)  # shuffled
+
+
+def test_a_record_that_holds_the_magic_number(tmp_path):
+    """MXNet cuts it into parts there."""
+    file, magic = tmp_path / "a.rec", struct.pack("<I", MAGIC)
+    contents = [magic, b"abcd" + magic + b"efgh" + magic, b"x" * 7]
+    record = mx.recordio.MXIndexedRecordIO(str(file.with_suffix(".idx")), str(file), "w")
+    for key, content in enumerate(contents):
+        record.write_idx(key, mx.recordio.pack(mx.recordio.IRHeader(0, float(key), key, 0), content))
+    record.close()
+    records = Records(file)
+    assert records.classes == 1000  # without a list
+    assert [records.read(number) for number in range(3)] == [(content, key) for key, content in enumerate(contents)]
+
+
+def test_the_pack_command_splits_every_class(commands, folder, tmp_path):
+    words = ("-m", "byteps_gc", "pack", folder, tmp_path / "out" / "set")
+    result = commands.python(*words, "--val-share", 0.4, "--resize", 24)
+    assert (result.status, result.output.splitlines()) == (
+        0,
+        [
+            f"{tmp_path}/out/set_train.rec: 9 images of 3 classes",
+            f"{tmp_path}/out/set_val.rec: 6 images of 3 classes",
+        ],
+    )
+    names = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert names == [f"set_{part}.{suffix}" for part in ("train", "val") for suffix in ("idx", "lst", "rec")]
+    train, val = (Records(tmp_path / "out" / f"set_{part}.rec") for part in ("train", "val"))
+    assert [label for _, label in contents(val)].count(1) == 2
+    assert not {content for content, _ in contents(train)} & {content for content, _ in contents(val)}
+    for content, label in contents(train):
+        image = views.decode(content, "")
+        assert min(image.shape[:2]) == 24 and abs(image.mean() - 80 * label - 30) < 15
+    result = commands.python(*words, "--val-share", 0.4)
+    assert (result.status, result.output) == (2, f"byteps_gc: {tmp_path}/out/set_train.rec exists already\n")
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"val_share": 1.0}, "--val-share 1.0 is not a share"),
+        ({"shorter_side": 0}, "--resize 0 is less than 1 pixel"),
+        ({"quality": 101}, "--quality 101 is not from 1 to 100"),
+    ],
+)
+def test_packing_refuses_what_cannot_be(folder, tmp_path, options, message):
+    with pytest.raises(DatasetError, match=message):
+        packing.pack(folder, tmp_path / "out", **options)
+
+
+def test_packing_refuses_damaged_images_and_leaves_nothing(folder, tmp_path):
+    (folder / "class1" / "2.jpg").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match="class1/2.jpg is not an image that can be decoded"):
+        packing.pack(folder, tmp_path / "out" / "set")
+    assert list((tmp_path / "out").iterdir()) == []
+    for file in sorted((folder / "class2").iterdir())[1:]:
+        file.unlink()
+    with pytest.raises(DatasetError, match="class2 has 1 image, which cannot be both"):
+        packing.pack(folder, tmp_path / "out" / "set", val_share=0.5)
+
+
+def cut(packed):
+    packed.write_bytes(packed.read_bytes()[:-9])
+
+
+def longer(packed):
+    packed.write_bytes(packed.read_bytes() + b"\0" * 8)
+
+
+def empty(packed):
+    packed.write_bytes(b"")
+
+
+def shifted(packed):
+    packed.write_bytes(b"\0" * 4 + packed.read_bytes()[:-4])
+
+
+def shorter_index(packed):
+    index = packed.with_suffix(".idx")
+    index.write_text("".join(index.read_text().splitlines(True)[:-1]))
+
+
+def text_index(packed):
+    packed.with_suffix(".idx").write_text("a\tb\n")
+
+
+def empty_index(packed):
+    packed.with_suffix(".idx").write_text("")
+
+
+def no_zero(packed):
+    packed.with_suffix(".idx").write_text("0\t8\n")
+
+
+def odd_list(packed):
+    packed.with_suffix(".lst").write_text("0 1 a.jpg\n")
+
+
+def fewer_classes(packed):
+    packed.with_suffix(".lst").write_text("0\t0\ta.jpg\n")
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (cut, "all.rec is truncated, or .*all.idx is another file's: record 14 goes on after the file's end"),
+        (longer, "all.idx is not the index of .*all.rec: record 14 ends at byte .*, the file ends at"),
+        (empty, "all.rec is truncated"),
+        (shifted, "all.idx is not the index of .*all.rec: no record begins at byte 0"),
+        (shorter_index, "all.idx is not the index of .*all.rec: record 13 ends at byte .*, the file ends at"),
+        (text_index, "all.idx is not an index: wanted are lines of a key and an offset"),
+        (empty_index, "the index .*all.idx is empty"),
+        (no_zero, "all.idx is not an index: its keys or offsets"),
+        (odd_list, "all.lst is not a list of images"),
+        (fewer_classes, "all.rec .* has the label [12], and there are 1 classes"),
+    ],
+)
+def test_damaged_records_are_refused(packed, damage, message):
+    damage(packed)
+    with pytest.raises(DatasetError, match=message):
+        Records(packed)
+
+
+def test_missing_files_are_refused(packed, tmp_path):
+    with pytest.raises(DatasetError, match="no record file .*none.rec: No such file"):
+        Records(tmp_path / "none.rec")
+    with pytest.raises(DatasetError, match="no index .*none.idx: No such file"):
+        Records(packed, tmp_path / "none.idx")
+
+
+def test_folders_are_checked(folder):
+    with pytest.raises(DatasetError, match="no image folder"):
+        Folder(folder / "none")
+    with pytest.raises(DatasetError, match="class0 has no sub-folders"):
+        Folder(folder / "class0")
+    with pytest.raises(DatasetError, match="class2 is none of the classes of the training images"):
+        Folder(folder, ["class0", "class1"])
+    (folder / "empty").mkdir()
+    with pytest.raises(DatasetError, match="empty has no images"):
+        Folder(folder)
+
+
+def test_an_image_keeps_its_label_where_a_class_is_missing(folder):
+    part = Folder(folder, ["more", "class0", "class1", "class2"])
+    assert part.classes == 4 and {label for _, label in contents(part)} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_shards_are_disjoint_and_complete(packed, workers):
+    """What all workers read in an epoch, from the file itself."""
+    images, batch = Records(packed), 5 // workers
+    samplers = [ShardedSampler(len(images), batch, rank, workers, seed=4) for rank in range(workers)]
+    read = [images.read(number) for sampler in samplers for number in sampler]
+    assert len(set(read)) == len(read) == samplers[0].batches * batch * workers
+    assert len(read) > len(images) - batch * workers
+    parts = [validation_part(len(images), rank, workers) for rank in range(workers)]
+    assert sorted(images.read(number) for part in parts for number in part) == contents(images)
+
+
+def test_a_damaged_image_is_named_when_it_is_met(folder, tmp_path):
+    file = folder / "class1" / "1.jpg"
+    file.write_bytes(b"")
+    images = Folder(folder)
+    with pytest.raises(DatasetError, match=f"{file} is not an image"):
+        list(Loader(views.Views(images, 16), range(len(images)), 4, threads=2))
+    file.unlink()
+    with pytest.raises(DatasetError, match=f"{file} cannot be read: No such file"):
+        list(Loader(views.Views(images, 16), range(len(images)), 4))
+
+
+def test_the_validation_view_is_the_middle():
+    image = np.zeros((100, 60, 3), np.uint8)
+    image[35:65, 15:45] = (10, 20, 30)
+    view = views.validation_view(image, 24, 0.8)  # the shorter side becomes 30: 24 pixels are 48 of these
+    wanted = (np.float64([10, 20, 30]) - views.MEAN) / views.DEVIATION
+    assert view.shape == (3, 24, 24) and view.dtype == np.float32
+    assert np.allclose(view[:, 8:16, 8:16], wanted[:, None, None], atol=1e-5)
+    assert np.allclose(view[:, 0, 0], -views.MEAN / views.DEVIATION, atol=1e-5)
+
+
+def test_training_views_vary_and_repeat(packed):
+    batches = views.Views(Records(packed), 16)
+    chosen = [3] * 64
+    one, labels = batches(chosen, np.random.RandomState(7))
+    again, _ = batches(chosen, np.random.RandomState(7))
+    assert one.shape == (64, 3, 16, 16) and len(set(labels)) == 1 and (one == again).all()
+    assert len({view.tobytes() for view in one}) == 64
+    plain, _ = batches(chosen[:1], None)
+    assert abs(np.median(one.mean(axis=(1, 2, 3))) - plain.mean()) < 0.5
+
+
+def test_colours_are_changed_as_described():
+    """The one matrix equals brightness, contrast, saturation and lighting, one after another."""
+    image = np.random.RandomState(0).rand(5, 7, 3) * 255
+    rng, twin = np.random.RandomState(3), np.random.RandomState(3)
+    matrix = views.random_colours(image.mean(axis=(0, 1)), rng)
+    wanted = image
+    for change in twin.permutation(3):
+        share = 1 + twin.uniform(-views.JITTER, views.JITTER)
+        grey = wanted @ views.GREY
+        towards = [0.0, grey.mean(), grey[..., None]][change]
+        wanted = share * wanted + (1 - share) * towards
+    wanted = wanted + views.AXES @ (views.PRINCIPAL * twin.normal(0, views.LIGHTING, 3))
+    assert np.allclose(image @ matrix[:, :3].T + matrix[:, 3], (wanted - views.MEAN) / views.DEVIATION)
+
+
+def test_random_parts_lie_in_the_image():
+    rng = np.random.RandomState(0)
+    for height, width in [(1, 1), (1, 500), (37, 20), (300, 300)]:
+        for _ in range(100):
+            top, left, rows, columns = views.random_part(height, width, rng)
+            assert rows > 0 and columns > 0 and 0 <= top <= height - rows and 0 <= left <= width - columns
+
+
+def three(chosen, rng):
+    return np.arange(3, dtype=np.float32).reshape(3, 1, 1, 1), np.array([0, 2, 1])
+
+
+def test_labels_are_smoothed_and_mixed():
+    plain, targets = SoftLabels(three, 4)(range(3), None)
+    assert (targets == np.eye(4)[[0, 2, 1]]).all()
+    _, targets = SoftLabels(three, 4, smoothing=0.1)(range(3), None)
+    assert np.allclose(targets.sum(axis=1), 1) and np.allclose(targets[0], [0.925, 0.025, 0.025, 0.025])
+    mixing = SoftLabels(three, 4, alpha=0.2)
+    images, targets = mixing(range(3), np.random.RandomState(1))
+    share = np.random.RandomState(1).beta(0.2, 0.2)
+    assert np.allclose(images.ravel(), [2 * (1 - share), 1, 2 * share])
+    assert np.allclose(targets[0], [share, 1 - share, 0, 0]) and np.allclose(targets.sum(axis=1), 1)
+    mixing.mixes = lambda: False
+    assert (mixing(range(3), np.random.RandomState(1))[0] == plain).all()
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_work_is_done_ahead_but_not_far(threads):
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item == 50:
+            raise DatasetError("item 50")
+        return 2 * item
+
+    results = ahead(work, range(100), threads)
+    assert [next(results) for _ in range(10)] == list(range(0, 20, 2))
+    assert len(begun) <= 10 + 2 * threads
+    with pytest.raises(DatasetError, match="item 50"):
+        list(results)
+
+
+def test_an_image_set_is_a_path_in_the_home_folder(packed, monkeypatch):
+    monkeypatch.setenv("HOME", str(packed.parent))
+    assert len(Records(Path("~/all.rec"))) == len(Folder(Path("~/images"))) == CLASSES * COUNT
