@@ -55,6 +55,12 @@ class Host:
         hosts = tuple(address_of(name) for name in names)
         if not hosts or len(set(hosts)) != len(hosts):
             raise SettingsError(f"BYTEPS_GC_HOSTS={' '.join(names)}: wanted are hosts, each of them once")
+        for name, host in zip(names, hosts) if len(hosts) > 1 else ():
+            if name != host and host.startswith("127."):
+                raise SettingsError(
+                    f"host {name!r} of the settings is {host} here, where the other hosts cannot reach it:"
+                    " write its address, or change this machine's /etc/hosts"
+                )
         scheduler = address_of(env.text("BYTEPS_GC_SCHEDULER", hosts[0]))
         port = env.integer("BYTEPS_GC_PORT", 0, most=65535)
         if len(hosts) > 1 and (port == 0 or scheduler.startswith("127.")):
@@ -91,8 +97,11 @@ class Host:
         return is_here(self.scheduler)
 
     def job_port(self, number: int) -> int:
-        """The scheduler's port for the ``number``-th job of a run: each job has its own, so that none meets another."""
-        return self.port + number if self.port else local.free_port(self.scheduler)
+        """The scheduler's port for the ``number``-th job of a run: each job has its own, so that none meets another.
+
+        The settings' port itself is where the hosts of a run meet.
+        """
+        return self.port + 1 + number if self.port else local.free_port(self.scheduler)
 
     def cluster(self, port: int) -> Cluster:
         """The whole job: how many workers and servers, and where the scheduler is."""

@@ -74,7 +74,8 @@ class Supervisor:
 
     logs: a folder that gets one file a role (scheduler.log, server-0.log, ...).
     show: called with (role's name, line) for every line that a role prints.
-    tick: called about twenty times a second while the job runs.
+    tick: called about twenty times a second while the job runs; a :class:`ClusterError` from it ends the job.
+    failed: called with the error of a job that fails, before its roles are ended.
     grace: seconds that servers and scheduler have to end after the last worker,
         and that a role has to end after SIGTERM.
     """
@@ -84,11 +85,13 @@ class Supervisor:
         logs: Path,
         show: Callable[[str, str], None] = lambda name, line: None,
         tick: Callable[[], None] = lambda: None,
+        failed: Callable[[ClusterError], None] = lambda error: None,
         grace: float = 20.0,
     ):
         self.logs = logs
         self.show = show
         self.tick = tick
+        self.failed = failed
         self.grace = grace
         self.running: List[Running] = []
         self.left_at: Optional[float] = None
@@ -113,6 +116,9 @@ class Supervisor:
                 self.wait(lambda: all(one.process.poll() == 0 for one in rest), "", self.grace)
             except TimeoutError:
                 pass
+        except ClusterError as error:
+            self.failed(error)
+            raise
         except TimeoutError as error:
             raise ClusterError(str(error)) from None
         finally:

@@ -13,6 +13,7 @@ from byteps_gc import env
 from byteps_gc.cluster import host as hosts
 from byteps_gc.cluster import local
 from byteps_gc.cluster.experiment import Experiment
+from byteps_gc.cluster.roll import Roll
 from byteps_gc.errors import ClusterError, UserError
 from byteps_gc.processes import die_with_parent
 from byteps_gc.report import plot, record, table
@@ -89,11 +90,13 @@ def run(file: Path, words: Sequence[str], extra: Sequence[str]) -> int:
     experiment = Experiment.read(file)
     jobs = experiment.select(words)
     host = hosts.Host.from_environment()
-    check(experiment, jobs, extra, host.first_worker)
-    folder = new_folder(experiment.name)
-    with alone(host), Progress() as progress:
-        for number, job in enumerate(jobs):
-            run_job(host, file.parent, folder / job, job, extra, host.job_port(number), progress)
+    with Roll(host, [*jobs, *extra]) as roll:
+        check(experiment, jobs, extra, host.first_worker)
+        folder = new_folder(experiment.name)
+        with alone(host), Progress() as progress:
+            roll.gather()
+            for number, job in enumerate(jobs):
+                run_job(host, file.parent, folder / job, job, extra, host.job_port(number), progress, roll)
     conclude(folder)
     return 0
 
@@ -117,7 +120,14 @@ def conclude(folder: Path) -> None:
 
 
 def run_job(
-    host: hosts.Host, scripts: Path, folder: Path, job: str, extra: Sequence[str], port: int, progress: Progress
+    host: hosts.Host,
+    scripts: Path,
+    folder: Path,
+    job: str,
+    extra: Sequence[str],
+    port: int,
+    progress: Progress,
+    roll: Roll,
 ) -> None:
     """Run one job's roles on this machine to their end."""
     if folder.exists():
@@ -125,7 +135,13 @@ def run_job(
     os.environ["BYTEPS_GC_JOB_DIR"] = str(folder)
     progress.job(job)
     file = folder / f"{job}.jsonl"
-    supervisor = local.Supervisor(folder, tick=lambda: progress.due() and progress.update(record.read(file)))
+
+    def tick() -> None:
+        roll.check()
+        if progress.due():
+            progress.update(record.read(file))
+
+    supervisor = local.Supervisor(folder, tick=tick, failed=roll.tell)
     try:
         supervisor.run(host.roles(scripts, job, extra, port), hosts.ready(host, port))
     except ClusterError as error:

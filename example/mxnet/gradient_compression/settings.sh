@@ -4,8 +4,8 @@
 # The hosts, each once, by IPv4 address or name; or a file of them (a path with a
 # slash, one host a line, "user@" allowed: the file that pssh -h reads).
 : "${BYTEPS_GC_HOSTS:=127.0.0.1}"
-# The scheduler's address (empty: the first host's) and its port; the jobs of one
-# run take this port and the next ones. 0, for one host only: any free port.
+# The scheduler's address (empty: the first host's) and its port, where the hosts of
+# a run meet; its jobs take the next ones. 0, for one host only: any free port.
 : "${BYTEPS_GC_SCHEDULER:=}"
 : "${BYTEPS_GC_PORT:=0}"
 : "${BYTEPS_GC_WORKERS_PER_HOST:=2}"

@@ -1,0 +1,174 @@
+"""The hosts of a run know of each other, so that none waits for one that has failed or never started.
+
+Every other host calls at the scheduler's address and the run's port, says which host it is and
+what it runs, and is told to go when all have called. The connections stay: who fails says why to
+the host that schedules, which says it to the others, and one that ends without a word is a failure
+as well. A message is a line of JSON: {"host", "words"}, {"go"}, {"failed", "host"} or {"done"}.
+"""
+
+import collections
+import contextlib
+import json
+import select
+import socket
+import time
+from typing import Deque, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from byteps_gc.cluster.host import Host
+from byteps_gc.errors import ClusterError
+
+PATIENCE = 300.0  # seconds that the hosts of a run may start apart
+NOTICE = 10.0  # seconds of waiting after which it is told for whom
+FAREWELL = 3.0  # seconds in which a host that fails before the start tries to say so
+KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}  # without power a host is gone after 30 s
+
+
+class Peer:
+    """A connection to another host that carries whole lines."""
+
+    def __init__(self, connection: socket.socket, name: str):
+        self.connection = connection
+        self.name = name
+        self.done = False  # nothing more is to be said or heard
+        self._rest = b""
+        self._inbox: Deque[Dict[str, object]] = collections.deque()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE.items():
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+    def send(self, **message: object) -> None:
+        """Send a message; that the other side has gone is found when it is read."""
+        with contextlib.suppress(OSError):
+            self.connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def waits(self) -> bool:
+        """Whether there is something to read."""
+        return bool(select.select([self.connection], [], [], 0)[0])
+
+    def read(self) -> Iterator[Dict[str, object]]:
+        """The messages that have come and were not read; an end without a word reads as a failure."""
+        if self.waits():
+            try:
+                data = self.connection.recv(1 << 16)
+                why = "its run has ended without a word"
+            except OSError as error:
+                data, why = b"", f"it cannot be reached: {error.strerror}"
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            self._inbox.extend(map(json.loads, lines))
+            if not data:
+                self._inbox.append({"failed": why})
+        while self._inbox:
+            yield self._inbox.popleft()
+
+
+class Roll:
+    """A context: this host among those of a run, all of them asked for the same ``words``; one alone has no peers."""
+
+    def __init__(self, host: Host, words: Sequence[str]):
+        self.host = host
+        self.words = list(words)
+        self.here = host.hosts[host.index]
+        self.peers: List[Peer] = []
+        self._missing = set(host.hosts) - {self.here}
+        self._may_go = False
+        self._cause: Optional[Tuple[str, str]] = None
+
+    def __enter__(self) -> "Roll":
+        return self
+
+    def __exit__(self, kind: object, error: Optional[BaseException], trace: object) -> None:
+        if error is not None:
+            self.tell(error)
+        for peer in self.peers:
+            if not peer.done:
+                peer.send(done=True)
+            peer.connection.close()
+
+    def gather(self) -> None:
+        """Wait until all hosts are here; :class:`ClusterError` names those that do not come, or what is wrong."""
+        if not self._missing:
+            return
+        self._meet(PATIENCE)
+        if self.host.schedules:
+            for peer in self.peers:
+                peer.send(go=True)
+        while not self.host.schedules and not self._may_go:
+            self.check()
+            time.sleep(0.05)
+
+    def check(self) -> None:
+        """:class:`ClusterError` if another host has failed or has gone."""
+        for peer in self.peers:
+            for message in () if peer.done else peer.read():
+                self._may_go = self._may_go or "go" in message
+                peer.done = "done" in message or "failed" in message
+                if "failed" in message:
+                    self._cause = str(message.get("host", peer.name)), str(message["failed"])
+                    raise ClusterError("host {} has failed: {}".format(*self._cause))
+
+    def tell(self, error: BaseException) -> None:
+        """Let the other hosts know that this one fails; what another one has said is passed on."""
+        if self._missing and self._cause is None:
+            with contextlib.suppress(ClusterError):
+                self._meet(FAREWELL)
+        why = str(error).splitlines()[0] if isinstance(error, Exception) and str(error) else "it was interrupted"
+        host, why = self._cause or (self.here, why)
+        for peer in self.peers:
+            if not peer.done:
+                peer.send(failed=why, host=host)
+                peer.done = True
+
+    def _meet(self, seconds: float) -> None:
+        """Have a connection with all whom this host talks to, within so many seconds."""
+        begin = time.monotonic()
+        told = False
+        with self._door() if self.host.schedules else contextlib.nullcontext() as door:
+            while self._missing:
+                waited = time.monotonic() - begin
+                names = ", ".join(sorted(self._missing)) if door else self.host.scheduler
+                if waited > seconds:
+                    raise ClusterError(f"{names} did not start this run within {seconds:.0f} s")
+                if waited > NOTICE and not told:
+                    print(f"waiting for {names} to start this run", flush=True)
+                    told = True
+                self._receive(door) if door else self._call()
+                self.check()
+
+    def _door(self) -> socket.socket:
+        """Where the other hosts call."""
+        try:
+            return socket.create_server((self.host.scheduler, self.host.port))
+        except OSError as error:
+            address = f"{self.host.scheduler}:{self.host.port}"
+            raise ClusterError(f"the other hosts cannot call at {address}: {error.strerror}") from None
+
+    def _receive(self, door: socket.socket) -> None:
+        """Let in one of the hosts that are missing, if one calls by now."""
+        door.settimeout(0.1)
+        try:
+            connection, _ = door.accept()
+            peer = Peer(connection, "")
+            select.select([connection], [], [], 5)
+            hello = next(peer.read(), {})
+        except (socket.timeout, ValueError):
+            return
+        peer.name = str(hello.get("host"))
+        if peer.name not in self._missing:
+            connection.close()
+            return
+        self.peers.append(peer)
+        self._missing.discard(peer.name)
+        if hello["words"] != self.words:
+            raise ClusterError(f"{peer.name} was asked for {hello['words']}, and this host for {self.words}")
+
+    def _call(self) -> None:
+        """Call at the host that schedules, if it is there by now."""
+        try:
+            connection = socket.create_connection((self.host.scheduler, self.host.port), timeout=2)
+        except OSError:
+            time.sleep(0.1)
+            return
+        peer = Peer(connection, self.host.scheduler)
+        peer.send(host=self.here, words=self.words)
+        self.peers.append(peer)
+        self._missing.clear()

@@ -1,0 +1,109 @@
+"""The hosts of a run learn of each other's failures; here each host is a thread, on its own loopback address."""
+
+import threading
+import time
+
+from byteps_gc.cluster import roll
+from byteps_gc.cluster.host import Host
+from byteps_gc.cluster.local import free_port
+from byteps_gc.cluster.roll import Roll
+from byteps_gc.errors import ClusterError
+import pytest
+
+ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+
+
+class Member(Host):
+    """A host of three on this machine, which cannot tell its own address from the others'."""
+
+    schedules = property(lambda self: self.index == 0)
+
+
+def run(*stories, words=("onebit",)):
+    """Run a story for each host, a function of its roll; returns what each one raised, or None."""
+    port = free_port()
+    ends = [None] * len(stories)
+
+    def live(index):
+        member = Member(ADDRESSES[: len(stories)], ADDRESSES[0], port, 1, 2, "", index)
+        mine = words[index] if isinstance(words, list) else words
+        try:
+            with Roll(member, mine) as one:
+                stories[index](one)
+        except ClusterError as error:
+            ends[index] = str(error)
+
+    threads = [threading.Thread(target=live, args=(index,)) for index in range(len(stories))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    return ends
+
+
+def work(seconds):
+    """Gather, and look at the others for so long."""
+
+    def story(one):
+        one.gather()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            one.check()
+            time.sleep(0.01)
+
+    return story
+
+
+def fail(one):
+    one.gather()
+    error = ClusterError("worker-0 was ended by SIGKILL\n  its last lines")
+    one.tell(error)
+    raise error
+
+
+def refuse(one):
+    raise ClusterError("job onebit: no CIFAR100 here")
+
+
+def test_all_may_end_at_their_own_time():
+    assert run(work(0.3), work(0), work(0.6)) == [None, None, None]
+    assert run(work(0.0), work(0.5), work(0.3)) == [None, None, None]
+    assert run(work(0)) == [None]
+
+
+@pytest.mark.parametrize("who", [0, 1, 2])
+def test_a_failure_reaches_all(who):
+    """Before the start and after it, from the host that schedules and from another."""
+    for failure, why in ((fail, "worker-0 was ended by SIGKILL"), (refuse, "job onebit: no CIFAR100 here")):
+        stories = [work(10)] * 3
+        stories[who] = failure
+        ends = run(*stories)
+        assert ends.pop(who).splitlines()[0] == why
+        assert ends == [f"host {ADDRESSES[who]} has failed: {why}"] * 2
+
+
+def test_who_goes_without_a_word_has_failed():
+    def vanish(one):
+        one.gather()
+        for peer in one.peers:
+            peer.done = True
+
+    ends = run(work(10), work(10), vanish)
+    assert ends == ["host 127.0.0.3 has failed: its run has ended without a word"] * 2 + [None]
+
+
+def test_hosts_that_do_not_come_are_named(monkeypatch, capsys):
+    monkeypatch.setattr(roll, "PATIENCE", 1.0)
+    monkeypatch.setattr(roll, "NOTICE", 0.5)
+    monkeypatch.setattr(roll, "FAREWELL", 0.1)
+    ends = run(work(0), lambda one: None, work(0))
+    assert ends[0] == "127.0.0.2 did not start this run within 1 s"
+    assert ends[2] == "host 127.0.0.1 has failed: 127.0.0.2 did not start this run within 1 s"
+    assert capsys.readouterr().out == "waiting for 127.0.0.2 to start this run\n"
+
+
+def test_all_must_run_the_same():
+    ends = run(work(10), work(10), work(10), words=[["topk"], ["topk"], ["topk", "--k", "0.01"]])
+    why = "127.0.0.3 was asked for ['topk', '--k', '0.01'], and this host for ['topk']"
+    assert ends == [why, f"host 127.0.0.1 has failed: {why}", f"host 127.0.0.1 has failed: {why}"]
