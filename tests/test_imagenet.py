@@ -8,11 +8,11 @@ import sys
 
 from byteps_gc import env
 from byteps_gc.data import packing
-import cv2
 import numpy as np
 import pytest
 
 from conftest import EXAMPLE, PROGRAMS
+from small_images import draw
 
 SCRIPT = EXAMPLE / "train_gluon_imagenet_byteps_gc.py"
 SMALL = "--model mobilenetv2_0.25 --input-size 64 --batch-size 8 --num-epochs 2 --lr 0.02".split()
@@ -21,25 +21,13 @@ ONEBIT = "--compressor onebit --onebit-scaling --ef vanilla --compress-momentum 
 CLASSES, TRAIN, VAL = 8, 8, 3  # images of each class
 
 
-def draw(folder, count, seed):
-    """Images of coloured noise, PNG and JPEG, one folder a class."""
-    rng = np.random.RandomState(seed)
-    for label in range(CLASSES):
-        place = folder / f"class{label}"
-        place.mkdir(parents=True)
-        for number in range(count):
-            image = rng.randint(0, 90, (rng.randint(60, 90), rng.randint(60, 90), 3))
-            image[..., label % 3] += 20 * label
-            cv2.imwrite(str(place / f"{number}.{'png' if number % 2 else 'JPEG'}"), image)
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A home folder with data/ILSVRC2012 as the guide has it, and with the folders that were packed."""
     home = tmp_path_factory.mktemp("home")
     data = home / "data" / "ILSVRC2012"
     for part, count, seed in (("train", TRAIN, 1), ("val", VAL, 2)):
-        draw(home / "images" / part, count, seed)
+        draw(home / "images" / part, CLASSES, count, seed)
         packing.pack(home / "images" / part, data / part)
     return home
 

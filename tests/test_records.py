@@ -28,7 +28,7 @@ def folder(tmp_path):
         place.mkdir(parents=True)
         for number in range(COUNT):
             image = 80 * label + rng.randint(0, 60, (30 + number, 40, 3))
-            cv2.imwrite(str(place / f"{number}.{'jpg' if number else 'png'}"), image)
+            cv2.imwrite(str(place / f"{number}.{'jpg' if number else 'png'}"), image.astype(np.uint8))
     return tmp_path / "images"
 
 
