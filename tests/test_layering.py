@@ -11,7 +11,7 @@ PACKAGE = Path(byteps_gc.__file__).parent
 # A module may import from this package only what stands in an earlier layer, or in its own.
 LAYERS = [
     {"", "errors", "processes", "env"},
-    {"compressors", "toolchain"},
+    {"compressors", "driver", "toolchain"},
     {"native"},
     {"settings"},
     {"wire", "arguments", "intranode", "exchange", "checkpoint", "data", "report"},
