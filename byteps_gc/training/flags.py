@@ -3,7 +3,7 @@
 import argparse
 from typing import NoReturn, Sequence
 
-from byteps_gc import arguments
+from byteps_gc import arguments, driver
 from byteps_gc.errors import UserError
 
 NOT_NEGATIVE = ("lr", "momentum", "wd", "warmup_lr", "warmup_epochs", "lr_decay", "num_workers", "save_period")
@@ -71,3 +71,4 @@ def check(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> None:
     if opt.lr_decay_period > 0:
         opt.decay_epochs = list(range(opt.lr_decay_period, opt.num_epochs, opt.lr_decay_period))
     opt.compression = arguments.compression(opt)
+    driver.check()
