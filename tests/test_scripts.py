@@ -60,7 +60,7 @@ def test_the_guides_model_with_onebit_and_fp16(commands, tmp_path):
     [
         (
             ["onebits"],
-            "unknown job 'onebits'; known: baseline, onebit, topk, randomk, dithering (each also with -fp16)",
+            "unknown job 'onebits'; known: baseline, onebit, topk, randomk, dithering, topk-ef, ",
         ),
         (["onebit", "--", "--data-dir", "/nowhere"], "no CIFAR100 in /nowhere: wanted train.bin"),
         (["topk", "--", "--k", "-1"], "k=-1 is neither a fraction"),
