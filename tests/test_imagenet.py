@@ -124,6 +124,24 @@ def test_a_pretrained_model_and_a_teacher(commands, records):
     assert epoch["loss"] == pytest.approx(near_uniform, rel=0.01)
 
 
+OWN_FOLDER = """
+import os, runpy, sys
+sys.argv = [*sys.argv[1:], "--data-dir", "images" + os.environ["DMLC_WORKER_ID"]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.cluster
+def test_workers_with_different_data_say_so(commands, home, tmp_path):
+    """Otherwise one of them would wait for ever for the other's last steps."""
+    for worker in range(2):
+        shutil.copytree(str(home / "images"), str(tmp_path / f"images{worker}"))
+    (tmp_path / "images1" / "train" / "class0" / "1.png").unlink()
+    result = commands.launch("-c", OWN_FOLDER, SCRIPT, *SMALL)
+    assert result.status == 1 and "Traceback" not in result.output
+    assert "the workers' data are not the same: training images: 6" in result.output
+
+
 def refused(capsys, monkeypatch, *words):
     """The one line with which the script, called with --check, refuses its flags."""
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--check", *map(str, words)])

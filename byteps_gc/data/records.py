@@ -13,7 +13,7 @@ damaged one is an error of one line.
 import os
 from pathlib import Path
 import struct
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 from byteps_gc.errors import DatasetError
 import numpy as np
@@ -114,7 +114,8 @@ class Records:
 
     def _record(self, number: int) -> Tuple[bytes, int]:
         """A record's content, and the offset at which it ends."""
-        at, parts = int(self._offsets[number]), []  # type: int, List[bytes]
+        at = int(self._offsets[number])
+        parts: List[bytes] = []
         while True:
             head = os.pread(self._file, PART.size, at)
             magic, word = PART.unpack(head) if len(head) == PART.size else (None, 0)
