@@ -3,7 +3,7 @@
 import os
 
 from byteps_gc import env
-from byteps_gc.cluster import bpslaunch
+from byteps_gc.cluster import bpslaunch, host
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.host import Host
 from byteps_gc.cluster.roles import Cluster, environment
@@ -149,6 +149,14 @@ def test_the_worker_id_comes_from_the_list_of_hosts(monkeypatch, tmp_path):
 def test_settings_that_cannot_be(monkeypatch, values, words):
     settings(monkeypatch, **values)
     with pytest.raises(SettingsError, match=words):
+        Host.from_environment()
+
+
+def test_a_name_that_is_a_loopback_address_is_refused(monkeypatch):
+    """Debian gives a machine's own name 127.0.1.1."""
+    settings(monkeypatch, HOSTS="198.51.100.1 node-2", SCHEDULER="198.51.100.1", PORT="1")
+    monkeypatch.setattr(host, "address_of", lambda name: "127.0.1.1" if name == "node-2" else name)
+    with pytest.raises(SettingsError, match="host 'node-2' of the settings is 127.0.1.1 here, where the other hosts"):
         Host.from_environment()
 
 

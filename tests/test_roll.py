@@ -1,5 +1,6 @@
 """The hosts of a run learn of each other's failures; here each host is a thread, on its own loopback address."""
 
+import socket
 import threading
 import time
 
@@ -19,9 +20,9 @@ class Member(Host):
     schedules = property(lambda self: self.index == 0)
 
 
-def run(*stories, words=("onebit",)):
+def run(*stories, words=("onebit",), port=0):
     """Run a story for each host, a function of its roll; returns what each one raised, or None."""
-    port = free_port()
+    port = port or free_port()
     ends = [None] * len(stories)
 
     def live(index):
@@ -103,7 +104,17 @@ def test_hosts_that_do_not_come_are_named(monkeypatch, capsys):
     assert capsys.readouterr().out == "waiting for 127.0.0.2 to start this run\n"
 
 
+def test_a_port_that_somebody_else_has(monkeypatch):
+    monkeypatch.setattr(roll, "PATIENCE", 0.5)
+    monkeypatch.setattr(roll, "FAREWELL", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        ends = run(work(0), work(0), port=port)
+    assert ends[0] == f"the other hosts cannot call at 127.0.0.1:{port}: Address already in use"
+    assert ends[1] == f"127.0.0.1:{port} answers, but not as a run that starts"
+
+
 def test_all_must_run_the_same():
     ends = run(work(10), work(10), work(10), words=[["topk"], ["topk"], ["topk", "--k", "0.01"]])
-    why = "127.0.0.3 was asked for ['topk', '--k', '0.01'], and this host for ['topk']"
+    why = "127.0.0.3 was asked to run 'topk --k 0.01', and this host 'topk'"
     assert ends == [why, f"host 127.0.0.1 has failed: {why}", f"host 127.0.0.1 has failed: {why}"]

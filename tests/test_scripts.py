@@ -84,6 +84,13 @@ def test_a_model_that_does_not_exist_is_one_line(commands):
     assert "Traceback" not in result.output
 
 
+def test_run_may_be_a_link(commands, tmp_path):
+    """As in the home folder of a cluster's hosts."""
+    (tmp_path / "run.sh").symlink_to(RUN)
+    result = commands.run("./run.sh", "onebits", BYTEPS_GC_PYTHON=sys.executable)
+    assert result.status == 2 and result.output.startswith("byteps_gc: unknown job 'onebits'")
+
+
 def test_the_roles_by_hand(commands, tmp_path):
     """scheduler.sh, server.sh and worker.sh, each started by itself as on a cluster's hosts."""
     port = free_port()

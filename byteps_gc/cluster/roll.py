@@ -9,6 +9,7 @@ as well. A message is a line of JSON: {"host", "words"}, {"go"}, {"failed", "hos
 import collections
 import contextlib
 import json
+import os
 import select
 import socket
 import time
@@ -19,7 +20,7 @@ from byteps_gc.errors import ClusterError
 
 PATIENCE = 300.0  # seconds that the hosts of a run may start apart
 NOTICE = 10.0  # seconds of waiting after which it is told for whom
-FAREWELL = 3.0  # seconds in which a host that fails before the start tries to say so
+FAREWELL = 10.0  # seconds in which a host that fails before the start tries to say so
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}  # without power a host is gone after 30 s
 
 
@@ -69,6 +70,7 @@ class Roll:
         self.words = list(words)
         self.here = host.hosts[host.index]
         self.peers: List[Peer] = []
+        self._door: Optional[socket.socket] = None
         self._missing = set(host.hosts) - {self.here}
         self._may_go = False
         self._cause: Optional[Tuple[str, str]] = None
@@ -83,18 +85,24 @@ class Roll:
             if not peer.done:
                 peer.send(done=True)
             peer.connection.close()
+        self._close()
 
     def gather(self) -> None:
         """Wait until all hosts are here; :class:`ClusterError` names those that do not come, or what is wrong."""
         if not self._missing:
             return
+        begin = time.monotonic()
         self._meet(PATIENCE)
         if self.host.schedules:
             for peer in self.peers:
                 peer.send(go=True)
-        while not self.host.schedules and not self._may_go:
+            self._close()  # for who comes after this run
+            return
+        while not self._may_go:
             self.check()
             time.sleep(0.05)
+            if time.monotonic() - begin > 2 * PATIENCE:  # it is somebody else who listens there
+                raise ClusterError(f"{self.host.scheduler}:{self.host.port} answers, but not as a run that starts")
 
     def check(self) -> None:
         """:class:`ClusterError` if another host has failed or has gone."""
@@ -108,39 +116,48 @@ class Roll:
 
     def tell(self, error: BaseException) -> None:
         """Let the other hosts know that this one fails; what another one has said is passed on."""
-        if self._missing and self._cause is None:
+        mistake = isinstance(error, Exception)  # else somebody wants this run to end now
+        if self._missing and mistake:
             with contextlib.suppress(ClusterError):
-                self._meet(FAREWELL)
-        why = str(error).splitlines()[0] if isinstance(error, Exception) and str(error) else "it was interrupted"
+                self._meet(FAREWELL, heed=False)
+        why = (str(error) or type(error).__name__).splitlines()[0] if mistake else "it was interrupted"
         host, why = self._cause or (self.here, why)
         for peer in self.peers:
             if not peer.done:
                 peer.send(failed=why, host=host)
                 peer.done = True
 
-    def _meet(self, seconds: float) -> None:
-        """Have a connection with all whom this host talks to, within so many seconds."""
+    def _meet(self, seconds: float, heed: bool = True) -> None:
+        """Have a connection with all whom this host talks to, within so many seconds; heed what they say, or not."""
         begin = time.monotonic()
         told = False
-        with self._door() if self.host.schedules else contextlib.nullcontext() as door:
-            while self._missing:
-                waited = time.monotonic() - begin
-                names = ", ".join(sorted(self._missing)) if door else self.host.scheduler
-                if waited > seconds:
-                    raise ClusterError(f"{names} did not start this run within {seconds:.0f} s")
-                if waited > NOTICE and not told:
-                    print(f"waiting for {names} to start this run", flush=True)
-                    told = True
-                self._receive(door) if door else self._call()
+        if self.host.schedules:
+            self._open()
+        while self._missing:
+            waited = time.monotonic() - begin
+            names = ", ".join(sorted(self._missing)) if self._door else self.host.scheduler
+            if waited > seconds:
+                raise ClusterError(f"{names} did not start this run within {seconds:.0f} s")
+            if waited > NOTICE and heed and not told:
+                print(f"waiting for {names} to start this run", flush=True)
+                told = True
+            self._receive(self._door) if self._door else self._call()
+            if heed:
                 self.check()
 
-    def _door(self) -> socket.socket:
-        """Where the other hosts call."""
+    def _open(self) -> None:
+        """Let the other hosts call."""
         try:
-            return socket.create_server((self.host.scheduler, self.host.port))
+            self._door = self._door or socket.create_server((self.host.scheduler, self.host.port))
         except OSError as error:
             address = f"{self.host.scheduler}:{self.host.port}"
-            raise ClusterError(f"the other hosts cannot call at {address}: {error.strerror}") from None
+            raise ClusterError(f"the other hosts cannot call at {address}: {os.strerror(error.errno)}") from None
+
+    def _close(self) -> None:
+        """Let nobody call any more."""
+        if self._door:
+            self._door.close()
+            self._door = None
 
     def _receive(self, door: socket.socket) -> None:
         """Let in one of the hosts that are missing, if one calls by now."""
@@ -159,7 +176,8 @@ class Roll:
         self.peers.append(peer)
         self._missing.discard(peer.name)
         if hello["words"] != self.words:
-            raise ClusterError(f"{peer.name} was asked for {hello['words']}, and this host for {self.words}")
+            there, here = (" ".join(map(str, words)) for words in (hello["words"], self.words))
+            raise ClusterError(f"{peer.name} was asked to run {there!r}, and this host {here!r}")
 
     def _call(self) -> None:
         """Call at the host that schedules, if it is there by now."""
