@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 from byteps_gc.cluster import namespaces, one_machine
 from byteps_gc.cluster.namespaces import NamespaceHosts
@@ -158,6 +159,36 @@ def test_an_interrupted_cluster_leaves_nothing(machine, commands, sig, status):
     assert commands.gone() == []
     assert not inside & spaces()
     assert outside() == before
+
+
+def worker_in(inside):
+    """The process id of a worker in one of these network namespaces; None if there is none yet."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode().split("\0")
+            if os.readlink(str(folder / "ns" / "net")) in inside and words[1].endswith("train_cifar100_byteps_gc.py"):
+                if "--check" not in words:
+                    return int(folder.name)
+        except (OSError, IndexError):
+            continue
+    return None
+
+
+def test_a_host_that_fails_ends_the_run_on_all(machine, commands):
+    child = commands.start(sys.executable, PROGRAM, "--hosts", 2, "onebit", "--", *SMALL, "--num-epochs", 500)
+    while "parallel-ssh" not in child.stdout.readline():
+        assert child.poll() is None
+    inside = spaces(commands.mark) - {os.readlink("/proc/self/ns/net")}
+    deadline = time.monotonic() + 60
+    while worker_in(inside) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(worker_in(inside), signal.SIGKILL)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert output.count("byteps_gc: job onebit: worker-0 was ended by SIGKILL; log: ") == 1
+    assert len(re.findall(r"job onebit: host 10\.99\.0\.[12] has failed: worker-0 was ended by SIGKILL", output)) == 1
+    assert output.splitlines()[-1].startswith("cluster_on_one_machine: the run failed on some of the hosts; what there")
 
 
 @pytest.mark.parametrize(
