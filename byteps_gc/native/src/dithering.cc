@@ -119,7 +119,8 @@ class Dithering : public SparseCodec {
   void quantise(const float* p, size_t begin, size_t n, float norm, Draw draw, uint32_t* indices, uint32_t* levels) {
     if (norm == 0) return;
     draw.seed = options_.seed, draw.domain = kUpperDomain;
-    const float least = natural_ ? power_of_two(int(s_) - 1) : 0;
+    const float least = natural_ ? power_of_two(int(s_) - 1) : 0, factor = 256 * (natural_ ? least : float(s_));
+    const bool rare = l2_ && !options_.bucket;  // levels above zero, beside the norm of a whole partition
     uint32_t words[32];  // random bytes of elements i & ~127 .. | 127
     size_t drawn = ~size_t(0);
     for (size_t i = begin; i < begin + n;) {
@@ -130,14 +131,14 @@ class Dithering : public SparseCodec {
       }
       const size_t end = std::min(begin + n, (drawn + 1) * 128);
       const uint8_t* bytes = reinterpret_cast<const uint8_t*>(words);
-      while (i < end) {
-        if (i + 8 <= end && round_eight(p + i, norm, s_, least, bytes + i % 128, uint32_t(i), indices, levels, &found_)) {
-          i += 8;
-          continue;
-        }
-        for (const size_t stop = std::min(end, i + 8); i < stop; ++i)
-          one(p, i, norm, bytes[i % 128], draw, indices, levels);
+      const float* x = p + i;
+      const uint8_t* upper = bytes + i % 128;
+      for (; i + 8 <= end; i += 8, x += 8, upper += 8) {
+        if (rare && !may_rise(x, norm, factor, upper)) continue;
+        if (round_eight(x, norm, s_, least, upper, uint32_t(i), indices, levels, &found_)) continue;
+        for (size_t j = 0; j < 8; ++j) one(p, i + j, norm, upper[j], draw, indices, levels);
       }
+      for (; i < end; ++i) one(p, i, norm, *upper++, draw, indices, levels);
     }
   }
 

@@ -41,6 +41,15 @@ inline void natural_levels(__m256 y, uint32_t s, float least, __m256i* level, __
   *chance = _mm256_blendv_epi8(_mm256_cvttps_epi32(small), mantissa, above);
 }
 
+// Whether one of eight may get a level above zero: those that have one before the rounding, and those
+// whose upper random bits do not already say "down". factor: 256 times the number of levels up to y = 1.
+inline bool may_rise(const float* x, float norm, float factor, const uint8_t* bytes) {
+  const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.f), _mm256_loadu_ps(x));
+  const __m256 y = _mm256_mul_ps(_mm256_div_ps(size, _mm256_set1_ps(norm)), _mm256_set1_ps(factor));
+  const __m256 reaches = _mm256_cmp_ps(y, _mm256_cvtepi32_ps(widen(bytes)), _CMP_GE_OQ);
+  return _mm256_movemask_ps(_mm256_and_ps(reaches, _mm256_cmp_ps(y, _mm256_setzero_ps(), _CMP_GT_OQ)));
+}
+
 // Appends those of eight elements whose level is above zero; `bytes` are the upper bits of their random numbers.
 // False, and nothing is appended, if they do not suffice. least: 2^(s-1) for natural levels, else 0.
 inline bool round_eight(const float* x, float norm, uint32_t s, float least, const uint8_t* bytes, uint32_t index,
@@ -69,6 +78,7 @@ inline bool round_eight(const float* x, float norm, uint32_t s, float least, con
 
 #else
 
+inline bool may_rise(const float*, float, float, const uint8_t*) { return true; }
 inline bool round_eight(const float*, float, uint32_t, float, const uint8_t*, uint32_t, uint32_t*, uint32_t*,
                         uint32_t*) {
   return false;
