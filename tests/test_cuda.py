@@ -80,6 +80,15 @@ def test_a_missing_driver_is_one_line(monkeypatch):
         driver.check()
 
 
+def test_each_local_rank_computes_on_its_gpu(commands):
+    code = (
+        "from byteps_gc.training import session; import mxnet as mx; mx.context.num_gpus = lambda: 2;"
+        "print([str(session.device(*what)) for what in ((1, 0), (1, 1), (1, 2), (0, 0))])"
+    )
+    result = commands.python("-c", code)
+    assert result.output == "['gpu(0)', 'gpu(1)', 'cpu(0)', 'cpu(0)']\n"
+
+
 def test_setting_up_says_what_devices_there_are(commands):
     result = commands.run(ROOT / "scripts" / "setup.sh", "--help")
     assert result.status == 0

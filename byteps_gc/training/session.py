@@ -13,6 +13,11 @@ from byteps_gc.training.schedule import schedule
 import mxnet as mx
 
 
+def device(gpus: int, local_rank: int) -> mx.Context:
+    """What this process computes on: the GPU of its local rank, or the CPU where none is wanted or MXNet sees none."""
+    return mx.gpu(local_rank) if gpus > 0 and mx.context.num_gpus() > local_rank else mx.cpu()
+
+
 class Session:
     """Joins the cluster; rank 0 writes the log file and, beside it, the record.
 
@@ -34,10 +39,8 @@ class Session:
             Path(opt.logging_file).parent.mkdir(parents=True, exist_ok=True)
             self.log.addHandler(logging.FileHandler(opt.logging_file))
         self.recorder = Recorder(Path(f"{opt.logging_file}.jsonl") if self.rank == 0 else None)
-        self.context = mx.cpu()
-        if opt.num_gpus > 0 and mx.context.num_gpus() > bps.local_rank():
-            self.context = mx.gpu(bps.local_rank())
-        elif opt.num_gpus > 0:
+        self.context = device(opt.num_gpus, bps.local_rank())
+        if opt.num_gpus > 0 and self.context.device_type == "cpu":
             self.log.warning("--num-gpus %d, but MXNet sees no GPU for this process: training on the CPU", opt.num_gpus)
         mx.random.seed(opt.seed)
 
