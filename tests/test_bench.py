@@ -111,13 +111,26 @@ def test_the_command_writes_what_it_shows(tmp_path, capsys):
     assert f"{rows[0]['gbps']:.2f}" in capsys.readouterr().out
 
 
+@pytest.mark.cluster
+def test_steps_are_measured_on_clusters(tmp_path, capsys):
+    file = tmp_path / "rows.json"
+    words = ["--model", "cifar_resnet20_v1", "--batch-size", "4", "--rounds", "1", "--steps", "2", "--servers", "1"]
+    assert commands.main(["bench", "step", *words, "--job", "topk", "--json", str(file)]) == 0
+    baseline, topk = json.loads(file.read_text())
+    assert (baseline["job"], baseline["ratio"], topk["job"]) == ("baseline", 1, "topk")
+    assert topk["ratio"] == topk["step_seconds"] / baseline["step_seconds"]
+    assert f"{topk['ratio']:.3f}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
-    "words, reason",
+    "subject, words, reason",
     [
-        (["--codec", "fp8"], "unknown codec fp8; known: onebit scaling, topk k=0.001"),
-        (["--repeats", "0"], "numbers from 1 up"),
+        ("compressors", ["--codec", "fp8"], "unknown codec fp8; known: onebit scaling, topk k=0.001"),
+        ("compressors", ["--repeats", "0"], "numbers from 1 up"),
+        ("step", ["--job", "fp8"], "unknown job fp8; known: baseline, onebit, topk"),
+        ("step", ["--batch-size", "0"], "--batch-size is a number from 1 up"),
     ],
 )
-def test_a_wrong_flag_is_one_line(capsys, words, reason):
-    assert commands.main(["bench", "compressors", *words]) == 2
+def test_a_wrong_flag_is_one_line(capsys, subject, words, reason):
+    assert commands.main(["bench", subject, *words]) == 2
     assert reason in capsys.readouterr().err
