@@ -129,6 +129,7 @@ def test_steps_are_measured_on_clusters(tmp_path, capsys):
         ("compressors", ["--repeats", "0"], "numbers from 1 up"),
         ("step", ["--job", "fp8"], "unknown job fp8; known: baseline, onebit, topk"),
         ("step", ["--batch-size", "0"], "--batch-size is a number from 1 up"),
+        ("step", ["--model", "resnet"], "--model resnet: GluonCV has no such model"),
     ],
 )
 def test_a_wrong_flag_is_one_line(capsys, subject, words, reason):

@@ -22,7 +22,7 @@ LAYERS = [
     {"commands"},
     {"__main__"},
 ]
-FRAMEWORKS = {"intranode", "exchange", "trainer", "mxnet", "training.session", "training.loop", "bench.training"}
+FRAMEWORKS = {"intranode", "exchange", "trainer", "mxnet", "training.session", "training.loop"}
 
 
 def layer(name):

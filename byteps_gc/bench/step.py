@@ -10,9 +10,11 @@ import tempfile
 from typing import Dict, List, Sequence
 
 from byteps_gc.bench import tables
+from byteps_gc.bench.training import CLASSES, PIXELS
 from byteps_gc.cluster import local
 from byteps_gc.errors import UserError
 from byteps_gc.processes import exit_on_sigterm
+from byteps_gc.training.models import classifier
 from rich.console import Console
 
 BASELINE = "baseline"
@@ -76,6 +78,7 @@ def main(options: argparse.Namespace) -> int:
     unknown = [job for job in options.job if job not in JOBS]
     if unknown:
         raise UserError(f"unknown job {', '.join(unknown)}; known: {', '.join(JOBS)}")
+    classifier("--model", options.model, CLASSES, PIXELS)
     exit_on_sigterm()
     seconds: Dict[str, List[float]] = {job: [] for job in JOBS if job in [BASELINE, *(options.job or JOBS)]}
     with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("") as status:

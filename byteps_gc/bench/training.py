@@ -6,9 +6,12 @@ from pathlib import Path
 import time
 
 from byteps_gc.arguments import add_compression, compression
+from byteps_gc.training.models import classifier
 
 WARM_UP = 4  # steps: the first sends the parameters, and each state is touched twice
 LEARNING_RATE = 0.01
+CLASSES = 10
+PIXELS = 32  # of a side of the images
 
 
 def main() -> None:
@@ -23,12 +26,11 @@ def main() -> None:
     settings = compression(opt)
 
     import byteps_gc.mxnet as bps
-    import gluoncv
     import mxnet as mx
 
     bps.init()
     mx.random.seed(opt.seed)
-    net = gluoncv.model_zoo.get_model(opt.model, classes=10)
+    net = classifier("--model", opt.model, CLASSES, PIXELS)
     net.initialize(mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)
     trainer = bps.DistributedTrainer(
@@ -39,8 +41,8 @@ def main() -> None:
     )
     loss_function = mx.gluon.loss.SoftmaxCrossEntropyLoss()
     mx.random.seed(bps.rank())
-    data = mx.nd.random.normal(shape=(opt.batch_size, 3, 32, 32))
-    label = mx.nd.random.randint(0, 10, shape=(opt.batch_size,)).astype("float32")
+    data = mx.nd.random.normal(shape=(opt.batch_size, 3, PIXELS, PIXELS))
+    label = mx.nd.random.randint(0, CLASSES, shape=(opt.batch_size,)).astype("float32")
     seconds = []
     for _ in range(WARM_UP + opt.steps):
         begin = time.monotonic()
