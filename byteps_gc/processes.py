@@ -1,8 +1,10 @@
 """Child processes that never outlive the process that started them."""
 
 import ctypes
+import os
 import signal
 import sys
+from typing import Callable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_TIMERSLACK = 29
@@ -10,12 +12,19 @@ PR_SET_TIMERSLACK = 29
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent(sig: int = signal.SIGKILL) -> None:
-    """Have the kernel send ``sig`` to this process when its parent thread ends.
+def tied() -> Callable[[], None]:
+    """A ``preexec_fn`` for a child that this thread starts now: the kernel kills it when this thread ends.
 
-    For ``preexec_fn``: the setting is kept across ``exec``.
+    It also ends if that has happened before it could ask for it.
     """
-    _libc.prctl(PR_SET_PDEATHSIG, sig, 0, 0, 0)
+    parent = os.getpid()
+
+    def tie() -> None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return tie
 
 
 def tolerate_late_wakeups(microseconds: int = 200) -> None:

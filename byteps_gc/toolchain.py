@@ -12,7 +12,7 @@ import subprocess
 from typing import Callable, Iterator, List, Sequence, Set, Tuple
 
 from byteps_gc.errors import EngineError
-from byteps_gc.processes import die_with_parent
+from byteps_gc.processes import tied
 
 
 @contextlib.contextmanager
@@ -76,7 +76,7 @@ class Compiler:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=tied(),
         )
         self.running.add(child)
         try:

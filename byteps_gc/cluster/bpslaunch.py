@@ -16,7 +16,7 @@ from typing import Dict, List, Optional, Sequence, Set
 
 from byteps_gc import env, native
 from byteps_gc.errors import ClusterError, EngineError, SettingsError, UserError
-from byteps_gc.processes import die_with_parent, exit_on_sigterm, tolerate_late_wakeups
+from byteps_gc.processes import exit_on_sigterm, tied, tolerate_late_wakeups
 
 NODES = Path("/sys/devices/system/node")
 SHARED_MEMORY = Path("/dev/shm")
@@ -151,8 +151,10 @@ def rank_environment(rank: int, size: int, scope: str) -> Dict[str, str]:
 def start_rank(command: List[str], variables: Dict[str, str], cores: Optional[Set[int]]) -> subprocess.Popen:
     """Start one local rank, bound to its processors, ending with this process."""
 
+    tie = tied()
+
     def prepare() -> None:
-        die_with_parent()
+        tie()
         if cores:
             os.sched_setaffinity(0, cores)
 

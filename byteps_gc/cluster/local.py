@@ -14,7 +14,7 @@ from typing import Callable, Deque, Dict, List, Optional, Sequence
 
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
 from byteps_gc.errors import ClusterError
-from byteps_gc.processes import die_with_parent
+from byteps_gc.processes import tied
 
 LAST_LINES = 12
 POLL = 0.05  # seconds
@@ -134,7 +134,7 @@ class Supervisor:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,
+                preexec_fn=tied(),
             )
         except OSError as error:
             raise ClusterError(f"cannot run {role.command[0]}: {error.strerror}", 127) from None

@@ -15,7 +15,7 @@ from byteps_gc.cluster import local
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.roll import Roll
 from byteps_gc.errors import ClusterError, UserError
-from byteps_gc.processes import die_with_parent
+from byteps_gc.processes import tied
 from byteps_gc.report import plot, record, table
 from byteps_gc.report.progress import Progress
 
@@ -37,7 +37,7 @@ def check(experiment: Experiment, jobs: Sequence[str], extra: Sequence[str], wor
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=tied(),
         )
         if result.returncode:
             last = (result.stdout.strip().splitlines() or ["it says nothing"])[-1]
