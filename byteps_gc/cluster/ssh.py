@@ -72,4 +72,4 @@ def pssh(hosts: NamespaceHosts, program: str, *words: str) -> List[str]:
 
 def scp(source: object, target: object) -> List[str]:
     """The command line that copies a file or folder from or to a host (ADDRESS:PATH), for the console."""
-    return ["scp", "-q", "-r", "-F", f"{SSH}/config", str(source), str(target)]
+    return ["scp", "-q", "-r", "-p", "-F", f"{SSH}/config", str(source), str(target)]
