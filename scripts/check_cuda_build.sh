@@ -19,8 +19,9 @@ for library in mxnet/libmxnet.so byteps/mxnet/c_lib.so; do
     echo "$library: $names libraries named, missing: ${missing:-none}"
     case "$missing" in "" | "libcuda.so.1 ") ;; *) status=1 ;; esac
 done
+symbols=$(nm -D --undefined-only "$packages/byteps/mxnet/c_lib.so")
 for symbol in cudaMemcpyAsync ncclReduce; do
-    nm -D --undefined-only "$packages/byteps/mxnet/c_lib.so" | grep -qw "$symbol" && continue
+    grep -qw "$symbol" <<<"$symbols" && continue
     echo "byteps/mxnet/c_lib.so does not use $symbol: it is no build for CUDA"
     status=1
 done
