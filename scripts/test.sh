@@ -4,9 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/.."
-"$here/setup.sh" --with dataset-fashion-mnist
-if [ $# -gt 0 ]; then
-    exec "$here/setup.sh" -- python -m pytest "$@"
-fi
-"$here/setup.sh" -- python -m pytest -q -n auto tests/test_laws.py
-exec "$here/setup.sh" -- python -m pytest --ignore tests/test_laws.py
+pytest=("$here/setup.sh" --with dataset-fashion-mnist -- python -m pytest)
+[ $# -eq 0 ] || exec "${pytest[@]}" "$@"
+"${pytest[@]}" -q -n auto tests/test_laws.py
+exec "${pytest[@]}" --ignore tests/test_laws.py

@@ -1,7 +1,8 @@
 """The flags that every training script has, and their checks."""
 
 import argparse
-from typing import NoReturn, Sequence
+import logging
+from typing import Callable, NoReturn, Sequence
 
 from byteps_gc import arguments, driver
 from byteps_gc.errors import UserError
@@ -53,6 +54,20 @@ def require(parser: argparse.ArgumentParser, opt: argparse.Namespace, names: Seq
     for name in names:
         if not getattr(opt, name) >= least:
             parser.error(f"{flag(name, parser)} {getattr(opt, name)} is less than {least}")
+
+
+def parse(
+    parser: argparse.ArgumentParser, check: Callable[[argparse.ArgumentParser, argparse.Namespace], None]
+) -> argparse.Namespace:
+    """Parse the command line and have a script ``check`` what it says; a :class:`UserError` is the parser's error."""
+    opt = parser.parse_args()
+    try:
+        check(parser, opt)
+    except UserError as error:
+        parser.error(str(error))
+    if opt.mode == "hybrib":
+        logging.warning("--mode hybrib: taken for hybrid")
+    return opt
 
 
 def check(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> None:

@@ -23,18 +23,15 @@ def parse_args():
     parser.add_argument("--data-dir", type=Path, help="where the data set lies")
     parser.add_argument("--train-samples", type=int, help="use only the first so many training images")
     parser.add_argument("--val-samples", type=int, help="use only the first so many validation images")
-    opt = parser.parse_args()
-    try:
-        flags.check(parser, opt)
-        if opt.resume_from and env.integer("DMLC_WORKER_ID", 0) == 0:  # the others get it from rank 0
-            checkpoint.check(opt.resume_from)
-        opt.train_set = images.load(opt.dataset, opt.data_dir, True, opt.train_samples)
-        opt.val_set = images.load(opt.dataset, opt.data_dir, False, opt.val_samples)
-    except UserError as error:
-        parser.error(str(error))
-    if opt.mode == "hybrib":
-        logging.warning("--mode hybrib: taken for hybrid")
-    return opt
+    return flags.parse(parser, check)
+
+
+def check(parser, opt):
+    flags.check(parser, opt)
+    if opt.resume_from and env.integer("DMLC_WORKER_ID", 0) == 0:  # the others get it from rank 0
+        checkpoint.check(opt.resume_from)
+    opt.train_set = images.load(opt.dataset, opt.data_dir, True, opt.train_samples)
+    opt.val_set = images.load(opt.dataset, opt.data_dir, False, opt.val_samples)
 
 
 def main(opt):

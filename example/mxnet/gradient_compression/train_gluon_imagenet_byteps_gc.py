@@ -49,14 +49,7 @@ def parse_args():
     parser.add_argument("--resume-states", type=Path, help="a checkpoint's .states")
     parser.add_argument("--resume-epoch", type=int, help="epochs that are done; default: what the checkpoint says")
     parser.add_argument("--log-interval", type=int, default=50, help="steps between two lines of the log; 0: none")
-    opt = parser.parse_args()
-    try:
-        check(parser, opt)
-    except UserError as error:
-        parser.error(str(error))
-    if opt.mode == "hybrib":
-        logging.warning("--mode hybrib: taken for hybrid")
-    return opt
+    return flags.parse(parser, check)
 
 
 def check(parser, opt):
