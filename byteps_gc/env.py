@@ -2,14 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import Optional
+from typing import Dict, List, Optional
 
 from byteps_gc.errors import SettingsError
 
-# BytePS's own default (bytes), kept so that both sides of the wire agree.
+# BytePS's own defaults (bytes), kept so that both sides of the wire agree.
 MIN_COMPRESS_BYTES = 65536
+PARTITION_BYTES = 4096000
 
 CLUSTER = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT")
+
+# seconds, default and least, that the engine waits: for a process that is silent, and for all to arrive
+TIMEOUTS = {"BYTEPS_GC_DEATH_TIMEOUT": (60, 2), "BYTEPS_GC_START_TIMEOUT": (300, 1)}
 
 
 def text(name: str, default: str = "") -> str:
@@ -32,6 +36,20 @@ def integer(name: str, default: int, least: int = 0, most: Optional[int] = None)
     return number
 
 
+def devices() -> List[str]:
+    """NVIDIA_VISIBLE_DEVICES: the devices of this worker, each of which has a process; none without GPUs."""
+    return [name for name in text("NVIDIA_VISIBLE_DEVICES").split(",") if name.strip()]
+
+
+def setting() -> Dict[str, int]:
+    """What the environment says of the numbers that a job computes, wherever it runs."""
+    return {
+        "workers": integer("DMLC_NUM_WORKER", 1, least=1) * integer("BYTEPS_LOCAL_SIZE", max(1, len(devices()))),
+        "min_compress_bytes": min_compress_bytes(),
+        "partition_bytes": integer("BYTEPS_PARTITION_BYTES", PARTITION_BYTES),
+    }
+
+
 def min_compress_bytes() -> int:
     """BYTEPS_MIN_COMPRESS_BYTES: tensors of fewer bytes (as float32) travel dense."""
     return integer("BYTEPS_MIN_COMPRESS_BYTES", MIN_COMPRESS_BYTES)
@@ -47,6 +65,8 @@ def check_cluster(role: str) -> None:
         integer("DMLC_WORKER_ID", 0, most=workers - 1)
         if workers == 1 and not integer("BYTEPS_FORCE_DISTRIBUTED", 0):
             return
+    for name, (default, least) in TIMEOUTS.items():
+        integer(name, default, least=least)
     missing = [name for name in CLUSTER if not text(name)]
     if missing:
         raise SettingsError(f"a {role} needs {', '.join(missing)} in its environment; byteps_gc launch sets them")

@@ -18,6 +18,7 @@ from byteps_gc.processes import tied
 
 LAST_LINES = 12
 POLL = 0.05  # seconds
+PEER_LOST = 69  # the engine's status when it ends because another process of the job has died
 BPSLAUNCH = (sys.executable, "-m", "byteps_gc", "role", "--")  # becomes the role that DMLC_ROLE names
 
 
@@ -129,7 +130,7 @@ class Supervisor:
         try:
             process = subprocess.Popen(
                 list(role.command),
-                env=role.env,
+                env=dict(role.env, BYTEPS_GC_ROLE=role.name),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -168,7 +169,8 @@ class Supervisor:
     def check(self) -> None:
         """:class:`ClusterError` if a role has failed, or has left while workers go on without it."""
         states = [(one, one.process.poll()) for one in self.running]
-        for one, state in states:
+        # what ended because of another role's end says less than that role
+        for one, state in sorted(states, key=lambda pair: pair[1] == PEER_LOST):
             if state:
                 raise self.failure(one, state)
         left = [one for one, state in states if state == 0 and not one.role.works]
@@ -183,6 +185,9 @@ class Supervisor:
         """The error for a role that has ended: how, and its last lines."""
         one.reader.join(2)
         status = state if state >= 0 else 128 - state
+        reason = next((line[8:] for line in reversed(one.lines) if line.startswith("byteps: ")), "")
+        if state == PEER_LOST and reason:
+            return ClusterError(f"{reason}; log: {self.logs / (one.role.name + '.log')}", status)
         how = f"failed with status {status}" if state >= 0 else f"was ended by {signal.Signals(-state).name}"
         if state == 0:
             how, status = "ended while workers were still running", 1

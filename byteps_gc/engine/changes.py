@@ -8,6 +8,7 @@ from byteps_gc.errors import EngineError
 COMMON = "byteps/common/"
 COMPRESSOR = COMMON + "compressor/"
 SERVER = "byteps/server/server.cc"
+SERVER_HEADER = "byteps/server/server.h"
 ZMQ_VAN = "3rdparty/ps-lite/src/zmq_van.h"
 
 
@@ -40,22 +41,30 @@ FIXUPS = (
     Fixup(
         "late-reply",
         "a reply points at the buffer that the fast worker's next push overwrites before the slow worker has"
-        " read it: gradients are silently wrong; now it points at a copy that only the next finished sum replaces",
+        " read it: gradients are silently wrong; now a key has two buffers in turn, and what a compressor made is copied",
         edits=(
+            Edit(SERVER_HEADER, "  char* tensor;\n", "  char* tensor;\n  char* other;  // what workers still pull\n"),
             Edit(
                 SERVER,
                 "void SendPushResponse(uint64_t key, const ps::KVMeta& req,",
                 "// What workers pull of a key. Every worker has it in full before it pushes\n"
                 "// again, so the next sum, which waits for all pushes, finds no reader left.\n"
-                "struct Reply {\n  std::unique_ptr<char[]> data;\n  size_t len = 0;\n};\n"
+                "struct Reply {\n  const char* data = nullptr;\n  size_t len = 0;\n"
+                "  std::unique_ptr<char[]> copy;\n};\n"
                 "std::unordered_map<uint64_t, Reply> replies_;  // by pullresp_mu_\n\n"
-                "void PublishReply(uint64_t key, const void* data, size_t len,\n"
-                "                  size_t capacity) {\n"
+                "void PublishReply(uint64_t key, const void* data, size_t len) {\n"
+                "  std::lock_guard<std::mutex> lock(pullresp_mu_);\n"
+                "  replies_[key].data = static_cast<const char*>(data);\n"
+                "  replies_[key].len = len;\n}\n\n"
+                "// a compressor has one buffer for what it makes\n"
+                "void PublishCopy(uint64_t key, const void* data, size_t len,\n"
+                "                 size_t capacity) {\n"
                 "  std::lock_guard<std::mutex> lock(pullresp_mu_);\n"
                 "  auto& reply = replies_[key];\n"
-                "  if (!reply.data) reply.data.reset(new char[capacity]);\n"
+                "  if (!reply.copy) reply.copy.reset(new char[capacity]);\n"
                 '  CHECK_LE(len, capacity) << "reply to key " << key;\n'
-                "  bps_reducer_->copy(reply.data.get(), data, len);\n"
+                "  bps_reducer_->copy(reply.copy.get(), data, len);\n"
+                "  reply.data = reply.copy.get();\n"
                 "  reply.len = len;\n}\n\n"
                 "void SendPushResponse(uint64_t key, const ps::KVMeta& req,",
             ),
@@ -67,22 +76,32 @@ FIXUPS = (
             Edit(
                 SERVER,
                 "  char* data = updates.merged.tensor;\n  auto len = updates.merged.len;\n",
-                "  char* data = reply.data.get();\n  auto len = reply.len;\n",
+                "  char* data = const_cast<char*>(reply.data);\n  auto len = reply.len;\n",
             ),
             Edit(
                 SERVER,
                 "        auto& updates = update_buf_[msg.key];\n"
                 "        updates.merged.tensor = compressed.data;\n"
                 "        updates.merged.len = compressed.size;\n",
-                "        PublishReply(msg.key, compressed.data, compressed.size, msg.len);\n",
+                "        PublishCopy(msg.key, compressed.data, compressed.size, msg.len);\n",
             ),
             Edit(
                 SERVER,
                 "        auto& updates = update_buf_[msg.key];\n"
                 "        updates.merged.tensor = reinterpret_cast<char*>(msg.src);\n"
                 "        updates.merged.len = msg.len;\n",
-                "        PublishReply(msg.key, msg.src, msg.len, msg.len);\n",
+                "        PublishReply(msg.key, msg.src, msg.len);\n",
             ),
+            Edit(
+                SERVER,
+                "          engine_queues_[tid]->ClearCounter(key);\n        }\n",
+                "          engine_queues_[tid]->ClearCounter(key);\n        }\n"
+                "        if (!stored->other) {\n"
+                "          PageAlignedMalloc((void**)&stored->other,\n"
+                "                            common::Align(stored->len, stored->dtype));\n        }\n"
+                "        std::swap(stored->tensor, stored->other);\n",
+            ),
+            Edit(SERVER, "      free(it.second.tensor);\n", "      free(it.second.tensor);\n      free(it.second.other);\n"),
         ),
     ),
     Fixup(
@@ -115,23 +134,224 @@ FIXUPS = (
         ),
     ),
     Fixup(
-        "polling-pause",
-        "a receive thread spins on its socket while it holds the lock that senders need; it now pauses,"
-        " without the lock, up to half a millisecond between looks",
-        files=(("3rdparty/ps-lite/src/byteps_gc_idle.h", "idle.h"),),
+        "event-driven-network",
+        "a receive thread for each socket spins on it, holding the lock that senders need, and nobody notices that"
+        " another process has died; now one thread sleeps until a message comes, a port that is taken is one line, and"
+        " every process ends when one of the job has died or stopped",
+        issue="bytedance/byteps#437",
+        files=(
+            (ZMQ_VAN, "zmq_van.h"),
+            ("3rdparty/ps-lite/src/byteps_gc_zmq_socket.h", "zmq_socket.h"),
+            ("3rdparty/ps-lite/src/byteps_gc_line.h", "line.h"),
+            ("3rdparty/ps-lite/src/byteps_gc_liveness.h", "liveness.h"),
+        ),
+    ),
+    Fixup(
+        "event-driven-queues",
+        "nine threads of a worker look into their queues a million times a second; now each sleeps until something"
+        " that concerns its queue has happened",
+        files=((COMMON + "byteps_gc_event.h", "event.h"),),
         edits=(
-            Edit(ZMQ_VAN, "#include <tuple>\n", '#include <tuple>\n#include "./byteps_gc_idle.h"\n'),
             Edit(
-                ZMQ_VAN,
-                "        while (true) {\n          std::lock_guard<std::mutex> lk(mu_);\n          // the zmq_msg_recv",
-                "        Idle idle;\n        while (true) {\n"
-                "          std::unique_lock<std::mutex> lk(mu_);\n          // the zmq_msg_recv",
+                COMMON + "scheduled_queue.h",
+                '#include "common.h"\n',
+                '#include "byteps_gc_event.h"\n#include "common.h"\n',
             ),
             Edit(
-                ZMQ_VAN,
-                "errno == EAGAIN) { // ZMQ_DONTWAIT\n            continue;\n",
-                "errno == EAGAIN) { // ZMQ_DONTWAIT\n            lk.unlock();\n"
-                "            idle.Pause();\n            continue;\n",
+                COMMON + "scheduled_queue.h",
+                "  void reset(uint64_t key, int cnt);\n",
+                "  void reset(uint64_t key, int cnt);\n"
+                "  // until something has happened since the last getTask()\n"
+                "  void await() { _event->Await(_seen); }\n"
+                "  void wake() { _event->Raise(); }\n",
+            ),
+            Edit(
+                COMMON + "scheduled_queue.h",
+                "  ReadyTable *_rt;\n",
+                "  ReadyTable *_rt;\n  std::shared_ptr<Event> _event;\n  uint64_t _seen = 0;  // the consumer's\n",
+            ),
+            Edit(
+                COMMON + "scheduled_queue.cc",
+                "  _qt = type;\n",
+                "  _qt = type;\n"
+                "  // one thread takes from these two\n"
+                "  static const auto nccl = std::make_shared<Event>();\n"
+                "  _event = type == REDUCE || type == BROADCAST ? nccl : std::make_shared<Event>();\n",
+            ),
+            Edit(
+                COMMON + "scheduled_queue.cc",
+                "entry) {\n  std::lock_guard<std::mutex> lock(_mutex);\n  _sq.push_back(entry);\n",
+                "entry) {\n  Event::Raiser raise(*_event);\n"
+                "  std::lock_guard<std::mutex> lock(_mutex);\n  _sq.push_back(entry);\n",
+            ),
+            Edit(
+                COMMON + "scheduled_queue.cc",
+                "BytePSScheduledQueue::getTask() {\n",
+                "BytePSScheduledQueue::getTask() {\n  _seen = _event->Count();\n",
+            ),
+            Edit(
+                COMMON + "scheduled_queue.cc",
+                "    _credits += size;\n",
+                "    _credits += size;\n    _event->Raise();\n",
+            ),
+            Edit(
+                COMMON + "scheduled_queue.cc",
+                "    _rt->SetReadyCount(key, cnt);\n",
+                "    _rt->SetReadyCount(key, cnt);\n    _event->Raise();\n",
+            ),
+            Edit(
+                COMMON + "communicator.cc",
+                "        BPS_CHECK(0) << \"unsupported signal: \" << message.signal;\n    }\n",
+                "        BPS_CHECK(0) << \"unsupported signal: \" << message.signal;\n    }\n"
+                "    BytePSGlobal::WakeQueues();\n",
+            ),
+            Edit(
+                COMMON + "core_loops.cc",
+                "  BytePSGlobal::GetCopyTable()->AddReadyCount(msg.key);\n",
+                "  BytePSGlobal::GetCopyTable()->AddReadyCount(msg.key);\n"
+                "  BytePSGlobal::GetScheduledQueue(COPYH2D)->wake();\n",
+            ),
+            Edit(
+                COMMON + "global.h",
+                "  static bool ShouldShutdown() { return _should_shutdown; }\n",
+                "  static bool ShouldShutdown() { return _should_shutdown; }\n  static void WakeQueues();\n",
+            ),
+            Edit(
+                COMMON + "global.h",
+                "  static volatile bool _should_shutdown;\n",
+                "  static std::atomic<bool> _should_shutdown;\n",
+            ),
+            Edit(
+                COMMON + "global.cc",
+                "volatile bool BytePSGlobal::_should_shutdown = false;\n",
+                "std::atomic<bool> BytePSGlobal::_should_shutdown{false};\n",
+            ),
+            Edit(
+                COMMON + "global.cc",
+                "void BytePSGlobal::Init() {\n",
+                "void BytePSGlobal::WakeQueues() {\n"
+                "  for (int i = 0; i < QueueNum; i++) {\n"
+                "    if (auto q = GetScheduledQueue(static_cast<QueueType>(i))) q->wake();\n  }\n"
+                "  if (_nccl_manager) _nccl_manager->Wake();\n}\n\n"
+                "void BytePSGlobal::Init() {\n",
+            ),
+            Edit(
+                COMMON + "global.cc",
+                "  _should_shutdown = true;\n",
+                "  _should_shutdown = true;\n  WakeQueues();\n",
+            ),
+            Edit(
+                COMMON + "nccl_manager.h",
+                "  std::shared_ptr<NcclGroupEntry> DequeueGroup();\n",
+                "  std::shared_ptr<NcclGroupEntry> DequeueGroup();\n  void Wake() { _pipeline_event.Raise(); }\n",
+            ),
+            Edit(
+                COMMON + "nccl_manager.h",
+                "  std::mutex _nccl_mutex;\n",
+                "  std::mutex _nccl_mutex;\n  Event _pipeline_event;\n",
+            ),
+            Edit(
+                COMMON + "nccl_manager.cc",
+                "  std::lock_guard<std::mutex> lock(_nccl_mutex);\n  _nccl_pipeline.push(e);\n",
+                "  Event::Raiser raise(_pipeline_event);\n"
+                "  std::lock_guard<std::mutex> lock(_nccl_mutex);\n  _nccl_pipeline.push(e);\n",
+            ),
+            Edit(
+                COMMON + "nccl_manager.cc",
+                "NcclManager::DequeueGroup() {\n  std::lock_guard<std::mutex> lock(_nccl_mutex);\n"
+                "  if (!_nccl_pipeline.size()) {\n",
+                "NcclManager::DequeueGroup() {\n  const uint64_t seen = _pipeline_event.Count();\n"
+                "  std::unique_lock<std::mutex> lock(_nccl_mutex);\n"
+                "  if (!_nccl_pipeline.size()) {\n    lock.unlock();\n    _pipeline_event.Await(seen);\n",
+            ),
+            Edit(
+                COMMON + "core_loops.cc",
+                "    NCCLCHECK(ncclGroupEnd());\n    std::this_thread::sleep_for(std::chrono::nanoseconds(1000));\n",
+                "    NCCLCHECK(ncclGroupEnd());\n    BytePSGlobal::GetScheduledQueue(REDUCE)->await();\n",
+            ),
+            Edit(
+                COMMON + "core_loops.cc",
+                "                   << \" rank=\" << BytePSGlobal::GetLocalRank();\n  } else {\n"
+                "    std::this_thread::sleep_for(std::chrono::nanoseconds(1000));\n  }\n",
+                "                   << \" rank=\" << BytePSGlobal::GetLocalRank();\n  }\n",
+            ),
+            Edit(
+                COMMON + "core_loops.cc",
+                "    std::this_thread::sleep_for(std::chrono::nanoseconds(1000));\n",
+                "    q->await();\n",
+                times=9,
+            ),
+        ),
+    ),
+    Fixup(
+        "early-pull",
+        "a worker pulls a partition only when the server has said that it has the push, one more round trip for each;"
+        " now the pull follows the push at once: its answer waits for all pushes anyway",
+        edits=(
+            Edit(
+                COMMON + "core_loops.cc",
+                "      BytePSGlobal::GetPS()->ZPush(pskv.keys, vals, pskv.lens, cmd,\n"
+                "                                   [task, q]() { FinishOrProceed(task); });\n",
+                "      BytePSGlobal::GetPS()->ZPush(pskv.keys, vals, pskv.lens, cmd);\n      FinishOrProceed(task);\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "finished-early",
+        "when the last part of a tensor has been queued, its size is asked of an array that may be exchanged and freed"
+        " by then; now it is asked before",
+        edits=(
+            Edit(
+                COMMON + "operations.cc",
+                "  unsigned int accumulated = 0;\n  for (size_t i = 0; i < partitions.size(); ++i) {\n",
+                "  const size_t whole = (e->tensor ? e->tensor : e->output)->size();\n"
+                "  unsigned int accumulated = 0;\n  for (size_t i = 0; i < partitions.size(); ++i) {\n",
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                "  auto tensor = (e->tensor ? e->tensor : e->output);\n  BPS_CHECK(tensor);\n"
+                "  BPS_CHECK_EQ(accumulated, tensor->size())\n",
+                "  BPS_CHECK_EQ(accumulated, whole)\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "in-place",
+        "a gradient in host memory is copied to a buffer and back, and passes four threads that do nothing for a"
+        " worker of one process; now it is pushed and pulled where it stands",
+        edits=(
+            Edit(
+                COMMON + "operations.cc",
+                "Status CheckInitialized() { return BytePSGlobal::CheckInit(); }\n",
+                "Status CheckInitialized() { return BytePSGlobal::CheckInit(); }\n\n"
+                "// Whether the network can take gradients from where they stand.\n"
+                "static bool InPlace() {\n#ifdef BYTEPS_GC_HOST_MEMORY\n"
+                "  return BytePSGlobal::GetLocalSize() == 1;\n#else\n  return false;\n#endif\n}\n",
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                "  e->cpubuff = context.cpubuff;\n",
+                "  e->cpubuff = InPlace() ? context.gpu_ptr : context.cpubuff;\n",
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                "  // Per-PCIe-switch NCCL reduce\n  if (",
+                "  // Per-PCIe-switch NCCL reduce\n  if (InPlace()) {\n  } else if (",
+            ),
+            *(
+                Edit(
+                    COMMON + "operations.cc",
+                    "  if (BytePSGlobal::IsDistributed() || BytePSGlobal::IsCrossPcieSwitch()) {\n"
+                    f"    queue_list->push_back({queue});\n",
+                    "  if (!InPlace() && (BytePSGlobal::IsDistributed() || BytePSGlobal::IsCrossPcieSwitch())) {\n"
+                    f"    queue_list->push_back({queue});\n",
+                )
+                for queue in ("COPYD2H", "COPYH2D")
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                "  // Per-PCIe-switch NCCL broadcast\n  if (",
+                "  // Per-PCIe-switch NCCL broadcast\n  if (InPlace()) {\n  } else if (",
             ),
         ),
     ),
@@ -310,20 +530,6 @@ FIXUPS = (
                 "  if (device == CPU_DEVICE_ID) tensor->Reorder2DefaultAsync();\n"
                 "#endif\n",
             ),
-        ),
-    ),
-    Fixup(
-        "port-in-use",
-        "a scheduler whose port is taken aborted with a stack trace; now it says so in one line and exits",
-        edits=(
-            Edit(
-                ZMQ_VAN,
-                '\tLOG(FATAL) << "Reached max retry for bind: " << zmq_strerror(zmq_err)\n'
-                '\t\t   << ". errno = " << zmq_err;\n',
-                '\tstd::cerr << "byteps: cannot listen on " << address << ": "\n'
-                "\t\t  << zmq_strerror(zmq_err) << std::endl;\n\t_exit(98);\n",
-            ),
-            Edit(ZMQ_VAN, "#include <stdio.h>\n", "#include <stdio.h>\n#include <unistd.h>\n#include <iostream>\n"),
         ),
     ),
     Fixup(

@@ -2,7 +2,8 @@
 
 Each :class:`Fixup` cures one defect by small anchored edits (a few words to
 find, our words to put in their place) or by whole files of our own from
-``engine/files``. An anchor that is not found exactly once stops the build. The
+``engine/files``. An anchor that is not found exactly once (or as often as the
+edit says) stops the build. The
 changes themselves stand in :mod:`byteps_gc.engine.changes`.
 """
 
@@ -17,23 +18,25 @@ FILES = Path(__file__).parent / "files"
 
 @dataclass(frozen=True)
 class Edit:
-    """Replace the one place in ``path`` where ``find`` stands by ``put``."""
+    """Replace the one place in ``path`` where ``find`` stands, or all of so many ``times``, by ``put``."""
 
     path: str
     find: str
     put: str
+    times: int = 1
 
     def apply(self, root: Path) -> None:
-        """Change the file under ``root``; :class:`EngineError` unless the anchor stands there once."""
+        """Change the file under ``root``; :class:`EngineError` unless the anchor stands there so often."""
         file = root / self.path
         if not file.is_file():
             raise EngineError(f"the source has no file {self.path}, which a fix-up edits")
         text = file.read_text()
         count = text.count(self.find)
-        if count != 1:
+        if count != self.times:
             anchor = self.find.strip().splitlines()[0]
+            wanted = "once" if self.times == 1 else f"{self.times} times"
             raise EngineError(
-                f"{self.path}: the anchor {anchor!r} stands there {count} times instead of once;"
+                f"{self.path}: the anchor {anchor!r} stands there {count} times instead of {wanted};"
                 " this is not the source release that the fix-ups were written for"
             )
         file.write_text(text.replace(self.find, self.put))

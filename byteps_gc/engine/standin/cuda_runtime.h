@@ -6,6 +6,7 @@
 // be done this way reports an error instead of pretending.
 #ifndef BYTEPS_GC_STANDIN_CUDA_RUNTIME_H
 #define BYTEPS_GC_STANDIN_CUDA_RUNTIME_H
+#define BYTEPS_GC_HOST_MEMORY 1
 
 #include <cstddef>
 #include <cstring>

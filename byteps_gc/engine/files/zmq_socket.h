@@ -1,0 +1,156 @@
+// ZeroMQ sockets that several threads share, and a thread that waits for many.
+//
+// A ZeroMQ socket may be used by one thread at a time, so each has a lock. Its
+// file descriptor says only that something has happened to the socket, and says
+// it once: whoever looks at the socket takes the news away. A waiting thread
+// therefore has a second descriptor, the alarm, which a sender raises when it
+// has taken news that was meant for the receiver.
+#ifndef BYTEPS_GC_ZMQ_SOCKET_H
+#define BYTEPS_GC_ZMQ_SOCKET_H
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "ps/base.h"
+
+namespace ps {
+
+class Alarm {
+ public:
+  Alarm() : fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) { CHECK_GE(fd_, 0) << strerror(errno); }
+  ~Alarm() { close(fd_); }
+  Alarm(const Alarm&) = delete;
+
+  int fd() const { return fd_; }
+  void Raise() {
+    const uint64_t one = 1;
+    while (write(fd_, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+  }
+  void Reset() {
+    uint64_t count;
+    while (read(fd_, &count, sizeof count) < 0 && errno == EINTR) {
+    }
+  }
+
+ private:
+  const int fd_;
+};
+
+// One part of a message. It may be handed on to whoever keeps its bytes.
+class Part {
+ public:
+  Part() : message_(new zmq_msg_t) { zmq_msg_init(message_.get()); }
+  explicit Part(const void* data, size_t size) : message_(new zmq_msg_t) {
+    CHECK_EQ(zmq_msg_init_size(message_.get(), size), 0) << "out of memory";
+    if (data) memcpy(this->data(), data, size);
+  }
+  explicit Part(const std::string& text) : Part(text.data(), text.size()) {}
+  // bytes that stay where they are; release(hint) when they have been sent
+  Part(void* data, size_t size, zmq_free_fn* release, void* hint) : message_(new zmq_msg_t) {
+    CHECK_EQ(zmq_msg_init_data(message_.get(), data, size, release, hint), 0) << "out of memory";
+  }
+
+  char* data() { return static_cast<char*>(zmq_msg_data(message_.get())); }
+  size_t size() { return zmq_msg_size(message_.get()); }
+  std::string text() { return std::string(data(), size()); }
+  bool more() { return zmq_msg_more(message_.get()); }
+  zmq_msg_t* get() { return message_.get(); }
+  zmq_msg_t* release() { return message_.release(); }
+
+  static void Close(zmq_msg_t* message) {
+    zmq_msg_close(message);
+    delete message;
+  }
+
+ private:
+  struct Closer {
+    void operator()(zmq_msg_t* message) const { Close(message); }
+  };
+  std::unique_ptr<zmq_msg_t, Closer> message_;
+};
+
+class Socket {
+ public:
+  Socket(void* context, int type) : handle_(zmq_socket(context, type)) {
+    CHECK(handle_) << "no more sockets: " << zmq_strerror(errno) << " (BYTEPS_ZMQ_MAX_SOCKET and ulimit -n bound them)";
+    // what is queued is bounded by the tensors; a sender that waits would hold the lock that the receiver needs
+    Set(ZMQ_SNDHWM, 0);
+    Set(ZMQ_RCVHWM, 0);
+  }
+  // what was sent is still delivered, to whoever listens, within so many milliseconds: the last word of the
+  // scheduler is what all others wait for
+  ~Socket() {
+    Set(ZMQ_LINGER, 20000);
+    zmq_close(handle_);
+  }
+  Socket(const Socket&) = delete;
+
+  void Set(int option, int value) { CHECK_EQ(zmq_setsockopt(handle_, option, &value, sizeof value), 0); }
+  void SetName(const std::string& name) { zmq_setsockopt(handle_, ZMQ_IDENTITY, name.data(), name.size()); }
+  void* handle() { return handle_; }
+  std::mutex& lock() { return lock_; }
+
+  int fd() {
+    int fd = -1;
+    size_t size = sizeof fd;
+    CHECK_EQ(zmq_getsockopt(handle_, ZMQ_FD, &fd, &size), 0);
+    return fd;
+  }
+
+  // The next message, if one is there.
+  bool Receive(std::vector<Part>* parts) {
+    std::lock_guard<std::mutex> guard(lock_);
+    parts->clear();
+    do {
+      parts->emplace_back();
+      while (zmq_msg_recv(parts->back().get(), handle_, ZMQ_DONTWAIT) < 0) {
+        if (errno == EAGAIN && parts->size() == 1) return false;
+        CHECK(errno == EINTR || errno == EAGAIN) << zmq_strerror(errno);
+      }
+    } while (parts->back().more());
+    return true;
+  }
+
+  // Sends all parts as one message; false if the peer that the first part names is not there.
+  // `alarm` is raised if a message may have come in meanwhile.
+  bool Send(std::vector<Part>* parts, Alarm* alarm) {
+    std::lock_guard<std::mutex> guard(lock_);
+    for (size_t i = 0; i < parts->size(); ++i) {
+      const int more = i + 1 < parts->size() ? ZMQ_SNDMORE : 0;
+      while (zmq_msg_send((*parts)[i].get(), handle_, more) < 0) {
+        if (errno == EHOSTUNREACH) return false;
+        CHECK_EQ(errno, EINTR) << zmq_strerror(errno);
+      }
+    }
+    if (alarm && HasInput()) alarm->Raise();
+    return true;
+  }
+
+ private:
+  bool HasInput() {
+    int events = 0;
+    size_t size = sizeof events;
+    return zmq_getsockopt(handle_, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN);
+  }
+
+  std::mutex lock_;
+  void* const handle_;
+};
+
+// Until a descriptor has news, but no longer than so many milliseconds.
+inline void Await(std::vector<pollfd>* news, int milliseconds) { poll(news->data(), news->size(), milliseconds); }
+
+}  // namespace ps
+
+#endif  // BYTEPS_GC_ZMQ_SOCKET_H

@@ -1,0 +1,153 @@
+"""A process that dies or stops ends its whole job, and every survivor says who it was."""
+
+import os
+from pathlib import Path
+import signal
+import sys
+import time
+
+from byteps_gc.cluster import local, roles
+from byteps_gc.cluster.local import PEER_LOST
+import pytest
+
+pytestmark = pytest.mark.cluster
+
+LIMIT = 3  # seconds of silence that are a death here
+FOR_EVER = """
+import byteps_gc.mxnet as bps, mxnet as mx
+bps.init()
+for number in range(10**9):
+    mx.nd.waitall()
+    a = mx.nd.ones(1000)
+    bps.push_pull(a, name="a")
+    a.wait_to_read()
+    if number == 3:
+        print("running", flush=True)
+"""
+
+
+class Job:
+    """The roles of a job, each started by itself: nobody but the engine watches over them."""
+
+    def __init__(self, commands, workers=2, servers=1, **env):
+        self.commands = commands
+        self.cluster = roles.Cluster(workers, servers, port=local.free_port())
+        self.env = {"BYTEPS_GC_DEATH_TIMEOUT": str(LIMIT), **env}
+        self.running = {}
+
+    def start(self, name):
+        """Start "scheduler", "server-0", "worker-1", ..."""
+        role, _, number = name.partition("-")
+        variables = roles.environment(self.cluster, role, int(number or 0), roles.LOOPBACK, base=self.env)
+        self.running[name] = self.commands.start(
+            sys.executable, "-m", "byteps_gc", "role", "--", sys.executable, "-c", FOR_EVER, **variables
+        )
+
+    def start_all(self):
+        for name in ("scheduler", "server-0", "worker-0", "worker-1"):
+            self.start(name)
+        for name in ("worker-0", "worker-1"):
+            line = ""
+            while "running" not in line:
+                line = self.running[name].stdout.readline()
+                assert line, f"{name} has ended"
+        return self
+
+    def ends(self, seconds, but=()):
+        """What each role but some said last, when all have ended with the status for a lost process."""
+        said = {}
+        for name, process in self.running.items():
+            if name not in but:
+                output, _ = process.communicate(timeout=seconds)
+                assert process.returncode == PEER_LOST, f"{name}: {process.returncode}\n{output}"
+                (said[name],) = [line for line in output.splitlines() if line.startswith("byteps: ")]
+        return said
+
+
+@pytest.mark.parametrize("victim", ["worker-1", "server-0", "scheduler"])
+def test_a_killed_process_ends_the_job_at_once(commands, victim):
+    job = Job(commands).start_all()
+    job.running[victim].kill()
+    for line in job.ends(10, but=[victim]).values():
+        assert line.startswith(f"byteps: {victim.replace('server-0', 'server')} on 127.0.0.1 has died"), line
+        assert "run.sh JOB --resume" in line
+
+
+@pytest.mark.parametrize("victim", ["worker-1", "server-0", "scheduler"])
+def test_a_stopped_process_ends_the_job_after_the_limit(commands, victim):
+    job = Job(commands).start_all()
+    begun = time.monotonic()
+    job.running[victim].send_signal(signal.SIGSTOP)
+    for line in job.ends(LIMIT + 10, but=[victim]).values():
+        who = victim.replace("server-0", "server")
+        assert line.startswith(f"byteps: {who} on 127.0.0.1 has been silent for {LIMIT} s: it has stopped"), line
+    assert time.monotonic() - begun >= LIMIT - 1  # it was last heard of before
+    job.running[victim].send_signal(signal.SIGCONT)  # it finds that the others have gone
+    job.running[victim].communicate(timeout=10)
+    assert job.running[victim].returncode == PEER_LOST
+
+
+def test_a_process_that_stops_for_a_moment_is_waited_for(commands):
+    job = Job(commands, BYTEPS_GC_DEATH_TIMEOUT="20").start_all()
+    for name in ("worker-0", "server-0", "scheduler"):
+        job.running[name].send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        job.running[name].send_signal(signal.SIGCONT)
+    time.sleep(1)
+    assert all(process.poll() is None for process in job.running.values())
+    commands.end()
+
+
+def test_a_worker_that_never_arrives(commands):
+    job = Job(commands, BYTEPS_GC_START_TIMEOUT="4")
+    for name in ("scheduler", "server-0", "worker-0"):
+        job.start(name)
+    for line in job.ends(40).values():
+        assert line.startswith("byteps: worker 1 did not arrive at the scheduler on 127.0.0.1 within 4 s."), line
+
+
+def test_a_scheduler_and_a_server_that_never_arrive(commands):
+    job = Job(commands, BYTEPS_GC_START_TIMEOUT="2")
+    job.start("server-0")
+    (line,) = job.ends(40).values()
+    assert f"the scheduler at 127.0.0.1:{job.cluster.port} did not begin the job within 2 s. Start it" in line
+    job = Job(commands, servers=2, BYTEPS_GC_START_TIMEOUT="4")
+    for name in ("scheduler", "server-0", "worker-0", "worker-1"):
+        job.start(name)
+    for line in job.ends(40).values():
+        assert "1 of 2 servers did not arrive at the scheduler" in line
+
+
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("victim", ["worker-1", "server-0", "scheduler"])
+def test_under_the_launcher(commands, victim, sig):
+    command = [sys.executable, "-m", "byteps_gc", "launch", "--servers", "1", "--", sys.executable, "-c", FOR_EVER]
+    child = commands.start(*command, BYTEPS_GC_DEATH_TIMEOUT=str(LIMIT))
+    seen = ""
+    while seen.count("| running") < 2:
+        line = child.stdout.readline()
+        assert line, seen
+        seen += line
+    os.kill(pid_of(commands, victim), sig)
+    output, _ = child.communicate(timeout=LIMIT + 20)
+    last = [line for line in output.splitlines() if line.startswith("byteps_gc: ")][-1]
+    assert child.returncode == (128 + sig if sig == signal.SIGKILL else PEER_LOST), output
+    if sig == signal.SIGKILL:
+        assert f"{victim} was ended by SIGKILL" in last
+    else:
+        assert f"{victim} on 127.0.0.1 has been silent for {LIMIT} s" in last
+
+
+def pid_of(commands, role):
+    """The process of a role that a launcher has started."""
+    for line in commands.alive():
+        pid = line.split()[0]
+        if f"BYTEPS_GC_ROLE={role}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            return int(pid)
+    raise AssertionError(f"{role} does not run")
+
+
+def test_limits_that_are_no_numbers(commands):
+    for name, value in (("BYTEPS_GC_DEATH_TIMEOUT", "1"), ("BYTEPS_GC_START_TIMEOUT", "soon")):
+        result = commands.python("-m", "byteps_gc", "role", DMLC_ROLE="scheduler", **{name: value})
+        assert result.status == 2 and f"{name}={value} is not an integer from" in result.output
