@@ -8,16 +8,15 @@ overwritten before it has been sent is a wrong sum here.
 """
 
 import os
-import subprocess
 import sys
 
 import byteps_gc.mxnet as bps
 import mxnet as mx
 import numpy as np
+from stops import stop_now_and_then
 
 SIZES = (1, 7, 4096, 1024001)
 SMALL = 24  # more tensors of 4096 elements
-APART, STOPPED = 0.060, 0.015  # seconds, at most
 
 
 def sent(rank, name, number, size, workers):
@@ -26,22 +25,6 @@ def sent(rank, name, number, size, workers):
     if workers > 2:
         return rng.randint(-(10**6), 10**6, size).astype(np.float32)
     return (rng.randn(size) * 10.0 ** rng.randint(-6, 6)).astype(np.float32)
-
-
-STOPPER = """
-import os, random, select, signal, time
-rng = random.Random({worker})
-while not select.select([0], [], [], rng.random() * {apart})[0]:
-    os.kill({parent}, signal.SIGSTOP)
-    time.sleep(rng.random() * {stopped})
-    os.kill({parent}, signal.SIGCONT)
-"""
-
-
-def stop_now_and_then(worker):
-    """Start a child that stops this process again and again until its standard input is closed."""
-    code = STOPPER.format(worker=worker, parent=os.getpid(), apart=APART, stopped=STOPPED)
-    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
 
 
 def main():

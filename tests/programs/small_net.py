@@ -6,6 +6,7 @@ parameters, and whether all of them are finite.
 
 POISON="STEP VALUE PARAMETER" puts VALUE into the gradient of parameter number
 PARAMETER on worker 1, in a step of its own before STEP. OTHER_RATE is the rate of worker 1.
+STOPS=1 stops the process now and then, for a moment.
 MULTIPLIERS=1 gives the first weight half the rate, and the biases no weight decay.
 """
 
@@ -18,6 +19,7 @@ import byteps_gc.mxnet as bps
 import mxnet as mx
 from mxnet import autograd, gluon
 import numpy as np
+from stops import stop_now_and_then
 
 BATCH = 16
 
@@ -27,6 +29,7 @@ def main():
     rates = [float(word) for word in sys.argv[3:]] or [0.05]
     bps.init()
     rank, workers = bps.rank(), bps.size()
+    stopper = stop_now_and_then(rank) if os.environ.get("STOPS") else None
     mx.random.seed(rank)  # different weights: the trainer has to broadcast those of rank 0
     net = gluon.nn.HybridSequential()
     net.add(gluon.nn.Dense(int(os.environ.get("HIDDEN", 64)), activation="relu"), gluon.nn.Dense(10))
@@ -66,6 +69,8 @@ def main():
         loss = gradients(data, labels)
         trainer.step(BATCH)
         losses.append(float(loss.mean().asscalar()))
+    if stopper:
+        stopper.communicate()
     values = [param.data().asnumpy() for _, param in sorted(net.collect_params().items())]
     digest = hashlib.sha256(b"".join(value.tobytes() for value in values)).hexdigest()
     result = {

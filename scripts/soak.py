@@ -1,0 +1,207 @@
+"""Run real clusters again and again, and count what goes wrong: .venv/bin/python scripts/soak.py --minutes 60
+
+Four kinds of runs, in turn, until the time is over or each has been done --runs times:
+  race         push_pull of many tensors, workers stopped at random, every sum checked; 2, 4 and 8 workers in turn
+  compressors  500 steps with each compressor, workers stopped at random; all workers end with the same parameters
+  ends         start, train, stop with both cores busy: status 0 within 5 s of the last step, nothing left behind
+  faults       a random process is killed or stopped: all others end, name it, and say so with a status
+A failure is printed with what the run said, and makes the status 1.
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+from pathlib import Path
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from byteps_gc.cluster.local import PEER_LOST
+
+PROGRAMS = Path(__file__).resolve().parent.parent / "tests" / "programs"
+EF = {"ef": "vanilla", "momentum": "nesterov"}
+COMPRESSORS = (
+    {},
+    {"compressor": "onebit", "scaling": True, **EF},
+    {"compressor": "topk", "k": 0.05, **EF},
+    {"compressor": "randomk", "k": 0.05, **EF},
+    {"compressor": "dithering", "k": 2, "normalize": "l2", "bucket": 512, **EF},
+    {"compressor": "identity", "half": True},
+    {"fp16": True},
+)
+LIMIT = 4  # seconds of silence that are a death, of the runs in which one is wanted
+PROMPT = 5  # seconds in which a job ends after its last step
+NOTICED = 10  # seconds in which all end when a death has been detected
+TRAIN = [PROGRAMS / "small_net.py", "40", "{}"]
+FOR_EVER = [PROGRAMS / "small_net.py", "1000000", "{}"]
+
+
+class Failure(Exception):
+    """Something that should not have happened."""
+
+
+def demand(holds, what):
+    """A :class:`Failure` unless it holds."""
+    if not holds:
+        raise Failure(what)
+
+
+class Launch:
+    """A cluster of this machine, all of whose processes are found by a mark in their environment."""
+
+    def __init__(self, folder, program, workers=2, servers=2, **env):
+        self.mark = f"BYTEPS_GC_SOAK={os.getpid()}-{time.time_ns()}"
+        self.logs = Path(folder, str(time.time_ns()))
+        name, _, value = self.mark.partition("=")
+        roles = ["--workers", str(workers), "--servers", str(servers), "--logs", str(self.logs)]
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "byteps_gc", "launch", *roles, "--", sys.executable, *map(str, program)],
+            env={**os.environ, name: value, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=folder,
+        )
+        self.output = ""
+
+    def until(self, text, times=1):
+        """Read until a line has come so often."""
+        while self.output.count(text) < times:
+            line = self.child.stdout.readline()
+            demand(line, f"the job has ended:\n{self.output}")
+            self.output += line
+
+    def end(self, seconds):
+        """Its status; a :class:`Failure` if it takes longer."""
+        try:
+            self.output += self.child.communicate(timeout=seconds)[0]
+        except subprocess.TimeoutExpired:
+            raise Failure(f"still running after {seconds} s:\n{self.output[-3000:]}") from None
+        return self.child.returncode
+
+    def processes(self):
+        """The processes that descend from it: {role: process id}."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
+                if self.mark in words and (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                    role = next((word[15:] for word in words if word.startswith("BYTEPS_GC_ROLE=")), folder.name)
+                    if role not in found or int(folder.name) < found[role]:
+                        found[role] = int(folder.name)
+        return found
+
+    def kill(self):
+        """End what is left."""
+        self.child.kill()
+        for pid in self.processes().values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def launched(*words, **options):
+    """A :class:`Launch` that leaves nothing behind: a :class:`Failure` if it would."""
+    shared = set(os.listdir("/dev/shm"))
+    run = Launch(*words, **options)
+    try:
+        yield run
+        deadline = time.monotonic() + 2
+        while run.processes() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        demand(not run.processes(), f"left behind: {run.processes()}")
+        more = [name for name in set(os.listdir("/dev/shm")) - shared if "byteps" in name.lower()]
+        demand(not more, f"shared memory left behind: {more}")
+    finally:
+        run.kill()
+
+
+def race(folder, number, rng):
+    """One run of the race test."""
+    workers = (2, 4, 8)[number % 3]
+    with launched(folder, [PROGRAMS / "exchange.py", "200"], workers=workers) as run:
+        demand(run.end(600) == 0, run.output[-3000:])
+        demand(run.output.count("200 rounds exact") == workers, run.output[-3000:])
+
+
+def compressors(folder, number, rng):
+    """500 steps with one compressor."""
+    params = COMPRESSORS[number % len(COMPRESSORS)]
+    env = {"STOPS": "1", "BYTEPS_MIN_COMPRESS_BYTES": "2000", "BYTEPS_PARTITION_BYTES": "4096"}
+    with launched(folder, [PROGRAMS / "small_net.py", "500", json.dumps(params)], **env) as run:
+        demand(run.end(600) == 0, run.output[-3000:])
+        results = [json.loads(line.split("RESULT ")[1]) for line in run.output.splitlines() if "RESULT " in line]
+        demand(len(results) == 2 and all(one["finite"] for one in results), run.output[-3000:])
+        demand(len({one["parameters"] for one in results}) == 1, f"{params}: the workers differ")
+
+
+def ends(folder, number, rng):
+    """Start, train, stop, with both cores busy."""
+    burn = [sys.executable, "-c", "while True: pass"]
+    burners = [subprocess.Popen(burn) for _ in range(os.cpu_count() or 1)]
+    try:
+        with launched(folder, TRAIN) as run:
+            run.until("RESULT", times=2)
+            last = time.monotonic()
+            demand(run.end(60) == 0, run.output[-3000:])
+            took = time.monotonic() - last
+            demand(took < PROMPT, f"ended {took:.1f} s after the last step")
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+
+
+def faults(folder, number, rng):
+    """A process is killed or stopped at a random moment."""
+    victim = rng.choice(["scheduler", "server-0", "server-1", "worker-0", "worker-1"])
+    sig = rng.choice([signal.SIGKILL, signal.SIGSTOP])
+    with launched(folder, FOR_EVER, BYTEPS_GC_DEATH_TIMEOUT=str(LIMIT), BYTEPS_GC_START_TIMEOUT="60") as run:
+        run.until("Creating Van", times=5)
+        time.sleep(rng.random() * 4)
+        os.kill(run.processes()[victim], sig)
+        status = run.end(NOTICED + (LIMIT if sig == signal.SIGSTOP else 0))
+        last = [line for line in run.output.splitlines() if line.startswith("byteps_gc: ")]
+        demand(status == (PEER_LOST if sig == signal.SIGSTOP else 128 + sig), f"status {status}:\n{run.output[-3000:]}")
+        demand(last and victim in last[-1], f"{victim} is not named:\n{run.output[-3000:]}")
+
+
+PARTS = {part.__name__: part for part in (race, compressors, ends, faults)}
+
+
+def main():
+    """Run, print a line a run and a table at the end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0, help="default: 60")
+    parser.add_argument("--runs", type=int, default=10**9, help="of each kind, at most")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this kind; repeatable")
+    parser.add_argument("--seed", type=int, default=0, help="of the victims and moments; default: 0")
+    options = parser.parse_args()
+    parts = {name: PARTS[name] for name in options.part or PARTS}
+    done, failed, rng = dict.fromkeys(parts, 0), dict.fromkeys(parts, 0), random.Random(options.seed)
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="byteps_gc-soak-") as folder:
+        for number, name in itertools.product(range(options.runs), parts):
+            if time.monotonic() - begun > 60 * options.minutes:
+                break
+            start, verdict = time.monotonic(), "good"
+            try:
+                parts[name](folder, number, rng)
+            except Failure as failure:
+                verdict = f"FAILED: {failure}"
+                failed[name] += 1
+            done[name] += 1
+            print(f"{name} {number + 1}: {time.monotonic() - start:.1f} s, {verdict}", flush=True)
+    print(f"\n{(time.monotonic() - begun) / 60:.0f} minutes\n\n| part | runs | failed |\n| --- | ---: | ---: |")
+    for name in parts:
+        print(f"| {name} | {done[name]} | {failed[name]} |")
+    sys.exit(1 if any(failed.values()) else 0)
+
+
+if __name__ == "__main__":
+    main()
