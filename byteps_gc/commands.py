@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--nccl-home", type=Path, help="NCCL (include/, lib/); needed with --cuda-home")
     build.add_argument("--source", type=Path, help="a copy of BytePS's source release, instead of pip's")
     build.add_argument("--without", action="append", default=[], metavar="FIXUP", help="leave out a fix-up")
+    build.add_argument("--sanitize", choices=["thread"], help="for host memory, with ThreadSanitizer: docs/engine.md")
     build.add_argument("--jobs", type=int, help="files to compile at a time (default: all processors)")
     build.set_defaults(run=engine_build)
     libraries = actions.add_parser("libraries", help="link the libraries of NVIDIA's wheels to where MXNet finds them")
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run an experiment's jobs on this host (what run.sh calls)")
     run.add_argument("experiment", type=Path, metavar="EXPERIMENT.ini")
     run.add_argument("jobs", nargs="*", metavar="JOBS", help="default: all; training flags follow --")
+    run.add_argument("--resume", nargs="*", metavar="JOBS", help="go on with the unfinished jobs of a run")
     run.set_defaults(run=run_jobs)
 
     host = commands.add_parser("host", help="become a role of this host (what scheduler.sh and its like call)")
@@ -96,6 +98,16 @@ def parser() -> argparse.ArgumentParser:
     step.add_argument("--rounds", type=int, default=5, help="default: 5; medians are shown")
     step.add_argument("--job", action="append", default=[], metavar="NAME", help="measure only this one; repeatable")
     step.set_defaults(run=bench_step)
+    whole = subjects.add_parser("engine", help="the engine: waiting, training, exchanging, serving more workers")
+    whole.add_argument("--json", type=Path, metavar="FILE", help="also write all values to this file")
+    whole.add_argument("--rounds", type=int, default=3, help="of everything, in turn; default: 3; medians are shown")
+    whole.add_argument("--steps", type=int, default=200, help="that are trained; default: 200")
+    whole.add_argument("--exchange-rounds", type=int, default=20, help="of a model's gradients; default: 20")
+    whole.add_argument("--idle-seconds", type=float, default=10.0, help="that the workers wait; default: 10")
+    whole.add_argument("--servers-per-host", type=int, default=1, help="where gradients are exchanged; default: 1")
+    whole.add_argument("--only", action="append", default=[], metavar="NAME", help="idle, step, exchange or server")
+    whole.add_argument("--no-released", action="store_true", help="leave out BytePS as released")
+    whole.set_defaults(run=bench_engine)
     return top
 
 
@@ -105,7 +117,9 @@ def engine_build(options: argparse.Namespace) -> int:
     from byteps_gc.errors import EngineError
 
     exit_on_sigterm()
-    device = compile.HOST
+    device = compile.TSAN if options.sanitize else compile.HOST
+    if options.sanitize and (options.cuda or options.cuda_home):
+        raise EngineError("--sanitize is for host memory")
     if bool(options.cuda_home) != bool(options.nccl_home):
         raise EngineError("--cuda-home and --nccl-home go together")
     if options.cuda and options.cuda_home:
@@ -178,7 +192,8 @@ def run_jobs(options: argparse.Namespace) -> int:
     from byteps_gc.cluster import run
 
     exit_on_sigterm()
-    return run.run(options.experiment, options.jobs, options.rest)
+    jobs = [*options.jobs, *(options.resume or [])]
+    return run.run(options.experiment, jobs, options.rest, resume=options.resume is not None)
 
 
 def run_host(options: argparse.Namespace) -> int:
@@ -243,6 +258,13 @@ def bench_step(options: argparse.Namespace) -> int:
     from byteps_gc.bench import step
 
     return step.main(options)
+
+
+def bench_engine(options: argparse.Namespace) -> int:
+    """Measure the engine."""
+    from byteps_gc.bench import engine
+
+    return engine.main(options)
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

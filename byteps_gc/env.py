@@ -72,6 +72,14 @@ def check_cluster(role: str) -> None:
         raise SettingsError(f"a {role} needs {', '.join(missing)} in its environment; byteps_gc launch sets them")
 
 
+def sanitizer() -> str:
+    """BYTEPS_GC_SANITIZE: what the native library is compiled with; thread, or empty."""
+    name = text("BYTEPS_GC_SANITIZE")
+    if name not in ("", "thread"):
+        raise SettingsError(f"BYTEPS_GC_SANITIZE={name} is not thread")
+    return name
+
+
 def cache_folder() -> Path:
     """BYTEPS_GC_CACHE, or byteps_gc in the user's cache folder: built engines live there."""
     cache = text("XDG_CACHE_HOME", str(Path.home() / ".cache"))

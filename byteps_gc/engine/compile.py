@@ -61,9 +61,12 @@ class Device:
     includes: Tuple[str, ...] = (str(STANDIN),)
     macros: Tuple[str, ...] = ("MSHADOW_USE_CUDA=0",)
     libraries: Tuple[str, ...] = ()
+    flags: Tuple[str, ...] = ()  # more, for compiler and linker
 
 
 HOST = Device("host")
+# Races are told while it runs; a Python that loads it has LD_PRELOAD=libtsan.so.2.
+TSAN = Device("tsan", flags=("-fsanitize=thread", "-g"))
 
 
 def cuda(cuda_home: Path, nccl_home: Path) -> Device:
@@ -91,15 +94,20 @@ def cuda(cuda_home: Path, nccl_home: Path) -> Device:
 class Build(Compiler):
     """The compiler at work on the engine's source tree."""
 
-    def zeromq(self) -> Path:
-        """Build the ZeroMQ release that BytePS carries; returns the static library."""
+    def zeromq(self, flags: Tuple[str, ...]) -> Path:
+        """Build the ZeroMQ release that BytePS carries; returns the static library.
+
+        A sanitizer does not see through its assembler code: it then gets locks instead.
+        """
         archive = (self.tree / f"{ZEROMQ}.tar.gz").read_bytes()
-        library = self.objects / (hashlib.sha256(self.version.encode() + archive).hexdigest() + ".a")
+        recipe = " ".join((self.version, *flags)).encode()
+        library = self.objects / (hashlib.sha256(recipe + archive).hexdigest() + ".a")
         folder = self.tree / ZEROMQ
         self.run("tar", "-xzf", f"{ZEROMQ}.tar.gz", "--no-same-owner")
         if not library.is_file():
             self.progress(ZEROMQ)
-            env = dict(os.environ, CFLAGS="-fPIC -O2 -w", CXXFLAGS="-fPIC -O2 -w")
+            words = " ".join(("-fPIC -O2 -w", *flags, *(["-DZMQ_FORCE_MUTEXES"] if flags else [])))
+            env = dict(os.environ, CFLAGS=words, CXXFLAGS=words)
             options = ("--with-libsodium=no", "--with-libgssapi_krb5=no", "--disable-shared", "--enable-static")
             self.run("./configure", "--quiet", *options, cwd=folder, env=env)
             self.run("make", "--silent", f"-j{self.jobs}", "libzmq.la", cwd=folder, env=env)
@@ -111,7 +119,9 @@ class Build(Compiler):
     def link(self, target: Path, objects: List[Path], *flags: str) -> None:
         """Link a shared library that exports BytePS's own symbols."""
         export = "-Wl,--version-script=byteps.lds"
-        self.run("g++", "-shared", "-fopenmp", "-s", export, *map(str, objects), *flags, "-lrt", "-o", str(target))
+        symbols = [] if "-g" in flags else ["-s"]
+        files = [*map(str, objects), *flags, "-lrt", "-o", str(target)]
+        self.run("g++", "-shared", "-fopenmp", *symbols, export, *files)
 
 
 def build_libraries(build: Build, device: Device, mxnet: Path) -> None:
@@ -122,20 +132,19 @@ def build_libraries(build: Build, device: Device, mxnet: Path) -> None:
     worker's library, so that the wheel can be installed anywhere beside it.
     """
     (build.tree / "mxnet-package").symlink_to(mxnet)
-    zeromq = build.zeromq()
+    zeromq = build.zeromq(device.flags)
     ps_lite = ("-I3rdparty/ps-lite/src", "-I3rdparty/ps-lite/include", f"-I{ZEROMQ}/include")
-    network = [*build.compile_all(PS_LITE, (*FLAGS, *ps_lite)), zeromq]
+    network = [*build.compile_all(PS_LITE, (*FLAGS, *device.flags, *ps_lite)), zeromq]
 
     device_flags = (*(f"-D{macro}" for macro in device.macros), *(f"-I{folder}" for folder in device.includes))
-    common = (*FLAGS, "-DEIGEN_MPL2_ONLY=1", "-I3rdparty/ps-lite/include")
+    common = (*FLAGS, *device.flags, "-DEIGEN_MPL2_ONLY=1", "-I3rdparty/ps-lite/include")
     server = build.compile_all(SERVER, (*common, "-DBYTEPS_BUILDING_SERVER"))
-    build.link(build.tree / "byteps/server/c_lib.so", server + network)
+    build.link(build.tree / "byteps/server/c_lib.so", server + network, *device.flags)
 
     headers = "mxnet-package/include"
     onednn = (build.tree / headers / "mkldnn").is_dir()
     framework = (f"-I{headers}", f"-I{headers}/mkldnn", f"-DMXNET_USE_MKLDNN={int(onednn)}", "-DMSHADOW_USE_MKL=0")
     worker = build.compile_all(WORKER, (*common[:-1], *framework, *device_flags, common[-1]))
     beside = "-Wl,-rpath,$ORIGIN/../../mxnet"
-    build.link(
-        build.tree / "byteps/mxnet/c_lib.so", worker + network, "-Lmxnet-package", "-lmxnet", beside, *device.libraries
-    )
+    libraries = ("-Lmxnet-package", "-lmxnet", beside, *device.libraries, *device.flags)
+    build.link(build.tree / "byteps/mxnet/c_lib.so", worker + network, *libraries)

@@ -3,6 +3,7 @@
 import ctypes
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from byteps_gc import env
 from byteps_gc.compressors.frame import FrameError
 from byteps_gc.compressors.options import option_texts
 from byteps_gc.errors import CompressionError
@@ -59,11 +60,16 @@ _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
 }
 
 
+def flags() -> List[str]:
+    """More flags for the library's compiler: those of the sanitizer that the environment asks for."""
+    return ["-g", f"-fsanitize={env.sanitizer()}"] if env.sanitizer() else []
+
+
 def library(isa: Optional[str] = None) -> ctypes.CDLL:
     """The library for this processor, or for ``isa`` ("avx2" or "portable"); compiled at its first use."""
     isa = isa or build.best_isa()
     if isa not in _libraries:
-        loaded = ctypes.CDLL(str(build.build(isa)))
+        loaded = ctypes.CDLL(str(build.build(isa, flags())))
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(loaded, name)
             function.restype, function.argtypes = result, list(arguments)

@@ -1,0 +1,91 @@
+"""Train with every compressor under ThreadSanitizer: .venv/bin/python scripts/check_races.py [--steps 500]
+
+Builds the engine and the compressors with it, starts real clusters of two workers and two servers whose
+workers are stopped at random moments, and fails if a data race is told in our code or in BytePS's and
+ps-lite's. What is left out, and why, stands in SUPPRESSED. Needs g++'s libtsan and setarch (util-linux).
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+from soak import COMPRESSORS, PROGRAMS
+
+SUPPRESSED = """
+# OpenMP's library is not instrumented; every process has one thread of it
+called_from_lib:libgomp
+# ZeroMQ's own, and meant so: how busy a thread is, and a descriptor that nobody asks for
+race:zmq::atomic_counter_t::get
+race:zmq::socket_base_t::set_fd
+"""
+OURS = re.compile(r"c_lib\.so|byteps_gc-\w+-\w+\.so")
+
+
+def races(report):
+    """The warnings in a report that have one of our libraries in the way to an access."""
+    for part in report.split("=" * 18):
+        accesses = "".join(part.split("\n\n")[:2])
+        if "WARNING: ThreadSanitizer" in part and OURS.search(accesses):
+            yield part.strip()
+
+
+def run(params, steps, engine, folder):
+    """Train with one compressor; the races that were told."""
+    (folder / "suppressed").write_text(SUPPRESSED)
+    env = dict(os.environ, PYTHONPATH=str(engine), LD_PRELOAD="libtsan.so.2", BYTEPS_GC_SANITIZE="thread", STOPS="1")
+    env.update(OMP_NUM_THREADS="1", BYTEPS_MIN_COMPRESS_BYTES="2000", BYTEPS_PARTITION_BYTES="4096")
+    options = f"suppressions={folder}/suppressed log_path={folder}/report exitcode=0 history_size=7"
+    words = [str(PROGRAMS / "small_net.py"), str(steps), json.dumps(params)]
+    done = subprocess.run(
+        ["setarch", "-R", sys.executable, "-m", "byteps_gc", "launch", "--logs", "logs", "--", sys.executable, *words],
+        env=dict(env, TSAN_OPTIONS=options),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode or done.stdout.count("RESULT ") != 2:
+        sys.exit(f"check_races: {params}: status {done.returncode}\n{done.stdout[-3000:]}")
+    return [race for file in folder.glob("report.*") for race in races(file.read_text())]
+
+
+def main():
+    """Build, train, tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=500, help="default: 500")
+    parser.add_argument("--only", type=int, help="the number of one compressor, from 0")
+    parser.add_argument("--without", metavar="FIXUP", help="leave out a fix-up: its race should be told")
+    options = parser.parse_args()
+    build = [sys.executable, "-m", "byteps_gc", "engine", "build", "--sanitize", "thread"]
+    build += ["--without", options.without] if options.without else []
+    wheel = subprocess.run(build, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    found = 0
+    with tempfile.TemporaryDirectory(prefix="byteps_gc-races-") as folder:
+        engine = Path(folder, "engine")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(engine)
+        subprocess.run(
+            [sys.executable, "-c", "from byteps_gc.native import build, flags; build.build(build.best_isa(), flags())"],
+            env=dict(os.environ, BYTEPS_GC_SANITIZE="thread"),
+            check=True,
+        )
+        for number, params in enumerate(COMPRESSORS):
+            if options.only in (None, number):
+                place = Path(folder, str(number))
+                place.mkdir()
+                told = run(params, options.steps, engine, place)
+                print(f"{params or 'uncompressed'}: {options.steps} steps, {len(told)} races", flush=True)
+                for race in told:
+                    print(race, flush=True)
+                found += len(told)
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
