@@ -1,16 +1,27 @@
 """Checkpoints: rank 0 writes them, and on resuming gives every worker what it read.
 
+A checkpoint is three files of one name: NAME.params, NAME.states and NAME.json, its progress. They are
+written to the end elsewhere; then an older NAME.json goes, the two others get their names, and NAME.json
+gets its own last, each step on the disk before the next. So as long as there is a NAME.json, the other two
+are whole and of the same epoch, whatever ends the process or the machine, and no step touches another name:
+before ``epoch-8`` is whole, ``epoch-7`` stays. Between the steps NAME is no checkpoint, never a mixture of two.
+
 MXNet is imported only where a checkpoint is loaded, so that flags can be checked without it.
 """
 
+import contextlib
 import json
+import os
 from pathlib import Path
+import re
+import shutil
 import tempfile
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from byteps_gc.errors import UserError, one_line
 
 SUFFIXES = (".params", ".states", ".json")
+SAVING = ".saving-"  # folders of files that are being written
 
 
 def check(stem: str) -> Path:
@@ -26,19 +37,86 @@ def check(stem: str) -> Path:
     return path
 
 
-def save(path: Path, net: Any, trainer: Any, progress: Dict[str, Any]) -> None:
-    """Write a Gluon block and its DistributedTrainer to ``path``.params, .states and .json (``progress``).
+def of_epochs(folder: Path) -> List[int]:
+    """How many epochs were done when each whole checkpoint ``epoch-N`` of a folder was written, in order."""
+    found = (re.fullmatch(r"epoch-(\d+)\.json", file.name) for file in folder.glob("epoch-*.json"))
+    numbers = (int(match[1]) for match in found if match)
+    return sorted(n for n in numbers if all((folder / f"epoch-{n}{suffix}").is_file() for suffix in SUFFIXES))
 
-    Each file appears in one step.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
-        whole = Path(folder, "checkpoint")
+
+def newest(folder: Path) -> Optional[Path]:
+    """The whole checkpoint ``epoch-N`` of the most epochs in a folder, without its ending; None if there is none."""
+    numbers = of_epochs(folder)
+    return folder / f"epoch-{numbers[-1]}" if numbers else None
+
+
+def progress_of(path: Path) -> Dict[str, Any]:
+    """The progress that a checkpoint holds; {} if it is not whole."""
+    try:
+        return json.loads(Path(f"{check(str(path))}.json").read_text())
+    except UserError:
+        return {}
+
+
+def save(path: Path, net: Any, trainer: Any, progress: Dict[str, Any]) -> None:
+    """Write a Gluon block and its DistributedTrainer to ``path``.params, .states and .json (``progress``)."""
+    with replacing(path) as whole:
         net.save_parameters(f"{whole}.params")
         trainer.save_states(f"{whole}.states")
         Path(f"{whole}.json").write_text(json.dumps(progress) + "\n")
+
+
+def copy(source: Path, path: Path) -> None:
+    """Have a whole checkpoint under a second name; the disk holds it once, where the file system has links."""
+    with replacing(path) as whole:
+        for suffix in SUFFIXES:
+            try:
+                os.link(f"{source}{suffix}", f"{whole}{suffix}")
+            except OSError:
+                shutil.copyfile(f"{source}{suffix}", f"{whole}{suffix}")
+
+
+def prune(folder: Path, last: int, period: int) -> None:
+    """Take away the checkpoints ``epoch-N`` before the ``last`` but for every ``period``-th, and what is left of such.
+
+    The .json goes first: a checkpoint that is there is whole here as well.
+    """
+    for suffix in reversed(SUFFIXES):
+        for file in folder.glob(f"epoch-*{suffix}"):
+            number = file.name[len("epoch-") : -len(suffix)]
+            if number.isdigit() and int(number) < last and int(number) % period:
+                file.unlink()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The body writes a checkpoint to the path that it is given, and it is at ``path`` from then on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{SAVING}*"):  # by a process that was killed
+        shutil.rmtree(str(left), ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=str(path.parent), prefix=SAVING) as folder:
+        whole = Path(folder, "checkpoint")
+        yield whole
+        for suffix in SUFFIXES:
+            keep(Path(f"{whole}{suffix}"))
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}.json").unlink()
+            keep(path.parent)
         for suffix in SUFFIXES:
             Path(f"{whole}{suffix}").replace(f"{path}{suffix}")
+            keep(path.parent)
+
+
+def keep(path: Path) -> None:
+    """Have what a file or folder holds by now on the disk; some network file systems cannot do that with a folder."""
+    handle = os.open(str(path), os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(handle)
 
 
 def resume(stem: str, net: Any, trainer: Any, context: Any) -> Dict[str, Any]:

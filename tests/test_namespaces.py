@@ -4,14 +4,16 @@ import importlib.util
 import os
 from pathlib import Path
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 
-from byteps_gc.cluster import namespaces, one_machine
+from byteps_gc.cluster import namespaces, one_machine, ssh
 from byteps_gc.cluster.namespaces import NamespaceHosts
 from byteps_gc.errors import ClusterError, SettingsError, UserError
+from byteps_gc.report import record
 import pytest
 
 from conftest import EXAMPLE, ROOT, SET_UP
@@ -192,6 +194,56 @@ def test_a_host_that_fails_ends_the_run_on_all(machine, commands):
     assert output.count("byteps_gc: job onebit: worker-0 was ended by SIGKILL; log: ") == 1
     assert len(re.findall(r"job onebit: host 10\.99\.0\.[12] has failed: worker-0 was ended by SIGKILL", output)) == 1
     assert output.splitlines()[-1].startswith("cluster_on_one_machine: the run failed on some of the hosts; what there")
+
+
+def output_of(child):
+    """What a command printed, both streams together, when it has ended."""
+    return child.communicate(timeout=180)[0]
+
+
+def test_a_run_that_failed_goes_on_on_all_hosts(machine):
+    """The first host's checkpoint and record decide, whatever the folder of the other is called."""
+    flags, pipes = [*SMALL, "--num-epochs", "10"], dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with NamespaceHosts(2) as hosts:
+        ssh.serve(hosts)
+        files = one_machine.write_scripts(hosts, EXAMPLE, "cifar100", out="")
+        hosts.console.run(ssh.pssh(hosts, "parallel-scp", *files, "."))
+
+        def start(*words):
+            line = ssh.pssh(hosts, "parallel-ssh", "-i", "-t", "0", shlex.join(["./run.sh", *words, "--", *flags]))
+            return hosts.console.start(line, **pipes)
+
+        child, runs = start("baseline"), [host.path(f"{namespaces.home()}/runs") for host in hosts]
+        while not list(runs[0].glob("*/baseline/params/epoch-1.json")):
+            assert child.poll() is None, output_of(child)
+            time.sleep(0.01)
+        os.kill(worker_in({os.readlink(f"/proc/{hosts[1].pid}/ns/net")}), signal.SIGKILL)
+        assert "[FAILURE] 10.99.0.2 Exited with error code 137" in output_of(child)
+
+        asked = [["./run.sh", "baseline", "--resume", "--", *flags], ["./run.sh", "baseline", "--", *flags]]
+        both = [host.start(words, namespaces.home(), **pipes) for host, words in zip(hosts, asked)]
+        for line in map(output_of, both):
+            assert "10.99.0.2 was asked to run 'baseline --dataset fashion-mnist " in line
+            assert ", and this host 'baseline --resume --dataset fashion-mnist " in line
+        for folder in runs:
+            (one,) = (folder.glob("*"))
+            one.rename(folder / f"cifar100-20260101-00000{runs.index(folder)}")
+
+        child = start("baseline", "--resume")
+        output = output_of(child)
+        assert child.returncode == 0, output
+        assert len(re.findall(r"\[SUCCESS\] 10\.99\.0\.[12]", output)) == 2
+        assert output.count("baseline: continues from /") == 1 and "baseline: epoch 1/10" not in output
+        epochs = record.read(runs[0] / "cifar100-20260101-000000" / "baseline" / "baseline.jsonl").epochs
+        assert [one["epoch"] for one in epochs] == list(range(10))
+        assert len([folder for one in runs for folder in one.glob("*")]) == 2
+        assert list(runs[1].glob("*/baseline/params")) == []
+
+        child = start("baseline", "--resume")  # there is nothing left, which the second host does not know by itself
+        output = output_of(child)
+        assert child.returncode != 0
+        assert "byteps_gc: nothing to resume: no run" in output
+        assert "byteps_gc: host 10.99.0.1 has failed: nothing to resume: no run" in output
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,16 @@ ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 class Member(Host):
     """A host of three on this machine, which cannot tell its own address from the others'."""
 
-    schedules = property(lambda self: self.index == 0)
+    schedules = property(lambda self: self.hosts[self.index] == self.scheduler)
 
 
-def run(*stories, words=("onebit",), port=0):
+def run(*stories, words=("onebit",), port=0, scheduler=0):
     """Run a story for each host, a function of its roll; returns what each one raised, or None."""
     port = port or free_port()
     ends = [None] * len(stories)
 
     def live(index):
-        member = Member(ADDRESSES[: len(stories)], ADDRESSES[0], port, 1, 2, "", index)
+        member = Member(ADDRESSES[: len(stories)], ADDRESSES[scheduler], port, 1, 2, "", index)
         mine = words[index] if isinstance(words, list) else words
         try:
             with Roll(member, mine) as one:
@@ -118,3 +118,16 @@ def test_all_must_run_the_same():
     ends = run(work(10), work(10), work(10), words=[["topk"], ["topk"], ["topk", "--k", "0.01"]])
     why = "127.0.0.3 was asked to run 'topk --k 0.01', and this host 'topk'"
     assert ends == [why, f"host 127.0.0.1 has failed: {why}", f"host 127.0.0.1 has failed: {why}"]
+
+
+@pytest.mark.parametrize("scheduler", [0, 1])
+def test_all_follow_the_first_hosts_plan(scheduler):
+    """Whichever host schedules, and whatever the others would have done."""
+    heard = []
+
+    def story(one):
+        mine = ["first's", ["onebit", "epoch-3"]] if one.host.index == 0 else ["another's"]
+        heard.append(one.gather(mine))
+
+    assert run(story, story, story, scheduler=scheduler) == [None, None, None]
+    assert heard == [["first's", ["onebit", "epoch-3"]]] * 3

@@ -64,8 +64,7 @@ def server_library() -> ctypes.CDLL:
 
 def local_size() -> int:
     """Processes of this worker: one for each device of NVIDIA_VISIBLE_DEVICES, else one."""
-    devices = [name for name in env.text("NVIDIA_VISIBLE_DEVICES").split(",") if name.strip()]
-    return max(1, len(devices))
+    return max(1, len(env.devices()))
 
 
 def parse_cores(text: str) -> Set[int]:

@@ -122,6 +122,10 @@ class Host:
             raise SettingsError(f"the scheduler's address {self.scheduler} is not one of this machine's")
         if role == "scheduler":
             local.check_port(self.scheduler, port)
+        return self.variables(role, number, port)
+
+    def variables(self, role: str, number: int = 0, port: int = 0) -> Dict[str, str]:
+        """The environment of a role, the ``number``-th of its kind here, in a job at that port of the scheduler."""
         variables = environment(
             self.cluster(port),
             role,

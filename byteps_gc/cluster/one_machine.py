@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Dict, List, Sequence
 
+from byteps_gc.cluster import folders
 from byteps_gc.cluster import run as jobs_of_a_host
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.namespaces import NamespaceHosts, home, require
@@ -94,10 +95,10 @@ def run(scripts: Path, count: int, rate: str, name: str, words: Sequence[str], e
     hosts = NamespaceHosts(count, rate)
     experiment = Experiment.read(scripts / f"{name}.ini")
     jobs = experiment.select(words)
-    jobs_of_a_host.check(experiment, jobs, extra, worker=0)
+    jobs_of_a_host.check(experiment, jobs, extra, dict(os.environ, DMLC_WORKER_ID="0"))
     with hosts:
         serve(hosts)
-        folder = jobs_of_a_host.new_folder(f"{name}-{count}-hosts")
+        folder = folders.new(f"{name}-{count}-hosts")
         out = f"{home()}/{folder.name}"
         files = write_scripts(hosts, scripts, name, out)
         hosts.console.run(pssh(hosts, "parallel-scp", *files, "."))

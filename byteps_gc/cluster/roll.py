@@ -1,9 +1,9 @@
 """The hosts of a run know of each other, so that none waits for one that has failed or never started.
 
-Every other host calls at the scheduler's address and the run's port, says which host it is and
-what it runs, and is told to go when all have called. The connections stay: who fails says why to
-the host that schedules, which says it to the others, and one that ends without a word is a failure
-as well. A message is a line of JSON: {"host", "words"}, {"go"}, {"failed", "host"} or {"done"}.
+Every other host calls at the scheduler's address and the run's port, says which host it is and what it runs, and is
+told to go, with the plan of the first host, which has worker 0, when all have called. The connections stay: who fails
+says why to the host that schedules, which says it to the others, and one that ends without a word is a failure as well.
+A message is a line of JSON: {"host", "words", "plan"}, {"go", "plan"}, {"failed", "host"} or {"done"}.
 """
 
 import collections
@@ -13,7 +13,7 @@ import os
 import select
 import socket
 import time
-from typing import Deque, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Deque, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from byteps_gc.cluster.host import Host
 from byteps_gc.errors import ClusterError
@@ -73,6 +73,7 @@ class Roll:
         self._door: Optional[socket.socket] = None
         self._missing = set(host.hosts) - {self.here}
         self._may_go = False
+        self._plan: Any = None
         self._cause: Optional[Tuple[str, str]] = None
 
     def __enter__(self) -> "Roll":
@@ -87,28 +88,34 @@ class Roll:
             peer.connection.close()
         self._close()
 
-    def gather(self) -> None:
-        """Wait until all hosts are here; :class:`ClusterError` names those that do not come, or what is wrong."""
+    def gather(self, plan: Any = None) -> Any:
+        """Wait until all hosts are here; returns the ``plan``, as JSON carries it, that the first of them gave.
+
+        :class:`ClusterError` names those that do not come, or what is wrong.
+        """
+        self._plan = plan
         if not self._missing:
-            return
+            return self._plan
         begin = time.monotonic()
         self._meet(PATIENCE)
         if self.host.schedules:
             for peer in self.peers:
-                peer.send(go=True)
+                peer.send(go=True, plan=self._plan)
             self._close()  # for who comes after this run
-            return
+            self._may_go = True
         while not self._may_go:
             self.check()
             time.sleep(0.05)
             if time.monotonic() - begin > 2 * PATIENCE:  # it is somebody else who listens there
                 raise ClusterError(f"{self.host.scheduler}:{self.host.port} answers, but not as a run that starts")
+        return self._plan
 
     def check(self) -> None:
         """:class:`ClusterError` if another host has failed or has gone."""
         for peer in self.peers:
             for message in () if peer.done else peer.read():
-                self._may_go = self._may_go or "go" in message
+                if "go" in message:
+                    self._may_go, self._plan = True, message.get("plan")
                 peer.done = "done" in message or "failed" in message
                 if "failed" in message:
                     self._cause = str(message.get("host", peer.name)), str(message["failed"])
@@ -175,6 +182,7 @@ class Roll:
             return
         self.peers.append(peer)
         self._missing.discard(peer.name)
+        self._plan = hello.get("plan") if peer.name == self.host.hosts[0] else self._plan
         if hello["words"] != self.words:
             there, here = (" ".join(map(str, words)) for words in (hello["words"], self.words))
             raise ClusterError(f"{peer.name} was asked to run {there!r}, and this host {here!r}")
@@ -187,6 +195,6 @@ class Roll:
             time.sleep(0.1)
             return
         peer = Peer(connection, self.host.scheduler)
-        peer.send(host=self.here, words=self.words)
+        peer.send(host=self.here, words=self.words, plan=self._plan)
         self.peers.append(peer)
         self._missing.clear()

@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Iterator, List, Sequence
+from typing import Iterator, List, Mapping, Optional, Sequence
 
 from byteps_gc import env
+from byteps_gc.cluster import folders, local
 from byteps_gc.cluster import host as hosts
-from byteps_gc.cluster import local
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.roll import Roll
 from byteps_gc.errors import ClusterError, UserError
@@ -20,20 +20,36 @@ from byteps_gc.report import plot, record, table
 from byteps_gc.report.progress import Progress
 
 
-def worker_command(experiment: Experiment, job: str, extra: Sequence[str]) -> List[str]:
-    """What a worker of the job runs; its log and checkpoints go to BYTEPS_GC_JOB_DIR, or to this folder."""
-    folder = Path(env.text("BYTEPS_GC_JOB_DIR", "."))
+def worker_command(experiment: Experiment, job: str, extra: Sequence[str], folder: Optional[Path] = None) -> List[str]:
+    """What a worker of the job runs; its log and checkpoints go to ``folder``, BYTEPS_GC_JOB_DIR or the current one."""
+    folder = folder or Path(env.text("BYTEPS_GC_JOB_DIR", "."))
     files = ["--logging-file", str(folder / job), "--save-dir", str(folder / "params")]
     return [sys.executable, str(experiment.script), *experiment.job_flags(job), *files, *extra]
 
 
-def check(experiment: Experiment, jobs: Sequence[str], extra: Sequence[str], worker: int) -> None:
-    """Have the training script check every job's flags and data; :class:`UserError` before anything starts."""
-    variables = dict(os.environ, DMLC_WORKER_ID=str(worker))
+def continued(extra: Sequence[str], stem: str) -> List[str]:
+    """The training script's flags with which a job goes on from a checkpoint, or from its beginning without one."""
+    return [*extra, *(["--resume-from", stem] if stem else [])]
+
+
+def check(
+    experiment: Experiment,
+    jobs: Sequence[str],
+    extra: Sequence[str],
+    variables: Mapping[str, str],
+    resumed: Optional[Path] = None,
+) -> None:
+    """Have the training script check every job's flags and data; :class:`UserError` before anything starts.
+
+    variables: a worker's environment; resumed: the folder of the run that goes on, whose jobs must be the same.
+    """
     for job in jobs:
+        flags, folder = extra, Path(os.devnull)  # a new run has no record
+        if resumed:
+            flags, folder = continued(extra, folders.last_checkpoint(resumed, job)), resumed / job
         result = subprocess.run(
-            [*worker_command(experiment, job, extra), "--check"],
-            env=variables,
+            [*worker_command(experiment, job, flags, folder), "--check"],
+            env=dict(variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -82,31 +98,28 @@ def alone(host: hosts.Host) -> Iterator[None]:
             note.unlink()
 
 
-def run(file: Path, words: Sequence[str], extra: Sequence[str]) -> int:
+def run(file: Path, words: Sequence[str], extra: Sequence[str], resume: bool = False) -> int:
     """Run the named jobs of an experiment's file, or all; ``extra`` flags go to the training script.
 
+    resume: go on with a run that has failed; what is left to do is decided where worker 0 is.
     Returns 0; a failed job raises :class:`ClusterError` with its status, and ends the run.
     """
     experiment = Experiment.read(file)
     jobs = experiment.select(words)
     host = hosts.Host.from_environment()
-    with Roll(host, [*jobs, *extra]) as roll:
-        check(experiment, jobs, extra, host.first_worker)
-        folder = new_folder(experiment.name)
+    with Roll(host, [*jobs, *(["--resume"] if resume else []), *extra]) as roll:
+        folder = folders.to_resume(experiment.name, jobs) if resume and host.index == 0 else None
+        check(experiment, jobs, extra, host.variables("worker"), folder)
         with alone(host), Progress() as progress:
-            roll.gather()
-            for number, job in enumerate(jobs):
-                run_job(host, file.parent, folder / job, job, extra, host.job_port(number), progress, roll)
+            tasks = roll.gather(folders.left(folder, jobs) if folder else [(job, "") for job in jobs])
+            if folder is None:
+                folder = folders.elsewhere(experiment.name, jobs) if resume else folders.new(experiment.name)
+            with folders.of_jobs(folder, tasks, resume):
+                for number, (job, stem) in enumerate(tasks):
+                    flags, port = continued(extra, stem), host.job_port(number)
+                    run_job(host, file.parent, folder / job, job, flags, port, progress, roll)
     conclude(folder)
     return 0
-
-
-def new_folder(name: str) -> Path:
-    """Make and name the folder of a run: BYTEPS_GC_RUN_DIR, or one in ``runs`` in the current folder."""
-    folder = Path(env.text("BYTEPS_GC_RUN_DIR") or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"run folder: {folder}", flush=True)
-    return folder
 
 
 def conclude(folder: Path) -> None:
@@ -130,11 +143,9 @@ def run_job(
     roll: Roll,
 ) -> None:
     """Run one job's roles on this machine to their end."""
-    if folder.exists():
-        raise UserError(f"{folder} exists already; BYTEPS_GC_RUN_DIR can name another folder")
     os.environ["BYTEPS_GC_JOB_DIR"] = str(folder)
-    progress.job(job)
-    file = folder / f"{job}.jsonl"
+    file = record.beside(str(folder / job))
+    progress.job(job, len(record.read(file).epochs))
 
     def tick() -> None:
         roll.check()

@@ -37,9 +37,9 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
-    def job(self, name: str) -> None:
-        """Begin the next job."""
-        self._name, self._epochs = name, 0
+    def job(self, name: str, epochs: int = 0) -> None:
+        """Begin the next job, of which so many ``epochs`` need not be shown."""
+        self._name, self._epochs = name, epochs
         self._task = self._bars.add_task(name, total=1.0, note="starting")
         self._line("started")
 

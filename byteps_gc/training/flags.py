@@ -6,6 +6,7 @@ from typing import Callable, NoReturn, Sequence
 
 from byteps_gc import arguments, driver
 from byteps_gc.errors import UserError
+from byteps_gc.training import resume
 
 NOT_NEGATIVE = ("lr", "momentum", "wd", "warmup_lr", "warmup_epochs", "lr_decay", "num_workers", "save_period")
 
@@ -21,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 def add_training(parser: argparse.ArgumentParser, epochs: int, decay_epochs: str, log: str, save: str) -> None:
     """Add the flags of model, device, schedule, checkpoints and log, and those of the compression.
 
-    epochs, decay_epochs, log: defaults; save: the flag that says how often a checkpoint is written.
+    epochs, decay_epochs, log: defaults; save: the flag that says how often a checkpoint stays.
     :func:`check` completes what they are parsed to.
     """
     parser.add_argument("--mode", default="hybrid", choices=["imperative", "hybrid", "hybrib"], help="default: hybrid")
@@ -37,8 +38,9 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, decay_epochs: str
     parser.add_argument("--warmup-lr", type=float, default=0.0, help="rate at which the warm-up starts")
     parser.add_argument("--momentum", type=float, default=0.9)
     parser.add_argument("--wd", type=float, default=0.0001)
-    parser.add_argument(save, dest="save_period", type=int, default=10, help="epochs between checkpoints; 0: none")
+    parser.add_argument(save, dest="save_period", type=int, default=10, help="of so many epochs, one stays; 0: none")
     parser.add_argument("--save-dir", default="params", help="folder of the checkpoints")
+    parser.add_argument("--resume-from", help="a checkpoint to go on from (best.params, epoch-10.params, ...)")
     parser.add_argument("--logging-file", default=log, help="its .jsonl neighbour is the record")
     parser.add_argument("--check", action="store_true", help="check the flags and the data set, and stop")
     arguments.add_compression(parser)
@@ -71,7 +73,7 @@ def parse(
 
 
 def check(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> None:
-    """Check what :func:`add_training` added; sets ``decay_epochs``, a sorted list, and ``compression``.
+    """Check what :func:`add_training` added; sets ``decay_epochs``, a sorted list, ``compression`` and ``flags``.
 
     Raises :class:`UserError`, or ends the process with a parser's error.
     """
@@ -86,4 +88,6 @@ def check(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> None:
     if opt.lr_decay_period > 0:
         opt.decay_epochs = list(range(opt.lr_decay_period, opt.num_epochs, opt.lr_decay_period))
     opt.compression = arguments.compression(opt)
+    opt.flags = resume.fixed_flags(parser, opt)
     driver.check()
+    resume.check(opt)

@@ -51,16 +51,18 @@ class Loop:
     def run(self, progress: Dict[str, Any]) -> None:
         """Train what follows ``progress``: the last ``epoch`` that is done, from -1, and the ``best`` accuracy so far.
 
-        The best epoch's checkpoint is best.params, and every --save-period-th has one of its number.
+        The best epoch's checkpoint is best.params, the last one's is epoch-N.params of its number, which stays if
+        it is a --save-period-th.
         """
         opt, recorder, best = self.session.opt, self.session.recorder, progress["best"]
-        started = time.time()
+        started = time.time() - recorder.seconds
         for epoch in range(progress["epoch"] + 1, opt.num_epochs):
             tic = time.time()
             totals, sent = self.epoch(epoch)
             seconds = time.time() - tic
             right, losses = exchange.total(totals, "training")
             samples = len(self.sampler) * self.session.workers
+            self.share_statistics()
             accuracy, more = self.validate()
             rate, speed = self.trainer.learning_rate, samples / seconds
             logging.info(
@@ -82,6 +84,8 @@ class Loop:
         session, batches = self.session, self.sampler.batches
         self.sampler.epoch = epoch
         self.train_data.seed = (session.opt.seed * 1000003 + epoch) * session.workers + session.rank
+        if epoch > 0:  # a resumed run drops out what the whole one would have; weights are drawn in the first epoch
+            mx.random.seed(self.train_data.seed % 2**31)
         right, losses = mx.nd.zeros(1, ctx=session.context), mx.nd.zeros(1, ctx=session.context)
         tic, sent = time.time(), 0
         for batch, (images, labels) in enumerate(self.train_data, 1):
@@ -104,12 +108,31 @@ class Loop:
         sent = (bps.sent_bytes() - sent) / max(1, batches - 1) / 1e6
         return [float(right.asscalar()), float(losses.asscalar())], sent
 
+    def share_statistics(self) -> None:
+        """Give all workers the mean of what each has gathered of its own images: batch normalization's averages.
+
+        So all of them validate the net that is saved, and go on as they would when it is loaded.
+        """
+        own = [param for param in self.net.collect_params().values() if param.grad_req == "null"]
+        if own:
+            mine = np.concatenate([param.data().asnumpy().ravel() for param in own])
+            mean = exchange.total(mine, "statistics") / self.session.workers
+            for param, part in zip(own, np.split(mean, np.cumsum([np.prod(param.shape) for param in own])[:-1])):
+                param.set_data(mx.nd.array(part.reshape(param.shape), ctx=self.session.context))
+
     def save(self, epoch: int, accuracy: float, best: float) -> None:
-        """Write the checkpoints that are due after an epoch; ``best`` is the best accuracy before it."""
+        """Write the checkpoints that are due after an epoch, and take away what they replace.
+
+        best: the best accuracy before this epoch.
+        """
         if self.session.rank != 0:
             return
-        opt, progress = self.session.opt, {"epoch": epoch, "best": max(accuracy, best)}
-        names = ["best"] * (accuracy > best)
-        names += [f"epoch-{epoch + 1}"] * bool(opt.save_period and (epoch + 1) % opt.save_period == 0)
-        for name in names:
-            checkpoint.save(Path(opt.save_dir, name), self.net, self.trainer, progress)
+        opt, folder = self.session.opt, Path(self.session.opt.save_dir)
+        progress = {"epoch": epoch, "accuracy": accuracy, "best": max(accuracy, best)}
+        last = folder / (f"epoch-{epoch + 1}" if opt.save_period else "best")
+        if opt.save_period or accuracy > best:
+            checkpoint.save(last, self.net, self.trainer, progress)
+        if opt.save_period and accuracy > best:
+            checkpoint.copy(last, folder / "best")
+        if opt.save_period:
+            checkpoint.prune(folder, epoch + 1, opt.save_period)

@@ -3,12 +3,13 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict
 
-from byteps_gc import exchange
+from byteps_gc import checkpoint, env, exchange
 from byteps_gc.errors import UserError
 import byteps_gc.mxnet as bps
-from byteps_gc.report.record import Recorder
+from byteps_gc.report import record
+from byteps_gc.training import resume
 from byteps_gc.training.schedule import schedule
 import mxnet as mx
 
@@ -38,7 +39,7 @@ class Session:
         if self.rank == 0:
             Path(opt.logging_file).parent.mkdir(parents=True, exist_ok=True)
             self.log.addHandler(logging.FileHandler(opt.logging_file))
-        self.recorder = Recorder(Path(f"{opt.logging_file}.jsonl") if self.rank == 0 else None)
+        self.recorder = record.Recorder(record.beside(opt.logging_file) if self.rank == 0 else None)
         self.context = device(opt.num_gpus, bps.local_rank())
         if opt.num_gpus > 0 and self.context.device_type == "cpu":
             self.log.warning("--num-gpus %d, but MXNet sees no GPU for this process: training on the CPU", opt.num_gpus)
@@ -74,15 +75,38 @@ class Session:
             compression_params=opt.compression,
         )
 
+    def resume(self, net: Any, trainer: bps.DistributedTrainer) -> Dict[str, Any]:
+        """The progress that is made: what --resume-from's checkpoint says, once all workers have loaded it; else none.
+
+        ``epoch`` is the last one that is done, from -1, and ``best`` the best accuracy.
+        """
+        if not self.opt.resume_from:
+            return {"epoch": -1, "best": 0.0}
+        progress = checkpoint.resume(self.opt.resume_from, net, trainer, self.context)
+        if self.rank == 0:
+            resume.complete_best(self.opt, progress)
+        return progress
+
     def announce(self, dataset: str, batches: int, first_epoch: int, train_samples: int, val_samples: int) -> None:
-        """Log and record what is going to be trained."""
+        """Log and record what is going to be trained; :class:`UserError` if the record is that of another run."""
         opt, compression = self.opt, self.opt.compression.to_params()
         logging.info(
             "%s on %s: %d workers, %d steps an epoch, effective learning rate %g (%g x %d hosts), compression %s",
             opt.model, dataset, self.workers, batches, self.rate, opt.lr, self.hosts, compression or "none",
         )  # fmt: skip
-        self.recorder.write(
-            "start", model=opt.model, dataset=dataset, workers=self.workers, epochs=opt.num_epochs,
-            first_epoch=first_epoch, batches=batches, batch_size=opt.batch_size, learning_rate=self.rate,
-            compression=compression, train_samples=train_samples, val_samples=val_samples,
+        if first_epoch > 0:
+            logging.info("resumed after %d of %d epochs: [Epoch %d] is next", first_epoch, opt.num_epochs, first_epoch)
+            lost = resume.not_carried_over(opt.compression)
+            if lost:
+                logging.info("resumed: not in the checkpoint, so from zero again, are the compressors' %s", lost)
+        start = dict(
+            env.setting(), model=opt.model, dataset=dataset, epochs=opt.num_epochs, batches=batches,
+            batch_size=opt.batch_size, learning_rate=self.rate, compression=compression,
+            train_samples=train_samples, val_samples=val_samples, flags=opt.flags,
         )  # fmt: skip
+        before = record.read(self.recorder.path).start if self.recorder.path and opt.resume_from else {}
+        resume.require_same(before, start)
+        if before:
+            self.recorder.resume(first_epoch)
+        else:
+            self.recorder.write("start", first_epoch=first_epoch, **start)

@@ -7,7 +7,6 @@ session with its trainer, the compression flags and the choice of data set.
 import logging
 from pathlib import Path
 
-from byteps_gc import checkpoint, env
 from byteps_gc.data import images
 from byteps_gc.errors import UserError
 from byteps_gc.training import flags
@@ -18,7 +17,6 @@ def parse_args():
     parser.add_argument("--model", default="resnet18_v2", help="a classifier of GluonCV's model zoo")
     flags.add_training(parser, epochs=200, decay_epochs="100,150", log="train_cifar100.log", save="--save-period")
     parser.add_argument("--drop-rate", type=float, default=0.0, help="dropout of models that have it (wide resnets)")
-    parser.add_argument("--resume-from", help="a checkpoint (best.params, epoch-10.params, ...)")
     parser.add_argument("--dataset", default="cifar100", choices=list(images.DATASETS))
     parser.add_argument("--data-dir", type=Path, help="where the data set lies")
     parser.add_argument("--train-samples", type=int, help="use only the first so many training images")
@@ -28,8 +26,6 @@ def parse_args():
 
 def check(parser, opt):
     flags.check(parser, opt)
-    if opt.resume_from and env.integer("DMLC_WORKER_ID", 0) == 0:  # the others get it from rank 0
-        checkpoint.check(opt.resume_from)
     opt.train_set = images.load(opt.dataset, opt.data_dir, True, opt.train_samples)
     opt.val_set = images.load(opt.dataset, opt.data_dir, False, opt.val_samples)
 
@@ -62,9 +58,7 @@ def main(opt):
     val_data = Loader(InMemory(opt.val_set, dataset), part, opt.batch_size, opt.num_workers)
 
     trainer = session.trainer(net, sampler.batches)
-    progress = {"epoch": -1, "best": 0.0}
-    if opt.resume_from:
-        progress = checkpoint.resume(opt.resume_from, net, trainer, context)
+    progress = session.resume(net, trainer)
     if opt.mode != "imperative":
         net.hybridize()
     loss_function = gluon.loss.SoftmaxCrossEntropyLoss()

@@ -45,7 +45,7 @@ def parse_args():
     parser.add_argument("--teacher", help="a pretrained classifier to learn from (distillation)")
     parser.add_argument("--temperature", type=float, default=20.0, help="of the teacher's scores")
     parser.add_argument("--hard-weight", type=float, default=0.5, help="weight of the labels beside the teacher")
-    parser.add_argument("--resume-params", type=Path, help="a checkpoint's .params")
+    parser.add_argument("--resume-params", type=Path, help="a checkpoint's .params, if there is no --resume-from")
     parser.add_argument("--resume-states", type=Path, help="a checkpoint's .states")
     parser.add_argument("--resume-epoch", type=int, help="epochs that are done; default: what the checkpoint says")
     parser.add_argument("--log-interval", type=int, default=50, help="steps between two lines of the log; 0: none")
@@ -157,8 +157,8 @@ def main(opt):
     val_data = Loader(Views(opt.val_set, opt.input_size, opt.crop_ratio), part, opt.batch_size, opt.num_workers)
 
     trainer = session.trainer(net, sampler.batches, opt.lr_mode, multi_precision=opt.dtype == "float16")
-    progress = {"epoch": -1, "best": 0.0}
-    if opt.resume_params:
+    progress = session.resume(net, trainer)
+    if opt.resume_params and not opt.resume_from:
         progress.update(checkpoint.load(opt.resume, net, trainer, context))
         if opt.resume_epoch is not None:
             progress["epoch"] = opt.resume_epoch - 1

@@ -1,0 +1,69 @@
+"""Going on with a run: from which checkpoint, whether it is the same run, and what of it is not carried over."""
+
+import argparse
+from pathlib import Path
+from typing import Any, Dict, Mapping
+
+from byteps_gc import checkpoint, env
+from byteps_gc.errors import UserError
+from byteps_gc.report import record
+from byteps_gc.settings import Settings
+
+# Of these flags a run may have others when it is resumed, and of all that are paths: where data lie, not which.
+FREE = ("help", "check", "save_period", "save_dir", "logging_file", "num_workers", "log_interval")
+FREE += ("resume_from", "resume_params", "resume_states", "resume_epoch")
+
+
+def fixed_flags(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> Dict[str, Any]:
+    """The flags, with their values, that must be the same when a run is resumed."""
+    actions = [action for action in parser._actions if action.dest not in FREE and action.type is not Path]
+    return {action.option_strings[-1]: getattr(opt, action.dest) for action in actions}
+
+
+def check(opt: argparse.Namespace) -> None:
+    """:class:`UserError` if --resume-from names no checkpoint, or the log's record is that of another run.
+
+    Worker 0 alone has the files to look at.
+    """
+    if opt.resume_from and env.integer("DMLC_WORKER_ID", 0) == 0:
+        checkpoint.check(opt.resume_from)
+        setting = env.setting() if env.text("DMLC_NUM_WORKER") else {}
+        require_same(record.read(record.beside(opt.logging_file)).start, {"flags": opt.flags, **setting})
+
+
+def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """:class:`UserError` that names what differs, of what both the record of a run and this run say at the start."""
+    pairs = {name: (before[name], now[name]) for name in before if name in now}
+    was, flags = pairs.pop("flags", ({}, {}))
+    pairs = {**{name: (was[name], flags[name]) for name in was if name in flags}, **pairs}
+    found = [f"{name} {shown(was)} (now {shown(now)})" for name, (was, now) in pairs.items() if was != now]
+    if found:
+        raise UserError(f"the run that is to be resumed has {', '.join(found)}; resume it with what it began with")
+
+
+def shown(value: Any) -> str:
+    """A flag's value, for messages."""
+    return "not given" if value is None or value is False else str(value)
+
+
+def not_carried_over(settings: Settings) -> str:
+    """What the compressors hold that no checkpoint does, for the log; empty if it is nothing."""
+    compressor, parts = settings.compressor, []
+    if settings.ef:
+        where = "workers" if compressor.lossless_reply else "workers and servers"
+        parts.append(f"residuals of error feedback ({where})")
+    if settings.momentum:
+        parts.append("momentum")
+    if compressor and "seed" in compressor.option_names():
+        parts.append("count of steps, which random numbers depend on")
+    return ", ".join(parts)
+
+
+def complete_best(opt: argparse.Namespace, progress: Mapping[str, Any]) -> None:
+    """If the checkpoint that a run goes on from is the best so far, and ended before ``best`` was written, write that.
+
+    On rank 0.
+    """
+    best = Path(opt.save_dir, "best")
+    if progress.get("accuracy") == progress["best"] > checkpoint.progress_of(best).get("best", 0.0):
+        checkpoint.copy(checkpoint.check(opt.resume_from), best)

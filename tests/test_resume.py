@@ -1,0 +1,313 @@
+"""A run that has failed goes on from its last checkpoint, as if it had never been interrupted."""
+
+import json
+import os
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+from byteps_gc import checkpoint
+from byteps_gc.cluster import folders
+from byteps_gc.errors import SettingsError, UserError
+from byteps_gc.report import record
+from byteps_gc.settings import Settings
+from byteps_gc.training import resume
+import pytest
+
+from conftest import EXAMPLE, Commands
+
+RUN = EXAMPLE / "run.sh"
+EPOCHS = 4
+FLAGS = "--dataset fashion-mnist --train-samples 512 --val-samples 100 --warmup-epochs 0 --lr 0.01".split()
+FLAGS += ["--num-epochs", str(EPOCHS), "--lr-decay-epoch", "2,3", "--model", "cifar_resnet20_v1"]
+# oneDNN's kernels do not repeat themselves to the last bit, MXNet's own do
+NAMES = {"BYTEPS_MIN_COMPRESS_BYTES": "16384", "BYTEPS_GC_PYTHON": sys.executable, "MXNET_MKLDNN_ENABLED": "0"}
+SAME = ("epoch", "loss", "accuracy", "train_accuracy", "learning_rate")
+
+
+def epochs(folder, job):
+    return record.read(folder / job / f"{job}.jsonl").epochs
+
+
+def run(commands, *words, flags=FLAGS, folder="out", **names):
+    return commands.run(RUN, *words, "--", *flags, **{**NAMES, "BYTEPS_GC_RUN_DIR": str(folder), **names})
+
+
+def kill_after_an_epoch(commands, part, *words, job):
+    """Start jobs, and kill a process whose command line has ``part`` once an epoch's checkpoint is whole."""
+    child = commands.start(RUN, *words, "--", *FLAGS, **NAMES, BYTEPS_GC_RUN_DIR="out")
+    while not (commands.folder / "out" / job / "params" / "epoch-1.json").exists():
+        assert child.poll() is None, child.communicate()[0]
+        time.sleep(0.01)
+    victims = [line for line in commands.alive() if part in line and "--check" not in line]
+    os.kill(int(victims[0].split()[0]), signal.SIGKILL)
+    output, _ = child.communicate(timeout=120)
+    assert child.returncode != 0
+    assert commands.gone() == []
+    done = len(epochs(commands.folder / "out", job))
+    assert 1 <= done < EPOCHS, "it was too late to kill it"
+    return output
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run of the baseline that nothing interrupts."""
+    runner = Commands(tmp_path_factory.mktemp("whole"))
+    result = run(runner, "baseline")
+    assert result.status == 0, result.output
+    return runner.folder / "out"
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("part", ["train_cifar100", "host server", "host scheduler", "byteps_gc run"])
+def test_a_resumed_run_is_the_run(commands, whole, part):
+    """A worker, a server, the scheduler or all are killed; then every number is that of the whole run, bit by bit."""
+    kill_after_an_epoch(commands, part, "baseline", job="baseline")
+    result = run(commands, "baseline", "--resume")
+    assert result.status == 0, result.output
+    out = commands.folder / "out"
+    assert f"baseline: continues from {out}/baseline/params/epoch-" in result.output
+    ours, theirs = epochs(out, "baseline"), epochs(whole, "baseline")
+    assert [[one[name] for name in SAME] for one in ours] == [[one[name] for name in SAME] for one in theirs]
+    seconds = [one["seconds"] for one in ours]
+    assert seconds == sorted(seconds)
+    assert len((out / "table.md").read_text().splitlines()) == 3  # one row
+    log = (out / "baseline" / "baseline").read_text()
+    assert log.count("[Epoch 0] train=") == log.count(f"[Epoch {EPOCHS - 1}] train=") == 1
+    assert f" of {EPOCHS} epochs: [Epoch " in log and "from zero" not in log
+    left = sorted(file.name for file in (out / "baseline" / "params").glob("*"))
+    assert left == [f"{name}{suffix}" for name in ("best", f"epoch-{EPOCHS}") for suffix in sorted(checkpoint.SUFFIXES)]
+
+
+@pytest.mark.cluster
+def test_jobs_that_are_finished_begun_or_new(commands, whole):
+    """The first is skipped, the second goes on, and one that has not begun starts."""
+    out = commands.folder / "out"
+    shutil.copytree(str(whole), str(out))
+    jobs = ["--resume", "baseline onebit"]
+    kill_after_an_epoch(commands, "train_cifar100", *jobs, job="onebit")
+    result = run(commands, *jobs)
+    assert result.status == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[:2] == [f"run folder: {out}", "baseline: finished, nothing to do"]
+    assert lines[2].startswith(f"onebit: continues from {out}/onebit/params/epoch-")
+    assert [one["epoch"] for one in epochs(out, "onebit")] == list(range(EPOCHS))
+    assert [row.split("|")[1].strip() for row in (out / "table.md").read_text().splitlines()[2:]] == [
+        "baseline",
+        "dist-EF-SGDM",
+    ]
+    lost = "the compressors' residuals of error feedback (workers and servers), momentum\n"
+    assert (out / "onebit" / "onebit").read_text().count(f"not in the checkpoint, so from zero again, are {lost}") == 1
+
+
+@pytest.mark.cluster
+def test_nothing_is_left_to_do(commands, whole):
+    shutil.copytree(str(whole), str(commands.folder / "out"))
+    before = (commands.folder / "out" / "baseline" / "worker-0.log").stat()
+    result = run(commands, "baseline", "--resume")
+    assert result.status == 0 and "baseline: finished, nothing to do" in result.output
+    assert (commands.folder / "out" / "baseline" / "worker-0.log").stat() == before
+
+
+@pytest.mark.cluster
+def test_a_run_that_was_killed_after_its_last_checkpoint(commands, whole):
+    shutil.copytree(str(whole), str(commands.folder / "out"))
+    file = commands.folder / "out" / "baseline" / "baseline.jsonl"
+    file.write_text(file.read_text().replace('{"event": "end"}\n', ""))
+    result = run(commands, "baseline", "--resume")
+    assert result.status == 0, result.output
+    assert record.read(file).finished and len(epochs(commands.folder / "out", "baseline")) == EPOCHS
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    "flags, names, message",
+    [
+        (["--batch-size", "16"], {}, "--batch-size 32 (now 16)"),
+        (["--num-epochs", "5", "--lr", "0.1"], {}, f"--num-epochs {EPOCHS} (now 5), --lr 0.01 (now 0.1)"),
+        (["--model", "cifar_resnet56_v1"], {}, "--model cifar_resnet20_v1 (now cifar_resnet56_v1)"),
+        (["--compressor", "topk", "--k", "0.1"], {}, "--compressor not given (now topk), --k not given (now 0.1)"),
+        ([], {"BYTEPS_GC_WORKERS_PER_HOST": "3"}, "workers 2 (now 3)"),
+        ([], {"BYTEPS_MIN_COMPRESS_BYTES": "1"}, "min_compress_bytes 16384 (now 1)"),
+    ],
+)
+def test_another_run_is_refused(commands, whole, flags, names, message):
+    """In one line, before anything starts, whether the job is finished or not."""
+    result = run(commands, "baseline", "--resume", flags=[*FLAGS, *flags], folder=whole, **names)
+    assert (result.status, len(result.output.splitlines())) == (2, 1), result.output
+    assert result.output.startswith("byteps_gc: job baseline: train_cifar100_byteps_gc.py: error: the run that is to")
+    assert message in result.output
+
+
+def test_there_is_nothing_to_resume(commands, tmp_path):
+    for names in ({"folder": ""}, {"folder": "nowhere"}):
+        result = run(commands, "onebit", "--resume", **names)
+        assert (result.status, len(result.output.splitlines())) == (2, 1), result.output
+        assert result.output.startswith("byteps_gc: nothing to resume: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_record(folder, job, end=False):
+    """A job's record of two epochs, and the third under way."""
+    (folder / job).mkdir(parents=True)
+    recorder = record.Recorder(folder / job / f"{job}.jsonl")
+    recorder.write("start", epochs=4, first_epoch=0)
+    for epoch in range(2):
+        recorder.progress(epoch=epoch, batch=1, batches=2)
+        recorder.write("epoch", epoch=epoch, seconds=10.0 * (epoch + 1))
+    recorder.progress(epoch=2, batch=1, batches=2)
+    if end:
+        recorder.write("end")
+    return recorder.path
+
+
+def test_the_newest_run_with_an_unfinished_job_goes_on(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BYTEPS_GC_RUN_DIR", raising=False)
+    runs = tmp_path / "runs"
+    write_record(runs / "cifar100-20260101-000000", "onebit")
+    write_record(runs / "cifar100-20260102-000000", "onebit")
+    write_record(runs / "cifar100-20260103-000000", "onebit", end=True)
+    write_record(runs / "cifar100-20260104-000000", "topk")
+    write_record(runs / "cifar100-4-hosts-20260105-000000", "onebit")
+    write_record(runs / "vgg16-20260106-000000", "onebit")
+    assert folders.to_resume("cifar100", ["onebit"]) == runs / "cifar100-20260102-000000"
+    assert folders.to_resume("cifar100", ["onebit", "topk"]) == runs / "cifar100-20260104-000000"
+    assert folders.elsewhere("cifar100", ["onebit"]) == runs / "cifar100-20260103-000000"
+    with pytest.raises(SettingsError, match="no run .*/runs/cifar100-TIME holds an unfinished job of baseline; "):
+        folders.to_resume("cifar100", ["baseline"])
+    monkeypatch.setenv("BYTEPS_GC_RUN_DIR", "runs/cifar100-20260103-000000")
+    assert folders.to_resume("cifar100", ["onebit"]) == runs / "cifar100-20260103-000000"
+    assert folders.left(runs / "cifar100-20260103-000000", ["onebit", "topk"]) == [("topk", "")]
+
+
+def test_a_run_that_goes_on_elsewhere_is_left_alone(tmp_path):
+    tasks = [("onebit", "")]
+    with folders.of_jobs(tmp_path, tasks, resume=False):
+        with pytest.raises(UserError, match=f"a run is going on in {tmp_path}/onebit"):
+            with folders.of_jobs(tmp_path, tasks, resume=True):
+                pass
+    with folders.of_jobs(tmp_path, tasks, resume=True):
+        pass
+    with pytest.raises(UserError, match="onebit exists already"):
+        with folders.of_jobs(tmp_path, tasks, resume=False):
+            pass
+
+
+def test_a_record_goes_on(tmp_path):
+    """From the second of three epochs: the later ones are dropped, the seconds and the start are not."""
+    file = write_record(tmp_path, "onebit", end=True)
+    with open(file, "a") as stream:
+        stream.write('{"event": "epo')
+    recorder = record.Recorder(file)
+    assert record.read(file).finished  # it is not touched yet
+    recorder.resume(first_epoch=1)
+    assert recorder.seconds == 10.0
+    recorder.write("epoch", epoch=1, seconds=21.0)
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(one["event"], one.get("seconds")) for one in events] == [
+        ("start", None), ("epoch", 10.0), ("resume", None), ("epoch", 21.0)
+    ]  # fmt: skip
+    assert record.read(file).done() == 0.5
+    recorder.write("end")
+    assert record.read(file).finished and [path.name for path in file.parent.iterdir()] == ["onebit.jsonl"]
+
+
+def test_what_is_not_carried_over():
+    assert resume.not_carried_over(Settings.from_params({})) == ""
+    assert resume.not_carried_over(Settings.from_params({"compressor": "onebit"})) == ""
+    params = {"compressor": "randomk", "k": 0.5, "ef": "vanilla", "momentum": "nesterov"}
+    text = resume.not_carried_over(Settings.from_params(params))
+    assert text == "residuals of error feedback (workers), momentum, count of steps, which random numbers depend on"
+
+
+class Written:
+    """In the place of a net and of its trainer: what is saved says which epoch it is of."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def save_parameters(self, name):
+        Path(name).write_text(str(self.epoch))
+
+    save_states = save_parameters
+
+
+def save(folder, epoch, accuracy, best=0.0, period=10):
+    """What the training loop saves after an epoch, which is epoch 0 or a later one."""
+    one = Written(epoch)
+    progress = {"epoch": epoch, "accuracy": accuracy, "best": max(accuracy, best)}
+    checkpoint.save(folder / f"epoch-{epoch + 1}", one, one, progress)
+    if accuracy > best:
+        checkpoint.copy(folder / f"epoch-{epoch + 1}", folder / "best")
+    checkpoint.prune(folder, epoch + 1, period)
+
+
+SAVE_AND_DIE = f"""
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_resume
+left = int(sys.argv[2])
+def watch(event, arguments):
+    global left
+    if event in ("open", "os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir"):
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+sys.addaudithook(watch)
+test_resume.save(Path(sys.argv[1]), 1, 0.6, best=0.5)
+"""
+
+
+def whole_ones(folder):
+    """The epochs of the checkpoints that are there by name; each is of one epoch."""
+    found = {}
+    for file in folder.glob("*.json"):
+        epoch = json.loads(file.read_text())["epoch"]
+        assert {file.with_suffix(suffix).read_text() for suffix in (".params", ".states")} == {str(epoch)}
+        found[file.stem] = epoch
+    return found
+
+
+def test_a_save_that_is_killed_at_any_step_leaves_whole_checkpoints(tmp_path):
+    """The older one stays until the newer one is whole; none is a mixture; and the next save clears up."""
+    steps, states = 0, []
+    while True:
+        folder = tmp_path / str(steps)
+        save(folder, 0, 0.5)
+        status = subprocess.run([sys.executable, "-c", SAVE_AND_DIE, str(folder), str(steps)]).returncode
+        assert status in (0, -signal.SIGKILL)
+        found = whole_ones(folder)
+        assert checkpoint.newest(folder).name == ("epoch-2" if "epoch-2" in found else "epoch-1")
+        assert found.get("best", 0) == 0 or found["epoch-2"] == 1
+        states.append(tuple(sorted(found.items())))
+        save(folder, 1, 0.6, best=0.5)
+        assert whole_ones(folder) == {"best": 1, "epoch-2": 1} and len(list(folder.iterdir())) == 6
+        if status == 0:
+            break
+        steps += 1
+    assert steps > 20
+    assert len(set(states)) >= 5  # the old ones, then both epochs, without best, with the new best, and the new alone
+
+
+def test_the_period_s_checkpoints_stay(tmp_path):
+    for epoch in range(7):
+        save(tmp_path, epoch, 0.5, best=0.4 if epoch == 0 else 0.5, period=3)
+    assert whole_ones(tmp_path) == {"best": 0, "epoch-3": 2, "epoch-6": 5, "epoch-7": 6}
+
+
+def test_the_best_is_completed(tmp_path):
+    """When a run was killed between an epoch's checkpoint and the copy of it that is the best."""
+    save(tmp_path, 0, 0.5)
+    save(tmp_path, 1, 0.6, best=0.7)
+    opt = SimpleNamespace(save_dir=str(tmp_path), resume_from=str(tmp_path / "epoch-2"))
+    resume.complete_best(opt, checkpoint.progress_of(tmp_path / "epoch-2"))
+    assert whole_ones(tmp_path)["best"] == 0  # the best was another one
+    save(tmp_path, 1, 0.6, best=0.6)
+    resume.complete_best(opt, checkpoint.progress_of(tmp_path / "epoch-2"))
+    assert whole_ones(tmp_path)["best"] == 1
