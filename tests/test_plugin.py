@@ -2,10 +2,9 @@
 
 import json
 import sys
-import zipfile
 
+from byteps_gc.bench import released_engine
 from byteps_gc.cluster import local, roles
-from byteps_gc.engine import build, changes
 import pytest
 from test_training import EF, train
 
@@ -19,16 +18,6 @@ DETERMINISTIC = {
     "topk": {"compressor": "topk", "k": 0.05, **EF},
     "identity": {"compressor": "identity", "half": True, **EF},
 }
-# what a CPU build and two workers on one machine need, beside the two without which BytePS does not compress
-NEEDED = (
-    "ready-count",
-    "thread-pool",
-    "registry-order",
-    "any-python",
-    "any-processor",
-    "declare-returns",
-    "local-scope",
-)
 
 
 @pytest.mark.parametrize("params", DETERMINISTIC.values(), ids=list(DETERMINISTIC))
@@ -107,9 +96,7 @@ def test_byteps_as_released_trains_the_same(commands, tmp_path):
 
     The threshold is 0, because there a gradient that no compressor has in hand can be overwritten on its way.
     """
-    wheel = build.build(without=[name for name in changes.NAMES if name not in NEEDED])
-    with zipfile.ZipFile(str(wheel)) as archive:
-        archive.extractall(str(tmp_path / "engine"))
+    released_engine.unpack(tmp_path / "engine")
     for params in (ONEBIT, {"compressor": "topk", "k": 0.01}, {"compressor": "dithering", "k": 2, **EF}):
         released = train(commands, params, steps=15, threshold=0, PYTHONPATH=str(tmp_path / "engine"))
         ours = train(commands, params, steps=15, threshold=0)

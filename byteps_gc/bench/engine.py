@@ -1,0 +1,161 @@
+"""What the engine costs, beside BytePS's as released: waiting, training, exchanging, and serving more workers."""
+
+import argparse
+import contextlib
+import json
+import os
+from pathlib import Path
+import tempfile
+from typing import Callable, Iterator, List, Optional, Tuple
+
+from byteps_gc import native
+from byteps_gc.bench import engine_summary, machine, released_engine
+from byteps_gc.bench.engine_clusters import EXPERIMENTS, KEYS, Plan, Side, step_alone
+from byteps_gc.bench.engine_summary import ALONE, OURS, RELEASED, Found
+from byteps_gc.cluster.namespaces import NamespaceHosts
+from byteps_gc.errors import ClusterError, SettingsError, UserError
+from byteps_gc.processes import exit_on_sigterm
+from byteps_gc.training.models import classifier
+from rich.console import Console
+
+CORES = 2
+MODEL, CLASSES, PIXELS = "resnet18_v2", 100, 32
+GRADIENTS, GRADIENT_BYTES = 58, 44904592
+SERVER_NOTE = (
+    "released, server: its server runs our compressors, and adds an array of zeros for every push (compressor-sums)"
+)
+
+
+def choose(names: List[str]) -> List[str]:
+    """The experiments that are named, by themselves or by a key of theirs; all for none. :class:`UserError`."""
+    unknown = [name for name in names if name not in EXPERIMENTS and name not in KEYS]
+    if unknown:
+        raise UserError(f"unknown measure {', '.join(unknown)}; known: {', '.join([*EXPERIMENTS, *KEYS])}")
+    return [name for name, (_, keys) in EXPERIMENTS.items() if not names or {name, *keys} & set(names)]
+
+
+def check(options: argparse.Namespace) -> None:
+    """:class:`UserError` for a flag that cannot be."""
+    for name in ("rounds", "steps", "exchange_rounds", "servers_per_host"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} is a number from 1 up")
+    if not 0.1 <= options.idle_seconds <= 300:
+        raise UserError("--idle-seconds is a number from 0.1 to 300")
+    if options.json and not options.json.absolute().parent.is_dir():
+        raise UserError(f"--json {options.json}: there is no folder {options.json.absolute().parent}")
+
+
+def gradient_sizes() -> List[int]:
+    """Elements of each of the model's gradients, in the trainer's order."""
+    net = classifier("--model", MODEL, CLASSES, PIXELS)
+    import mxnet as mx
+
+    scores = net(mx.sym.var("data"))
+    shapes = dict(zip(scores.list_arguments(), scores.infer_shape(data=(1, 3, PIXELS, PIXELS))[0]))
+    sizes = []
+    for name, param in sorted(net.collect_params().items()):
+        if param.grad_req != "null":
+            elements = 1
+            for length in shapes[name]:
+                elements *= length
+            sizes.append(elements)
+    assert (len(sizes), 4 * sum(sizes)) == (GRADIENTS, GRADIENT_BYTES), f"{MODEL} is another one: {sizes}"
+    return sizes
+
+
+def hosts_refused() -> Optional[str]:
+    """Why this machine makes no hosts; None if it does."""
+    try:
+        with NamespaceHosts(1):
+            return None
+    except (SettingsError, ClusterError) as error:
+        return str(error)
+
+
+@contextlib.contextmanager
+def few_cores() -> Iterator[List[int]]:
+    """What starts within runs on so many of this machine's processors."""
+    before = os.sched_getaffinity(0)
+    cores = sorted(before)[:CORES]
+    os.sched_setaffinity(0, cores)
+    try:
+        yield cores
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+class Bench:
+    """One run: the chosen experiments of all sides, in turn, round after round."""
+
+    def __init__(self, chosen: List[str], sides: List[Side], plan: Plan, notes: List[str]):
+        self.chosen, self.sides, self.plan, self.notes = chosen, sides, plan, notes
+        self.found: Found = {ALONE: [], OURS: [], RELEASED: []}
+        self._failed: List[Tuple[str, str]] = []
+
+    def round(self, progress: Callable[[str], None]) -> None:
+        """Measure everything once."""
+        for rounds in self.found.values():
+            rounds.append({})
+        for experiment in self.chosen:
+            if experiment == "step":
+                progress("step: one process")
+                step_alone(self.plan, self.found[ALONE][-1])
+            for side in self.sides:
+                progress(f"{experiment}: {side.name}")
+                self.measure(experiment, side)
+
+    def measure(self, experiment: str, side: Side) -> None:
+        """One experiment; where the released engine fails, that is noted, and not tried again."""
+        if (experiment, side.name) in self._failed:
+            return
+        try:
+            EXPERIMENTS[experiment][0](side, self.plan, self.found[side.name][-1])
+        except ClusterError as error:
+            if side.name == OURS:
+                raise
+            self._failed.append((experiment, side.name))
+            self.notes.append(f"{side.name}, {experiment}: {str(error).splitlines()[0]}")
+
+
+def prepare(options: argparse.Namespace, chosen: List[str], folder: Path, status: Callable[[str], None]) -> Bench:
+    """Build what is to be measured and see what this machine can do."""
+    notes, sides = [], [Side(OURS)]
+    native.library()
+    if not options.no_released:
+        status("BytePS as released")
+        sides.append(Side(RELEASED, released_engine.unpack(folder / "released", status)))
+        notes += [SERVER_NOTE] if "server" in chosen else []
+    refused = hosts_refused() if "exchange" in chosen else None
+    if refused:
+        notes.append(f"the exchange was on loopback: {refused}")
+    plan = Plan(
+        logs=folder / "logs",
+        steps=options.steps,
+        rounds=options.exchange_rounds,
+        idle_seconds=options.idle_seconds,
+        servers_per_host=options.servers_per_host,
+        sizes=gradient_sizes() if {"exchange", "server"} & set(chosen) else (),
+        on_hosts="exchange" in chosen and not refused,
+    )
+    return Bench(chosen, sides, plan, notes)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure, print the table and write the file."""
+    chosen = choose(options.only)
+    check(options)
+    exit_on_sigterm()
+    with tempfile.TemporaryDirectory(prefix="byteps_gc-") as folder, Console(stderr=True).status("") as status:
+        bench = prepare(options, chosen, Path(folder), status.update)
+        with few_cores() as cores:
+            about = {**machine.about(cores), "engines": {side.name: side.version() for side in bench.sides}}
+            for number in range(1, options.rounds + 1):
+                bench.round(lambda text, number=number: status.update(f"round {number} of {options.rounds}: {text}"))
+    result = engine_summary.summary(bench.found)
+    engine_summary.show(result["raw"], bench.notes)
+    if options.json:
+        names = ("rounds", "steps", "exchange_rounds", "idle_seconds", "servers_per_host")
+        about["options"] = {**{name: getattr(options, name) for name in names}, "experiments": chosen}
+        about["hosts"] = None if "exchange" not in chosen else "namespaces" if bench.plan.on_hosts else "loopback"
+        options.json.write_text(json.dumps({**about, "notes": bench.notes, **result}, indent=2) + "\n")
+    return 0

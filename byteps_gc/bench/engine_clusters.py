@@ -1,0 +1,189 @@
+"""The clusters that ``bench engine`` runs: one for each value, or two."""
+
+from dataclasses import dataclass, field
+from importlib import metadata
+import json
+import os
+from pathlib import Path
+from statistics import median
+import sys
+import time
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+from byteps_gc.bench.cpu import Watch
+from byteps_gc.bench.engine_step import BATCH
+from byteps_gc.bench.engine_worker import RESULT
+from byteps_gc.cluster import local
+from byteps_gc.cluster.namespaces import NamespaceHosts
+from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
+from byteps_gc.errors import ClusterError
+
+WORKERS = 2
+MANY_WORKERS = 8
+LIMIT = 400  # seconds for one cluster
+HOST_PORT = 1234  # of the scheduler, in a network that nobody else is in
+MIN_COMPRESS_BYTES = 1024000  # the guide's
+
+WORKER = (sys.executable, "-m", "byteps_gc.bench.engine_worker")
+STEP = (sys.executable, "-m", "byteps_gc.bench.engine_step")
+
+Values = Dict[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much each experiment does, and where.
+
+    logs: a folder for the roles' logs; sizes: elements of each array that is exchanged; on_hosts: whether two
+    workers exchange between hosts made of namespaces, instead of on loopback.
+    """
+
+    logs: Path
+    steps: int
+    rounds: int
+    idle_seconds: float
+    servers_per_host: int
+    sizes: Sequence[int] = ()
+    on_hosts: bool = False
+
+
+@dataclass(frozen=True)
+class Side:
+    """An engine. ``folder`` holds its package ``byteps``; None for the one that is installed."""
+
+    name: str
+    folder: Optional[Path] = None
+
+    def base(self, **variables: str) -> Dict[str, str]:
+        """What its roles inherit."""
+        env = dict(os.environ, **variables)
+        if self.folder:
+            env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(self.folder), env.get("PYTHONPATH")]))
+        return env
+
+    def version(self) -> Optional[str]:
+        """Its wheel's version, which ends with the key of what went into it; None if none is there."""
+        path = [str(self.folder)] if self.folder else sys.path
+        return next((one.version for one in metadata.distributions(name="byteps", path=path)), None)
+
+
+@dataclass
+class Job:
+    """Roles that run to their end: what they measured themselves, and a watch on what is measured from outside."""
+
+    roles: Sequence[local.Role]
+    logs: Path
+    results: List[dict] = field(default_factory=list)
+
+    def run(self, ready: Optional[Callable[[], bool]] = None) -> "Job":
+        """Start the roles, the others when the first is ``ready``, and wait for their end. :class:`ClusterError`."""
+        deadline = time.monotonic() + LIMIT
+
+        def tick() -> None:
+            if time.monotonic() > deadline:
+                workers = self.watch.workers
+                raise ClusterError(f"a cluster of {workers} workers was still running after {LIMIT} seconds")
+
+        supervisor = local.Supervisor(self.logs, self.hear, tick)
+        self.watch = Watch(
+            sum(role.works for role in self.roles),
+            lambda: {one.role.name: one.process.pid for one in supervisor.running},
+        )
+        supervisor.run(self.roles, ready)
+        return self
+
+    def hear(self, name: str, line: str) -> None:
+        """Take a line that a role has printed."""
+        self.watch.hear(line)
+        if line.startswith(RESULT):
+            self.results.append(json.loads(line[len(RESULT) :]))
+
+
+def on_loopback(
+    side: Side, plan: Plan, command: Sequence[object], workers: int = WORKERS, servers: int = 1, **variables: str
+) -> Job:
+    """Run a cluster on loopback."""
+    roles = local.job(workers, servers, [*map(str, command)], base=side.base(**variables))
+    port = int(roles[0].env["DMLC_PS_ROOT_PORT"])
+    return Job(roles, plan.logs).run(lambda: local.listens(LOOPBACK, port))
+
+
+def on_hosts(side: Side, plan: Plan, command: Sequence[object]) -> Job:
+    """Run a cluster between hosts with a worker and servers each."""
+    with NamespaceHosts(WORKERS) as hosts:
+        cluster = Cluster(WORKERS, WORKERS * plan.servers_per_host, scheduler=hosts[0].address, port=HOST_PORT)
+
+        def role(name: str, host: int, kind: str, *words: object, worker: Optional[int] = None) -> local.Role:
+            address = hosts[host].address
+            env = environment(cluster, kind, worker, address=address, neighbours=WORKERS, base=side.base())
+            return local.Role(name, hosts[host].command([*local.BPSLAUNCH, *words]), env)
+
+        roles = [role("scheduler", 0, "scheduler")]
+        roles += [role(f"server-{index}", index % WORKERS, "server") for index in range(cluster.servers)]
+        roles += [role(f"worker-{index}", index, "worker", *command, worker=index) for index in range(WORKERS)]
+        return Job(roles, plan.logs).run()
+
+
+def idle(side: Side, plan: Plan, found: Values) -> None:
+    """Percent of a core that a cluster takes whose workers wait; also of each role."""
+    window = on_loopback(side, plan, [*WORKER, "idle", "--seconds", plan.idle_seconds]).watch.window()
+    percent = {f"idle_core_percent_{name}": 100 * spent / window.seconds for name, spent in window.cpu.items()}
+    found.update(percent, idle_core_percent=sum(percent.values()), idle_others_seconds=window.others)
+
+
+def step(side: Side, plan: Plan, found: Values) -> None:
+    """Time and CPU time of the cluster for all steps, and the CPU time that others took meanwhile."""
+    command = [*STEP, "--steps", plan.steps, "--batch", BATCH]
+    window = on_loopback(side, plan, command, OMP_NUM_THREADS="1").watch.window()
+    found.update(step_wall_seconds=window.seconds, step_cpu_seconds=window.total, step_others_seconds=window.others)
+
+
+def step_alone(plan: Plan, found: Values) -> None:
+    """The same of one process: with the batches of all workers on as many threads, and with one's on one.
+
+    Threads that wait for each other are faster where they spin, and take less CPU time where they sleep, as those of
+    the cluster's roles do: the former is tried both ways, and the better time and CPU time count.
+    """
+    ways = (("_spin", WORKERS, "ACTIVE"), ("_sleep", WORKERS, "PASSIVE"), ("_one_batch", 1, "PASSIVE"))
+    for ending, workers, policy in ways:
+        command = [*STEP, "--alone", "--steps", plan.steps, "--batch", BATCH * workers]
+        env = dict(os.environ, OMP_NUM_THREADS=str(workers), OMP_WAIT_POLICY=policy)
+        job = Job([local.Role("worker-alone", [*map(str, command)], env)], plan.logs).run()
+        window = job.watch.window()
+        found[f"step_wall_seconds{ending}"] = window.seconds
+        found[f"step_cpu_seconds{ending}"] = window.total
+        found[f"step_others_seconds{ending}"] = window.others
+    for name in ("step_wall_seconds", "step_cpu_seconds"):
+        found[name] = min(found[f"{name}_spin"], found[f"{name}_sleep"])
+
+
+def exchange(side: Side, plan: Plan, found: Values) -> None:
+    """The first exchange, and the median of the others: each as long as its slowest worker's."""
+    command = [*WORKER, "exchange", "--sizes", json.dumps(plan.sizes), "--rounds", plan.rounds]
+    if plan.on_hosts:
+        job = on_hosts(side, plan, command)
+    else:
+        job = on_loopback(side, plan, command, servers=WORKERS * plan.servers_per_host)
+    slowest = [max(times) for times in zip(*(result["rounds"] for result in job.results))]
+    found["exchange_seconds"] = median(slowest)
+    found["exchange_seconds_fastest"], found["exchange_seconds_slowest"] = min(slowest), max(slowest)
+    found["init_seconds"] = max(result["init"] for result in job.results)
+
+
+def server(side: Side, plan: Plan, found: Values) -> None:
+    """CPU seconds a round of a server of few workers and of many."""
+    for workers in (WORKERS, MANY_WORKERS):
+        command = [*WORKER, "server", "--sizes", json.dumps(plan.sizes), "--rounds", plan.rounds]
+        variables = {"OMP_NUM_THREADS": "1", "BYTEPS_MIN_COMPRESS_BYTES": str(MIN_COMPRESS_BYTES)}
+        window = on_loopback(side, plan, command, workers, **variables).watch.window()
+        found[f"server_seconds_{workers}"] = window.cpu["server-0"] / plan.rounds
+
+
+# What each adds to what a round has found of a side, and the keys that are reported of it.
+EXPERIMENTS: Dict[str, Tuple[Callable[[Side, Plan, Values], None], Tuple[str, ...]]] = {
+    "idle": (idle, ("idle_core_percent",)),
+    "step": (step, ("step_wall_ratio", "step_cpu_ratio")),
+    "exchange": (exchange, ("exchange_seconds", "init_seconds")),
+    "server": (server, ("server_ratio_8_to_2",)),
+}
+KEYS = tuple(key for _, keys in EXPERIMENTS.values() for key in keys)

@@ -1,0 +1,45 @@
+"""What a kept result says of where it comes from."""
+
+import os
+from pathlib import Path
+import platform
+import subprocess
+import time
+from typing import Any, Dict, List, Optional
+
+VARIABLES = ("BYTEPS_", "DMLC_", "OMP_", "MXNET_", "MKL", "OPENBLAS_")
+
+
+def processor() -> str:
+    """The processor's name, as the kernel has it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def commit() -> Optional[str]:
+    """The commit of this package's working tree, marked "-dirty" if files differ; None outside of a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=str(Path(__file__).parent), capture_output=True, text=True)
+    except OSError:
+        return None
+    return found.stdout.strip() or None
+
+
+def about(cores: List[int]) -> Dict[str, Any]:
+    """Date, commit, machine, Python and the variables that change what runs. ``cores``: the processors it runs on."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "commit": commit(),
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "cores_used": cores,
+            "memory_gib": round(memory, 1),
+        },
+        "python": platform.python_version(),
+        "environment": {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)},
+    }

@@ -1,0 +1,30 @@
+"""BytePS's engine as released, as a folder for a role's PYTHONPATH."""
+
+from pathlib import Path
+from typing import Callable
+import zipfile
+
+from byteps_gc.engine import build, changes
+
+# The fix-ups without which it does not start as a CPU build of a modern compiler (any-python and any-processor are
+# what the builder itself relies on), cannot compress, or is wrong with two workers on one machine.
+NEEDED = (
+    "ready-count",
+    "thread-pool",
+    "registry-order",
+    "any-python",
+    "any-processor",
+    "declare-returns",
+    "local-scope",
+)
+
+
+def unpack(folder: Path, progress: Callable[[str], None] = lambda line: None) -> Path:
+    """Build the released engine, unless the cache has it, and unpack it into a new ``folder``; returns that.
+
+    :class:`EngineError` if it cannot be built.
+    """
+    wheel = build.build(without=[name for name in changes.NAMES if name not in NEEDED], progress=progress)
+    with zipfile.ZipFile(str(wheel)) as archive:
+        archive.extractall(str(folder))
+    return folder

@@ -1,0 +1,171 @@
+"""The benchmark of the engine, run small, and the accounts of CPU time that it keeps."""
+
+import json
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+from byteps_gc import commands as command_line
+from byteps_gc.bench import cpu, engine, engine_summary, released_engine
+from byteps_gc.bench.engine_clusters import EXPERIMENTS, KEYS
+from byteps_gc.engine import changes
+from byteps_gc.errors import ClusterError
+import pytest
+
+SMALL = ["--rounds", 1, "--steps", 10, "--exchange-rounds", 2, "--idle-seconds", 1]
+
+BURN = """
+import sys, threading, time
+def burn():
+    while time.process_time() < float(sys.argv[1]):
+        pass
+thread = threading.Thread(target=burn)
+thread.start()
+thread.join()
+print(time.process_time(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def burnt():
+    """A child that has burnt half a second of CPU time in a thread that is gone, and what it says that it burnt."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", BURN, "0.5"], stdin=pipe, stdout=pipe, text=True) as child:
+        yield child, float(child.stdout.readline())
+
+
+def test_cpu_time_counts_all_threads(burnt):
+    child, said = burnt
+    assert 0.5 <= said <= cpu.seconds(child.pid) < said + 0.05
+    fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+    assert sum(map(int, fields[11:13])) / 100 == pytest.approx(cpu.seconds(child.pid), abs=0.03)
+    child.communicate()
+    with pytest.raises(OSError):
+        cpu.seconds(child.pid)
+
+
+def test_a_window_is_what_passed_while_all_were_at_it(burnt):
+    child, said = burnt
+    pids = {}
+    watch = cpu.Watch(2, lambda: {"server-0": child.pid, **pids})
+    for line in ("something else", cpu.BEGIN):
+        watch.hear(line)
+    with pytest.raises(ClusterError, match="did not say when"):
+        watch.window()
+    watch.hear(cpu.BEGIN)
+    begin = time.monotonic()
+    busy = subprocess.Popen([sys.executable, "-c", BURN, "0.2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    busy.stdout.readline()
+    pids["late"] = busy.pid
+    watch.hear(cpu.END)
+    watch.hear(cpu.END)
+    window = watch.window()
+    busy.communicate()
+    assert window.seconds == pytest.approx(time.monotonic() - begin, abs=0.5)
+    assert set(window.cpu) == {"server-0"}
+    assert 0 <= window.total < 0.05
+    assert window.others > 0.1  # the late one's, at least
+
+
+def test_ratios_are_those_of_one_round():
+    ours = [{"step_wall_seconds": 3.0, "server_seconds_2": 1.0, "server_seconds_8": 2.5}, {"step_wall_seconds": 8.0}]
+    alone = [{"step_wall_seconds": 2.0, "step_wall_seconds_one_batch": 1.0}, {"step_wall_seconds": 4.0}]
+    result = engine_summary.summary({"alone": alone, "ours": ours, "released": [{}, {}]})
+    assert result["step_wall_ratio"] == 1.75
+    assert result["raw"]["ours"]["step_wall_ratio"]["values"] == [1.5, 2.0]
+    assert result["raw"]["ours"]["step_wall_ratio_one_batch"]["values"] == [3.0, None]
+    assert result["server_ratio_8_to_2"] == 2.5
+    assert result["released"] == dict.fromkeys(KEYS) and result["init_seconds"] is None
+
+
+def check_values(raw):
+    """Every value has what it comes from."""
+    for values in raw.values():
+        for name, one in values.items():
+            assert len(one["values"]) == 1 and (one["values"][0] > 0 or "others" in name), name
+            assert one["min"] <= one["median"] <= one["max"]
+
+
+@pytest.mark.cluster
+def test_everything_is_measured(commands, tmp_path):
+    result = commands.python("-m", "byteps_gc", "bench", "engine", "--no-released", "--json", "out.json", *SMALL)
+    assert result.status == 0, result.output
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert all(isinstance(found[key], float) and found[key] > 0 for key in KEYS)
+    assert found["released"] == dict.fromkeys(KEYS)
+    check_values(found["raw"])
+    ours, alone = found["raw"]["ours"], found["raw"]["alone"]
+    seconds = [one["step_wall_seconds"]["median"] for one in (ours, alone)]
+    assert found["step_wall_ratio"] == seconds[0] / seconds[1]
+    assert ours["exchange_seconds"]["median"] <= ours["exchange_seconds_slowest"]["median"]
+    roles = [ours[f"idle_core_percent_{name}"]["median"] for name in ("scheduler", "server-0", "worker-0", "worker-1")]
+    assert found["idle_core_percent"] == pytest.approx(sum(roles))
+    assert found["hosts"] in ("namespaces", "loopback")
+    assert found["options"]["experiments"] == list(EXPERIMENTS)
+    assert found["engines"]["ours"].startswith("0.2.5.post15+gc.")
+    for name in ("date", "commit", "machine", "python", "environment", "notes"):
+        assert name in found
+    assert f"{found['step_cpu_ratio']:.3g}" in result.output
+
+
+@pytest.mark.cluster
+def test_one_measure_beside_the_released_engine(commands, tmp_path):
+    words = ["--only", "idle_core_percent", "--json", "out.json", *SMALL]
+    result = commands.python("-m", "byteps_gc", "bench", "engine", *words)
+    assert result.status == 0, result.output
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["notes"] == []
+    for side in (found, found["released"]):
+        assert [key for key in KEYS if side[key]] == ["idle_core_percent"]
+    assert found["engines"]["released"] != found["engines"]["ours"]
+    check_values(found["raw"])
+
+
+@pytest.mark.cluster
+def test_an_interrupted_run_leaves_nothing(commands):
+    words = ["--only", "idle", "--no-released", "--idle-seconds", 200]
+    child = commands.start(sys.executable, "-m", "byteps_gc", "bench", "engine", *words)
+    deadline = time.monotonic() + 30
+    while sum("engine_worker idle" in line for line in commands.alive()) < 2:
+        assert time.monotonic() < deadline and child.poll() is None
+        time.sleep(0.1)
+    child.send_signal(signal.SIGTERM)
+    output, _ = child.communicate(timeout=30)
+    assert child.returncode == 143 and "Traceback" not in output
+    assert commands.gone() == []
+
+
+def test_without_namespaces_the_reason_is_noted(monkeypatch):
+    monkeypatch.setattr(engine.os, "geteuid", lambda: 1000)
+    assert "which only root can make" in engine.hosts_refused()
+
+
+def test_the_gradients_are_the_models():
+    sizes = engine.gradient_sizes()
+    assert (len(sizes), 4 * sum(sizes)) == (58, 44904592)
+
+
+def test_what_the_released_engine_needs_are_fixups():
+    assert set(released_engine.NEEDED) < set(changes.NAMES)
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        (["--only", "speed"], "unknown measure speed; known: idle, step, exchange, server, idle_core_percent, step_"),
+        (["--rounds", "0"], "--rounds is a number from 1 up"),
+        (["--steps", "-1"], "--steps is a number from 1 up"),
+        (["--exchange-rounds", "0"], "--exchange-rounds is a number from 1 up"),
+        (["--servers-per-host", "0"], "--servers-per-host is a number from 1 up"),
+        (["--idle-seconds", "nan"], "--idle-seconds is a number from 0.1 to 300"),
+        (["--json", "/nowhere/out.json"], "--json /nowhere/out.json: there is no folder /nowhere"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(capsys, monkeypatch, words, reason):
+    monkeypatch.setattr(engine, "prepare", lambda *arguments: pytest.fail("something was started"))
+    assert command_line.main(["bench", "engine", *words]) == 2
+    error = capsys.readouterr().err
+    assert reason in error and error.count("\n") == 1
