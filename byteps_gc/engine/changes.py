@@ -41,7 +41,8 @@ FIXUPS = (
     Fixup(
         "late-reply",
         "a reply points at the buffer that the fast worker's next push overwrites before the slow worker has"
-        " read it: gradients are silently wrong; now a key has two buffers in turn, and what a compressor made is copied",
+        " read it: gradients are silently wrong; now a key has two buffers in turn, and what a compressor made is"
+        " copied",
         edits=(
             Edit(SERVER_HEADER, "  char* tensor;\n", "  char* tensor;\n  char* other;  // what workers still pull\n"),
             Edit(
@@ -101,7 +102,11 @@ FIXUPS = (
                 "                            common::Align(stored->len, stored->dtype));\n        }\n"
                 "        std::swap(stored->tensor, stored->other);\n",
             ),
-            Edit(SERVER, "      free(it.second.tensor);\n", "      free(it.second.tensor);\n      free(it.second.other);\n"),
+            Edit(
+                SERVER,
+                "      free(it.second.tensor);\n",
+                "      free(it.second.tensor);\n      free(it.second.other);\n",
+            ),
         ),
     ),
     Fixup(

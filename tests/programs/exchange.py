@@ -13,6 +13,7 @@ import sys
 import byteps_gc.mxnet as bps
 import mxnet as mx
 import numpy as np
+
 from stops import stop_now_and_then
 
 SIZES = (1, 7, 4096, 1024001)

@@ -19,6 +19,7 @@ import byteps_gc.mxnet as bps
 import mxnet as mx
 from mxnet import autograd, gluon
 import numpy as np
+
 from stops import stop_now_and_then
 
 BATCH = 16
