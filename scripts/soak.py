@@ -23,7 +23,12 @@ import time
 
 from byteps_gc.cluster.local import PEER_LOST
 
-PROGRAMS = Path(__file__).resolve().parent.parent / "tests" / "programs"
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+sys.path.insert(0, str(TESTS))
+
+import marks  # noqa: E402
+
+PROGRAMS = TESTS / "programs"
 EF = {"ef": "vanilla", "momentum": "nesterov"}
 COMPRESSORS = (
     {},
@@ -85,23 +90,15 @@ class Launch:
         return self.child.returncode
 
     def processes(self):
-        """The processes that descend from it: {role: process id}."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                words = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
-                if self.mark in words and (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                    role = next((word[15:] for word in words if word.startswith("BYTEPS_GC_ROLE=")), folder.name)
-                    if role not in found or int(folder.name) < found[role]:
-                        found[role] = int(folder.name)
-        return found
+        """The processes that descend from it."""
+        return list(marks.processes(self.mark))
 
     def kill(self):
         """End what is left."""
         self.child.kill()
-        for pid in self.processes().values():
+        for process in self.processes():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(process.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -164,7 +161,7 @@ def faults(folder, number, rng):
     with launched(folder, FOR_EVER, BYTEPS_GC_DEATH_TIMEOUT=str(LIMIT), BYTEPS_GC_START_TIMEOUT="60") as run:
         run.until("Creating Van", times=5)
         time.sleep(rng.random() * 4)
-        os.kill(run.processes()[victim], sig)
+        os.kill(marks.role(victim, run.processes).pid, sig)
         status = run.end(NOTICED + (LIMIT if sig == signal.SIGSTOP else 0))
         last = [line for line in run.output.splitlines() if line.startswith("byteps_gc: ")]
         demand(status == (PEER_LOST if sig == signal.SIGSTOP else 128 + sig), f"status {status}:\n{run.output[-3000:]}")

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import List, Optional
 
+import marks
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +19,18 @@ EXAMPLE = ROOT / "example" / "mxnet" / "gradient_compression"
 THIS_PYTHON = Path(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info[:2]))
 SET_UP = {"BYTEPS_GC_VENV": sys.prefix, "BYTEPS_GC_BASE_PYTHON": str(THIS_PYTHON)}
 TRAIN = EXAMPLE / "train_cifar100_byteps_gc.py"
+# what a worker runs that exchanges until it is ended, and says when it does
+FOR_EVER = """
+import byteps_gc.mxnet as bps, mxnet as mx
+bps.init()
+for number in range(10**9):
+    mx.nd.waitall()
+    a = mx.nd.ones(1000)
+    bps.push_pull(a, name="a")
+    a.wait_to_read()
+    if number == 3:
+        print("running", flush=True)
+"""
 
 
 @dataclass
@@ -82,21 +95,15 @@ class Commands:
         roles = ("--workers", workers, "--servers", servers)
         return self.python("-m", "byteps_gc", "launch", *roles, "--", sys.executable, *command, **options)
 
-    def alive(self) -> List[str]:
-        """The command lines of all processes that descend from what was started, wherever they are now."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                    state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-                    if state != "Z":
-                        found.append(f"{folder.name} {words}")
-            except OSError:
-                continue
-        return found
+    def alive(self) -> List[marks.Process]:
+        """All processes that descend from what was started, wherever they are now."""
+        return list(marks.processes(self.mark))
 
-    def gone(self, seconds: float = 15) -> List[str]:
+    def role(self, name: str) -> marks.Process:
+        """The process of a role that a launcher or run.sh has started or will soon."""
+        return marks.role(name, self.alive)
+
+    def gone(self, seconds: float = 15) -> List[marks.Process]:
         """Wait until nothing is left; returns what is left after so many seconds."""
         deadline = time.monotonic() + seconds
         while self.alive() and time.monotonic() < deadline:
@@ -105,9 +112,9 @@ class Commands:
 
     def end(self) -> None:
         """Kill what is left of what this test started."""
-        for line in self.alive():
+        for process in self.alive():
             try:
-                os.kill(int(line.split()[0]), signal.SIGKILL)
+                os.kill(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
 

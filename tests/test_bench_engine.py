@@ -129,7 +129,7 @@ def test_an_interrupted_run_leaves_nothing(commands):
     words = ["--only", "idle", "--no-released", "--idle-seconds", 200]
     child = commands.start(sys.executable, "-m", "byteps_gc", "bench", "engine", *words)
     deadline = time.monotonic() + 30
-    while sum("engine_worker idle" in line and " role " not in line for line in commands.alive()) < 2:
+    while sum("engine_worker idle" in one.words and " role " not in one.words for one in commands.alive()) < 2:
         assert time.monotonic() < deadline and child.poll() is None
         time.sleep(0.1)
     child.send_signal(signal.SIGTERM)

@@ -1,7 +1,6 @@
 """A process that dies or stops ends its whole job, and every survivor says who it was."""
 
 import os
-from pathlib import Path
 import signal
 import sys
 import time
@@ -10,20 +9,11 @@ from byteps_gc.cluster import local, roles
 from byteps_gc.cluster.local import PEER_LOST
 import pytest
 
+from conftest import FOR_EVER
+
 pytestmark = pytest.mark.cluster
 
 LIMIT = 3  # seconds of silence that are a death here
-FOR_EVER = """
-import byteps_gc.mxnet as bps, mxnet as mx
-bps.init()
-for number in range(10**9):
-    mx.nd.waitall()
-    a = mx.nd.ones(1000)
-    bps.push_pull(a, name="a")
-    a.wait_to_read()
-    if number == 3:
-        print("running", flush=True)
-"""
 
 
 class Job:
@@ -128,7 +118,7 @@ def test_under_the_launcher(commands, victim, sig):
         line = child.stdout.readline()
         assert line, seen
         seen += line
-    os.kill(pid_of(commands, victim), sig)
+    os.kill(commands.role(victim).pid, sig)
     output, _ = child.communicate(timeout=LIMIT + 20)
     last = [line for line in output.splitlines() if line.startswith("byteps_gc: ")][-1]
     assert child.returncode == (128 + sig if sig == signal.SIGKILL else PEER_LOST), output
@@ -136,15 +126,6 @@ def test_under_the_launcher(commands, victim, sig):
         assert f"{victim} was ended by SIGKILL" in last
     else:
         assert f"{victim} on 127.0.0.1 has been silent for {LIMIT} s" in last
-
-
-def pid_of(commands, role):
-    """The process of a role that a launcher has started."""
-    for line in commands.alive():
-        pid = line.split()[0]
-        if f"BYTEPS_GC_ROLE={role}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-            return int(pid)
-    raise AssertionError(f"{role} does not run")
 
 
 def test_limits_that_are_no_numbers(commands):

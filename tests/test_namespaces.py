@@ -10,13 +10,16 @@ import subprocess
 import sys
 import time
 
-from byteps_gc.cluster import namespaces, one_machine, ssh
+from byteps_gc.cluster import local, namespaces, one_machine, ssh
+from byteps_gc.cluster.local import PEER_LOST
 from byteps_gc.cluster.namespaces import NamespaceHosts
+from byteps_gc.cluster.roles import Cluster, environment
 from byteps_gc.errors import ClusterError, SettingsError, UserError
 from byteps_gc.report import record
+import marks
 import pytest
 
-from conftest import EXAMPLE, ROOT, SET_UP
+from conftest import EXAMPLE, FOR_EVER, ROOT, SET_UP
 
 SCRIPT = ROOT / "scripts" / "cluster_on_one_machine.sh"
 PROGRAM = SCRIPT.with_suffix(".py")
@@ -70,16 +73,14 @@ def outside():
     return [*listed, Path("/proc/self/mounts").read_text(), os.uname().nodename]
 
 
-def spaces(marked=""):
+def spaces(mark=""):
     """The network namespaces of all processes, or of those with a mark in their environment."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if marked.encode() in (folder / "environ").read_bytes():
-                found.add(os.readlink(str(folder / "ns" / "net")))
-        except OSError:
-            continue
-    return found
+    return {process.space for process in marks.processes(mark)}
+
+
+def role_in(space, name):
+    """The process of a role in a network namespace, which has it or will soon."""
+    return marks.role(name, lambda: (process for process in marks.processes() if process.space == space))
 
 
 def test_hosts_are_apart(machine):
@@ -166,39 +167,66 @@ def test_an_interrupted_cluster_leaves_nothing(machine, commands, sig, status):
     assert outside() == before
 
 
-def worker_in(inside):
-    """The process id of a worker in one of these network namespaces; None if there is none yet."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().decode().split("\0")
-            if os.readlink(str(folder / "ns" / "net")) in inside and words[1].endswith("train_cifar100_byteps_gc.py"):
-                if "--check" not in words:
-                    return int(folder.name)
-        except (OSError, IndexError):
-            continue
-    return None
-
-
-def test_a_host_that_fails_ends_the_run_on_all(machine, commands):
-    child = commands.start(sys.executable, PROGRAM, "--hosts", 2, "onebit", "--", *SMALL, "--num-epochs", 500)
-    while "parallel-ssh" not in child.stdout.readline():
-        assert child.poll() is None
-    inside = spaces(commands.mark) - {os.readlink("/proc/self/ns/net")}
-    deadline = time.monotonic() + 60
-    while worker_in(inside) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    os.kill(worker_in(inside), signal.SIGKILL)
-    output, _ = child.communicate(timeout=60)
-    assert child.returncode == 1
-    assert output.count("byteps_gc: job onebit: worker-0 was ended by SIGKILL; log: ") == 1
-    assert len(re.findall(r"job onebit: host 10\.99\.0\.[12] has failed: worker-0 was ended by SIGKILL", output)) == 1
-    assert output.splitlines()[-1].startswith("cluster_on_one_machine: the run failed on some of the hosts; what there")
-
-
 def output_of(child):
     """What a command printed, both streams together, when it has ended."""
     return child.communicate(timeout=180)[0]
+
+
+@pytest.mark.parametrize(
+    "host, victim, sig",
+    [
+        (1, "scheduler", signal.SIGKILL),
+        (1, "server-0", signal.SIGSTOP),
+        (2, "worker-0", signal.SIGKILL),
+        (2, "worker-0", signal.SIGSTOP),
+    ],
+)
+def test_a_process_that_dies_ends_the_run_on_all_hosts(machine, commands, host, victim, sig):
+    """Both hosts say who it was, whether it was killed or has stopped."""
+    words = ["--hosts", 2, "onebit", "--", *SMALL, "--num-epochs", 500]
+    child = commands.start(sys.executable, PROGRAM, *words, BYTEPS_GC_DEATH_TIMEOUT="3")
+    while "parallel-ssh" not in child.stdout.readline():
+        assert child.poll() is None
+    inside = spaces(commands.mark) - {os.readlink("/proc/self/ns/net")}
+    first = marks.role("scheduler", lambda: (one for one in marks.processes() if one.space in inside))
+    home = Path(f"/proc/{first.pid}/root{namespaces.home()}")
+    while not list(home.glob("*/onebit/params/epoch-*.json")):
+        assert child.poll() is None, output_of(child)
+        time.sleep(0.05)
+    (other,) = {one.space for one in marks.processes() if one.role == "worker-0" and one.space in inside} - {first.space}
+    os.kill(role_in(first.space if host == 1 else other, victim).pid, sig)
+    output, _ = child.communicate(timeout=30)
+    assert child.returncode == 1
+    how = " was ended by SIGKILL" if sig == signal.SIGKILL else f" on 10.99.0.{host} has been silent for 3 s"
+    said = [line for line in output.splitlines() if "byteps_gc: job onebit: " in line]
+    assert len(said) == 2 and all(victim + how in line for line in said), output
+    assert output.splitlines()[-1].startswith("cluster_on_one_machine: the run failed on some of the hosts; what there")
+
+
+def test_a_host_that_is_cut_off_ends_the_job_on_all(machine, commands):
+    """Nobody gets a word from it, nor it from the others: each ends by itself."""
+    names = dict(os.environ, BYTEPS_GC_DEATH_TIMEOUT="3")
+    with NamespaceHosts(3) as hosts:
+        cluster = Cluster(3, 1, scheduler=hosts[0].address, port=1234)
+
+        def start(kind, host, number=None):
+            env = environment(cluster, kind, number, address=host.address, neighbours=1, base=names)
+            command = [*local.BPSLAUNCH, sys.executable, "-u", "-c", FOR_EVER]
+            return host.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+
+        roles = [start("scheduler", hosts[0]), start("server", hosts[1])]
+        roles += [start("worker", host, number) for number, host in enumerate(hosts)]
+        for worker in roles[2:]:
+            line = ""
+            while "running" not in line:
+                line = worker.stdout.readline()
+                assert line, "it has ended"
+        hosts[2].network("ip", "link", "set", "eth0", "down")
+        said = [role.communicate(timeout=30)[0] for role in roles]
+        assert [role.returncode for role in roles] == [PEER_LOST] * 5
+        for output in said[:4]:
+            assert "byteps: worker-2 on 10.99.0.3 has been silent for 3 s: it has stopped, or its host is gone" in output
+        assert "byteps: scheduler on 10.99.0.1 has been silent for 3 s" in said[4]
 
 
 def test_a_run_that_failed_goes_on_on_all_hosts(machine):
@@ -217,7 +245,7 @@ def test_a_run_that_failed_goes_on_on_all_hosts(machine):
         while not list(runs[0].glob("*/baseline/params/epoch-1.json")):
             assert child.poll() is None, output_of(child)
             time.sleep(0.01)
-        os.kill(worker_in({os.readlink(f"/proc/{hosts[1].pid}/ns/net")}), signal.SIGKILL)
+        os.kill(role_in(os.readlink(f"/proc/{hosts[1].pid}/ns/net"), "worker-0").pid, signal.SIGKILL)
         assert "[FAILURE] 10.99.0.2 Exited with error code 137" in output_of(child)
 
         asked = [["./run.sh", "baseline", "--resume", "--", *flags], ["./run.sh", "baseline", "--", *flags]]

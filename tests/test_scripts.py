@@ -1,13 +1,14 @@
 """The shell scripts and the training script, run as the guide runs them, on tiny sizes."""
 
 import json
+import os
 from pathlib import Path
 import shutil
 import signal
 import sys
 import time
 
-from byteps_gc.cluster.local import free_port, listens
+from byteps_gc.cluster.local import PEER_LOST, free_port, listens
 import pytest
 
 from conftest import EXAMPLE, ROOT, SET_UP, TRAIN
@@ -157,6 +158,22 @@ def test_killing_the_demo_leaves_nothing(commands, sig, seconds):
     assert child.returncode not in (0, None)
     assert commands.gone() == []
     assert not [file for file in Path("/dev/shm").iterdir() if file.name.startswith("byteps_gc")]
+
+
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("victim", ["worker-1", "server-0", "scheduler"])
+def test_a_process_that_dies_ends_the_run(commands, victim, sig):
+    flags = ["--", *TINY, *SMALL_MODEL, "--num-epochs", "500"]
+    child = commands.start(RUN, "onebit", *flags, **LOW, BYTEPS_GC_DEATH_TIMEOUT="3", BYTEPS_GC_RUN_DIR="out")
+    while not list((commands.folder / "out" / "onebit" / "params").glob("epoch-*.json")):
+        assert child.poll() is None, child.communicate()[0]
+        time.sleep(0.1)
+    os.kill(commands.role(victim).pid, sig)
+    output, _ = child.communicate(timeout=30)
+    how = " was ended by SIGKILL" if sig == signal.SIGKILL else " on 127.0.0.1 has been silent for 3 s"
+    assert child.returncode == (PEER_LOST if sig == signal.SIGSTOP else 137)
+    assert output.count(f"byteps_gc: job onebit: {victim}{how}") == 1, output
+    assert commands.gone() == []
 
 
 def test_a_second_run_at_a_fixed_port_ends_the_first(commands, tmp_path):

@@ -1,6 +1,7 @@
 """The roles of one machine: started together, watched, and ended together."""
 
 import collections
+import contextlib
 from dataclasses import dataclass, field
 import os
 from pathlib import Path
@@ -19,6 +20,7 @@ from byteps_gc.processes import tied
 LAST_LINES = 12
 POLL = 0.05  # seconds
 PEER_LOST = 69  # the engine's status when it ends because another process of the job has died
+WORD = 2.0  # seconds that who saw such a process end, here or on another host, has to say how
 BPSLAUNCH = (sys.executable, "-m", "byteps_gc", "role", "--")  # becomes the role that DMLC_ROLE names
 
 
@@ -96,6 +98,7 @@ class Supervisor:
         self.grace = grace
         self.running: List[Running] = []
         self.left_at: Optional[float] = None
+        self.lost_at: Optional[float] = None
         self._shows = threading.Lock()
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -169,10 +172,15 @@ class Supervisor:
     def check(self) -> None:
         """:class:`ClusterError` if a role has failed, or has left while workers go on without it."""
         states = [(one, one.process.poll()) for one in self.running]
-        # what ended because of another role's end says less than that role
-        for one, state in sorted(states, key=lambda pair: pair[1] == PEER_LOST):
-            if state:
+        for one, state in states:
+            if state and state != PEER_LOST:
                 raise self.failure(one, state)
+        # what ended because of another role's end says less than that role, or than its host
+        lost = [one for one, state in states if state == PEER_LOST]
+        if lost:
+            self.lost_at = self.lost_at or time.monotonic()
+            if time.monotonic() - self.lost_at > WORD:
+                raise self.failure(lost[0], PEER_LOST)
         left = [one for one, state in states if state == 0 and not one.role.works]
         if not left or not any(one.role.works and state is None for one, state in states):
             self.left_at = None
@@ -195,14 +203,13 @@ class Supervisor:
         return ClusterError(f"{one.role.name} {how}; log: {self.logs / (one.role.name + '.log')}{lines}", status)
 
     def stop(self) -> None:
-        """End every role's process group: SIGTERM, and SIGKILL where that does not help."""
+        """End every role's process group, also one that is stopped: SIGTERM, and SIGKILL where that does not help."""
         for sig, seconds in ((signal.SIGTERM, min(5.0, self.grace)), (signal.SIGKILL, 5.0)):
             alive = [one for one in self.running if one.process.poll() is None or group_alive(one.process.pid)]
             for one in alive:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.killpg(one.process.pid, sig)
-                except ProcessLookupError:
-                    continue
+                    os.killpg(one.process.pid, signal.SIGCONT)
             deadline = time.monotonic() + seconds
             while any(one.process.poll() is None for one in alive) and time.monotonic() < deadline:
                 time.sleep(POLL)

@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Dict, List, Sequence
 
+from byteps_gc import env
 from byteps_gc.cluster import folders
 from byteps_gc.cluster import run as jobs_of_a_host
 from byteps_gc.cluster.experiment import Experiment
@@ -26,7 +27,8 @@ from byteps_gc.report.progress import Progress
 
 PACKAGES = ("util-linux", "iproute2", "openssh-server", "pssh")
 PORT = 1234  # of the scheduler, in a network that nobody else is in
-HANDED_ON = re.compile(r"(BYTEPS_(?!GC_)|OMP_|MXNET_)\w+")  # variables of the caller's that the hosts get too
+# variables of the caller's that the hosts get too
+HANDED_ON = re.compile(rf"(BYTEPS_(?!GC_)|OMP_|MXNET_)\w+|{'|'.join(env.TIMEOUTS)}")
 
 
 def settings(text: str, values: Dict[str, str], exports: Dict[str, str]) -> str:
