@@ -9,8 +9,9 @@ import sys
 import time
 from typing import List, Optional
 
-import marks
 import pytest
+
+import marks
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "tests" / "programs"
