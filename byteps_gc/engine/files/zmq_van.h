@@ -6,6 +6,8 @@
 #ifndef PS_ZMQ_VAN_H_
 #define PS_ZMQ_VAN_H_
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -29,6 +31,7 @@ class ZMQVan : public Van {
     {
       std::lock_guard<std::mutex> guard(start_mu_);
       if (!context_) {
+        KeepBuffers();
         context_ = CHECK_NOTNULL(zmq_ctx_new());
         zmq_ctx_set(context_, ZMQ_MAX_SOCKETS, GetEnv("BYTEPS_ZMQ_MAX_SOCKET", 1024));
         zmq_ctx_set(context_, ZMQ_IO_THREADS, GetEnv("BYTEPS_ZMQ_NTHREADS", 4));
@@ -142,6 +145,14 @@ class ZMQVan : public Van {
   static constexpr size_t kCopied = 512;   // bytes up to which a copy is cheaper than keeping count of owners
   static constexpr int kSafetyNet = 1000;  // milliseconds after which a waiting thread looks without being called
   static constexpr int kAtOnce = 64;       // messages of one socket before the others are looked at
+
+  // Buffers of messages come and go with every step: given back to the system, they would be cleared again page by
+  // page whenever data comes. Who sets MALLOC_TRIM_THRESHOLD_ decides otherwise.
+  static void KeepBuffers() {
+    if (getenv("MALLOC_TRIM_THRESHOLD_")) return;
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);  // more than any partition, and the most that glibc takes
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
+  }
 
   static std::string Name(int id) { return "ps" + std::to_string(id); }
 
