@@ -303,6 +303,40 @@ FIXUPS = (
         ),
     ),
     Fixup(
+        "answered-requests",
+        "a node keeps count of every request that it has ever made, a gigabyte after a long training; now it forgets"
+        " those that have been answered",
+        edits=(
+            Edit(
+                "3rdparty/ps-lite/include/ps/internal/customer.h",
+                "#include <vector>\n",
+                "#include <unordered_map>\n#include <vector>\n",
+            ),
+            Edit(
+                "3rdparty/ps-lite/include/ps/internal/customer.h",
+                "  std::vector<std::pair<int, int>> tracker_;\n",
+                "  std::unordered_map<int, std::pair<int, int>> tracker_;  // answers due, and had\n"
+                "  int requests_ = 0;\n",
+            ),
+            Edit(
+                "3rdparty/ps-lite/src/customer.cc",
+                "  tracker_.push_back(std::make_pair(num, 0));\n  return tracker_.size() - 1;\n",
+                "  tracker_[requests_] = std::make_pair(num, 0);\n  return requests_++;\n",
+            ),
+            Edit(
+                "3rdparty/ps-lite/src/customer.cc",
+                "      return tracker_[timestamp].first == tracker_[timestamp].second;\n",
+                "      return !tracker_.count(timestamp);\n",
+            ),
+            Edit(
+                "3rdparty/ps-lite/src/customer.cc",
+                "      tracker_[recv.meta.timestamp].second++;\n",
+                "      auto one = tracker_.find(recv.meta.timestamp);\n"
+                "      if (one != tracker_.end() && ++one->second.second == one->second.first) tracker_.erase(one);\n",
+            ),
+        ),
+    ),
+    Fixup(
         "finished-early",
         "when the last part of a tensor has been queued, its size is asked of an array that may be exchanged and freed"
         " by then; now it is asked before",
@@ -340,6 +374,37 @@ FIXUPS = (
                 "3rdparty/ps-lite/include/ps/internal/postoffice.h",
                 "  int num_servers_, num_workers_;\n",
                 "  std::atomic<int> num_servers_{0}, num_workers_{0};\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "told-hand-over",
+        "an array comes back from MXNet's threads when they are done with it, by ways that ThreadSanitizer does not"
+        " see, so that it takes the end of the array for a race; now it is told. Nothing changes without it",
+        edits=(
+            Edit(
+                "byteps/mxnet/ops.cc",
+                "namespace {\n\nstd::atomic_int op_count;\n",
+                "#ifdef __SANITIZE_THREAD__\n"
+                'extern "C" void __tsan_acquire(void*);\nextern "C" void __tsan_release(void*);\n'
+                "#define BYTEPS_GC_TAKE(what) __tsan_acquire(what)\n"
+                "#define BYTEPS_GC_GIVE(what) __tsan_release(what)\n"
+                "#else\n#define BYTEPS_GC_TAKE(what)\n#define BYTEPS_GC_GIVE(what)\n#endif\n\n"
+                "namespace {\n\nstd::atomic_int op_count;\n",
+            ),
+            Edit(
+                "byteps/mxnet/ops.cc",
+                "  delete push_pull_param;\n",
+                "  BYTEPS_GC_TAKE(push_pull_param);\n  delete push_pull_param;\n",
+            ),
+            Edit(
+                "byteps/mxnet/ops.cc",
+                "      [on_complete](const Status& status) {\n        InvokeCompleteCallback(on_complete, status);\n"
+                "      },\n      queue_list);\n",
+                "      [on_complete, push_pull_param](const Status& status) {\n"
+                "        BYTEPS_GC_GIVE(push_pull_param);\n"
+                "        InvokeCompleteCallback(on_complete, status);\n"
+                "      },\n      queue_list);\n",
             ),
         ),
     ),
