@@ -8,6 +8,7 @@ import time
 from typing import List, Optional, Tuple
 
 from byteps_gc import __version__, env
+from byteps_gc.bench import commands as bench
 from byteps_gc.errors import UserError
 from byteps_gc.processes import exit_on_sigterm
 
@@ -55,14 +56,23 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--resume", nargs="*", metavar="JOBS", help="go on with the unfinished jobs of a run")
     run.set_defaults(run=run_jobs)
 
+    again = commands.add_parser("reproduce", help="all of an experiment's jobs and the table (what reproduce.sh calls)")
+    again.add_argument("experiment", type=Path, metavar="EXPERIMENT.ini")
+    again.add_argument("jobs", nargs="*", metavar="JOBS", help="default: all; training flags follow --")
+    again.add_argument("--seeds", type=int, default=1, help="runs of each job, with seeds from 0 up; default: 1")
+    again.add_argument("--hosts", type=int, default=0, help="made of namespaces (default: the settings' cluster)")
+    again.add_argument("--rate", default="", help="of the link of each of these hosts: 100mbit, 1gbit, ...")
+    again.add_argument("--out", type=Path, metavar="FOLDER", help="default: results/EXPERIMENT, -HOSTS-RATE with hosts")
+    again.set_defaults(run=run_reproduce)
+
     host = commands.add_parser("host", help="become a role of this host (what scheduler.sh and its like call)")
     host.add_argument("role", choices=("scheduler", "server", "worker"))
     host.add_argument("words", nargs="*", metavar="EXPERIMENT.ini JOB", help="of a worker; training flags follow --")
     host.set_defaults(run=run_host)
 
-    report = commands.add_parser("report", help="the table of the runs in some folders; --plot draws them")
+    report = commands.add_parser("report", help="the table of the runs in some folders, means over seeds")
     report.add_argument("folders", nargs="+", type=Path, metavar="DIR")
-    report.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy over time")
+    report.add_argument("--out", type=Path, metavar="FOLDER", help="also write table.md, .csv, .json and plots there")
     report.set_defaults(run=run_report)
 
     pack = commands.add_parser("pack", help="pack an image folder into the .rec, .idx and .lst files that MXNet reads")
@@ -80,34 +90,7 @@ def parser() -> argparse.ArgumentParser:
     server = commands.add_parser("server", help="become a server of the cluster that the environment describes")
     server.set_defaults(run=run_server)
 
-    bench = commands.add_parser("bench", help="measure, beside BytePS as released, in one run")
-    subjects = bench.add_subparsers(dest="subject", metavar="SUBJECT", required=True)
-    compressors = subjects.add_parser("compressors", help="speed and error of every compressor")
-    compressors.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
-    compressors.add_argument("--repeats", type=int, default=9, help="default: 9; medians are shown")
-    compressors.add_argument("--partitions", type=int, default=15, help="of 4096000 bytes, in turn; default: 15")
-    compressors.add_argument("--codec", action="append", default=[], metavar="NAME", help="topk or 'topk k=0.1'")
-    compressors.set_defaults(run=bench_compressors)
-    step = subjects.add_parser("step", help="a training step with every compressor")
-    step.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
-    step.add_argument("--model", default="resnet18_v2", help="of GluonCV, on images of 32 x 32; default: resnet18_v2")
-    step.add_argument("--batch-size", type=int, default=32, help="of each worker; default: 32")
-    step.add_argument("--workers", type=int, default=2, help="default: 2")
-    step.add_argument("--servers", type=int, default=2, help="default: 2")
-    step.add_argument("--steps", type=int, default=20, help="of each job in each round; default: 20")
-    step.add_argument("--rounds", type=int, default=5, help="default: 5; medians are shown")
-    step.add_argument("--job", action="append", default=[], metavar="NAME", help="measure only this one; repeatable")
-    step.set_defaults(run=bench_step)
-    whole = subjects.add_parser("engine", help="the engine: waiting, training, exchanging, serving more workers")
-    whole.add_argument("--json", type=Path, metavar="FILE", help="also write all values to this file")
-    whole.add_argument("--rounds", type=int, default=3, help="of everything, in turn; default: 3; medians are shown")
-    whole.add_argument("--steps", type=int, default=200, help="that are trained; default: 200")
-    whole.add_argument("--exchange-rounds", type=int, default=20, help="of a model's gradients; default: 20")
-    whole.add_argument("--idle-seconds", type=float, default=10.0, help="that the workers wait; default: 10")
-    whole.add_argument("--servers-per-host", type=int, default=1, help="where gradients are exchanged; default: 1")
-    whole.add_argument("--only", action="append", default=[], metavar="NAME", help="idle, step, exchange or server")
-    whole.add_argument("--no-released", action="store_true", help="leave out BytePS as released")
-    whole.set_defaults(run=bench_engine)
+    bench.add(commands)
     return top
 
 
@@ -196,6 +179,26 @@ def run_jobs(options: argparse.Namespace) -> int:
     return run.run(options.experiment, jobs, options.rest, resume=options.resume is not None)
 
 
+def run_reproduce(options: argparse.Namespace) -> int:
+    """Run all of an experiment's jobs and make their table."""
+    from byteps_gc import reproduce
+    from byteps_gc.cluster.experiment import Experiment
+
+    exit_on_sigterm()
+    if options.seeds < 1:
+        raise UserError(f"--seeds {options.seeds} is less than 1")
+    if options.rate and not options.hosts:
+        raise UserError("--rate is of hosts that --hosts makes")
+    name = options.experiment.stem
+    if options.hosts:
+        name += f"-{options.hosts}-hosts" + (f"-{options.rate}" if options.rate else "")
+    jobs = Experiment.read(options.experiment).select(options.jobs)
+    out = (options.out or Path("results", name)).absolute()
+    seeds, extra = range(options.seeds), options.rest
+    series = reproduce.Series(options.experiment.absolute(), jobs, seeds, out, extra, options.hosts, options.rate)
+    return reproduce.main(series)
+
+
 def run_host(options: argparse.Namespace) -> int:
     """Become a role of this host, as the settings file describes the cluster."""
     from byteps_gc.cluster import bpslaunch, host, run
@@ -212,14 +215,16 @@ def run_host(options: argparse.Namespace) -> int:
 
 def run_report(options: argparse.Namespace) -> int:
     """Print the table of recorded runs."""
-    from byteps_gc.report import plot, table
+    from byteps_gc import report
+    from byteps_gc.report import rows, table
 
-    records = table.find(options.folders)
+    records = rows.find(options.folders)
     if not records:
         raise UserError(f"no run is recorded in {', '.join(map(str, options.folders))}")
-    table.show(records)
-    if options.plot:
-        plot.accuracy(records, options.plot)
+    found = rows.group(records)
+    table.show(found)
+    if options.out:
+        report.write(found, options.out)
     return 0
 
 
@@ -244,27 +249,6 @@ def run_server(options: argparse.Namespace) -> int:
     """Become a server, whatever DMLC_ROLE says."""
     os.environ["DMLC_ROLE"] = "server"
     return run_role(options)
-
-
-def bench_compressors(options: argparse.Namespace) -> int:
-    """Measure the compressors."""
-    from byteps_gc.bench import compressors
-
-    return compressors.main(options)
-
-
-def bench_step(options: argparse.Namespace) -> int:
-    """Measure training steps."""
-    from byteps_gc.bench import step
-
-    return step.main(options)
-
-
-def bench_engine(options: argparse.Namespace) -> int:
-    """Measure the engine."""
-    from byteps_gc.bench import engine
-
-    return engine.main(options)
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

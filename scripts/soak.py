@@ -160,7 +160,7 @@ def faults(folder, number, rng):
     sig = rng.choice([signal.SIGKILL, signal.SIGSTOP])
     with launched(folder, FOR_EVER, BYTEPS_GC_DEATH_TIMEOUT=str(LIMIT), BYTEPS_GC_START_TIMEOUT="60") as run:
         run.until("Creating Van", times=5)
-        time.sleep(rng.random() * 4)
+        time.sleep(0.5 + rng.random() * 4)  # all have met by then
         os.kill(marks.role(victim, run.processes).pid, sig)
         status = run.end(NOTICED + (LIMIT if sig == signal.SIGSTOP else 0))
         last = [line for line in run.output.splitlines() if line.startswith("byteps_gc: ")]

@@ -19,6 +19,7 @@ LAYERS = [
     {"mxnet"},
     {"cluster", "engine", "training"},
     {"bench", "doctor"},
+    {"reproduce"},
     {"commands"},
     {"__main__"},
 ]

@@ -137,7 +137,7 @@ def test_the_guides_line_on_four_hosts(machine, commands, tmp_path):
     assert result.output.count("dist-EF-SGDM") == 2  # the first host's table, and the one at the end
     assert len(re.findall(r"\[SUCCESS\] 10\.99\.0\.[1-4]", result.output)) == 4
     assert "-i -t 0 './run.sh onebit -- --dataset" in result.output
-    assert (out / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "accuracy_over_time.png").read_bytes().startswith(b"\x89PNG")
     for number in range(1, 5):
         logs = sorted(file.name for file in (out / f"host-{number}" / "onebit").glob("*.log"))
         assert logs == ["scheduler.log"] * (number == 1) + ["server-0.log", "server-1.log", "worker-0.log"]

@@ -1,8 +1,11 @@
-"""Records, the guide's table, and the plot."""
+"""Records, rows, the guide's table, and the plots."""
 
+import csv
 import json
 
-from byteps_gc.report import plot, record, table
+from byteps_gc import report
+from byteps_gc.errors import UserError
+from byteps_gc.report import record, rows, table
 from byteps_gc.report.progress import Progress
 import pytest
 
@@ -18,37 +21,80 @@ LABELS = [
 ]
 
 
-def write(file, compression, epochs=2, end=True):
+def write(file, compression, epochs=2, end=True, pace=10.5, gain=0.0, **start):
+    file.parent.mkdir(exist_ok=True)
     recorder = record.Recorder(file)
-    recorder.write("start", model="net", dataset="images", workers=2, epochs=2, first_epoch=0, compression=compression)
+    common = dict(model="net", dataset="images", workers=2, epochs=2, first_epoch=0, flags={"--seed": 0, "--lr": 0.1})
+    recorder.write("start", compression=compression, **{**common, **start})
     for epoch in range(epochs):
         recorder.progress(epoch=epoch, batch=5, batches=10)
         recorder.write(
-            "epoch", epoch=epoch, seconds=10.5 * (epoch + 1), accuracy=0.5 + epoch / 10, loss=1.0,
-            samples_per_second=100.0, sent_mb_per_step=4.5,
+            "epoch", epoch=epoch, seconds=pace * (epoch + 1), accuracy=0.5 + epoch / 10 + gain, loss=1.0,
+            samples_per_second=100.0, sent_mb_per_step=4.5, compute_seconds=0.2, exchange_seconds=0.1 * (1 + epoch),
         )  # fmt: skip
     if end:
         recorder.write("end")
 
 
+TOPK = {"compressor": "topk", "k": 0.001}
+
+
 @pytest.mark.parametrize("compression, label", LABELS, ids=[label for _, label in LABELS])
 def test_rows_are_named_as_in_the_guide(compression, label):
-    assert table.label(compression) == label
+    assert rows.label(compression) == label
 
 
-def test_the_table_and_the_plot(tmp_path):
-    (tmp_path / "a").mkdir()
+def test_the_tables_and_the_plots(tmp_path):
+    """Speed-up is to the last epoch that both have."""
     write(tmp_path / "a" / "baseline.jsonl", {})
-    write(tmp_path / "a" / "topk.jsonl", {"compressor": "topk", "k": 0.001}, epochs=1, end=False)
-    records = table.find([tmp_path])
-    assert table.markdown(records).splitlines() == [
-        "| Compressor | Val Accu | Time(s) | MB/step |",
-        "| --- | ---: | ---: | ---: |",
-        "| baseline | 60.00% | 21.00 | 4.500 |",
-        "| topk(k=0.001) (unfinished) | 50.00% | 10.50 | 4.500 |",
+    write(tmp_path / "a" / "topk.jsonl", TOPK, epochs=1, end=False, pace=7.0)
+    report.write(rows.group(rows.find([tmp_path])), tmp_path)
+    assert (tmp_path / "table.md").read_text().splitlines() == [
+        "| Compressor | Val Accu | Time(s) | Speed-up | MB/step | Seeds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| baseline | 60.00% | 21.00 | 1.00 | 4.500 | 1 |",
+        "| topk(k=0.001) (unfinished) | 50.00% | 7.00 | 1.50 | 4.500 | 1 |",
     ]
-    plot.accuracy(records, tmp_path / "accuracy.png")
-    assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("accuracy_over_time", "accuracy_over_epochs", "step_time", "sent"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        text = (tmp_path / f"{name}.svg").read_text()
+        assert "<svg" in text
+    (first, second) = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
+    assert (first["compressor"], first["accuracy"], second["speed_up"]) == ("baseline", "0.6", "1.5")
+    whole, part = json.loads((tmp_path / "table.json").read_text())
+    assert whole["exchange_seconds_per_step"] == pytest.approx(0.15) and whole["compute_seconds_per_step"] == 0.2
+    assert [len(epochs) for epochs in part["epochs"]] == [1] and not part["finished"]
+
+
+def test_a_row_is_the_mean_over_seeds(tmp_path):
+    for seed, gain in enumerate((0.0, 0.02)):
+        flags = {"--seed": seed, "--lr": 0.1}
+        write(tmp_path / f"{seed}" / "baseline.jsonl", {}, flags=flags)
+        write(tmp_path / f"{seed}" / "topk.jsonl", TOPK, gain=gain, pace=5.25 * (1 + seed), flags=flags)
+    row = table.markdown(rows.group(rows.find([tmp_path]))).splitlines()[3]
+    spreads = "61.00% (60.00 to 62.00) | 15.75 (10.50 to 21.00) | 1.50 (1.00 to 2.00)"
+    assert row == f"| topk(k=0.001) | {spreads} | 4.500 | 2 |"
+
+
+def test_without_a_baseline_there_is_no_speed_up(tmp_path):
+    write(tmp_path / "topk.jsonl", TOPK)
+    assert "| 21.00 |  | 4.500 |" in table.markdown(rows.group(rows.find([tmp_path])))
+
+
+@pytest.mark.parametrize(
+    "compression, start, message",
+    [
+        (TOPK, dict(workers=4), r"baseline has workers 2, topk\(k=0.001\) has 4"),
+        (TOPK, dict(model="other"), r"baseline has model net, topk\(k=0.001\) has other"),
+        ({}, dict(flags={"--seed": 1, "--lr": 0.2}), "baseline has --lr 0.1, baseline has 0.2"),
+        ({}, dict(train_samples=9), "baseline has train_samples None, baseline has 9"),
+    ],
+)
+def test_runs_of_different_experiments_are_refused(tmp_path, compression, start, message):
+    write(tmp_path / "one.jsonl", {})
+    write(tmp_path / "other.jsonl", compression, **start)
+    with pytest.raises(UserError, match=message):
+        rows.group([record.read(tmp_path / "one.jsonl"), record.read(tmp_path / "other.jsonl")])
 
 
 def test_a_record_is_read_while_it_grows(tmp_path):
@@ -74,7 +120,11 @@ def test_without_a_terminal_every_epoch_is_a_line(tmp_path, capsys):
 
 def test_the_report_command(commands, tmp_path):
     write(tmp_path / "job.jsonl", {})
-    result = commands.python("-m", "byteps_gc", "report", tmp_path, "--plot", tmp_path / "plot.png")
-    assert result.status == 0 and "baseline" in result.output and (tmp_path / "plot.png").is_file()
+    result = commands.python("-m", "byteps_gc", "report", tmp_path, "--out", tmp_path / "out")
+    assert result.status == 0 and "baseline" in result.output and (tmp_path / "out" / "table.md").is_file()
     result = commands.python("-m", "byteps_gc", "report", tmp_path / "nothing")
     assert result.status == 2 and result.output.startswith("byteps_gc: no run is recorded in")
+    write(tmp_path / "other.jsonl", TOPK, workers=4)
+    result = commands.python("-m", "byteps_gc", "report", tmp_path)
+    assert result.status == 2 and len(result.output.splitlines()) == 1
+    assert result.output.startswith("byteps_gc: these runs are not of one experiment: ")

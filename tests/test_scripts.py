@@ -32,7 +32,7 @@ def test_run_alone_runs_all_jobs_of_the_experiment(commands, tmp_path):
     rows = (out / "table.md").read_text().splitlines()[2:]
     names = [row.split("|")[1].strip() for row in rows]
     assert names == ["baseline", "dist-EF-SGDM", "topk(k=0.001)", "randomk(k=0.001)", "dithering(k=2)"]
-    assert (out / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "accuracy_over_time.png").read_bytes().startswith(b"\x89PNG")
     for job in ("baseline", "onebit", "topk", "randomk", "dithering"):
         logs = sorted(file.name for file in (out / job).glob("*.log"))
         assert logs == ["scheduler.log", "server-0.log", "server-1.log", "worker-0.log", "worker-1.log"]

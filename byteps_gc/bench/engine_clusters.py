@@ -20,7 +20,8 @@ from byteps_gc.errors import ClusterError
 
 WORKERS = 2
 MANY_WORKERS = 8
-LIMIT = 400  # seconds for one cluster
+LIMIT = 150  # seconds for one cluster
+FEWER = 10  # times fewer steps are asked of the released engine, which takes so much longer
 HOST_PORT = 1234  # of the scheduler, in a network that nobody else is in
 MIN_COMPRESS_BYTES = 1024000  # the guide's
 
@@ -132,10 +133,12 @@ def idle(side: Side, plan: Plan, found: Values) -> None:
 
 
 def step(side: Side, plan: Plan, found: Values) -> None:
-    """Time and CPU time of the cluster for all steps, and the CPU time that others took meanwhile."""
-    command = [*STEP, "--steps", plan.steps, "--batch", BATCH]
+    """Time and CPU time of the cluster for a step, and the CPU time that others took meanwhile."""
+    steps = max(1, plan.steps // FEWER) if side.folder else plan.steps
+    command = [*STEP, "--steps", steps, "--batch", BATCH]
     window = on_loopback(side, plan, command, OMP_NUM_THREADS="1").watch.window()
-    found.update(step_wall_seconds=window.seconds, step_cpu_seconds=window.total, step_others_seconds=window.others)
+    found["step_wall_seconds"], found["step_cpu_seconds"] = window.seconds / steps, window.total / steps
+    found["step_others_seconds"] = window.others / steps
 
 
 def step_alone(plan: Plan, found: Values) -> None:
@@ -150,9 +153,9 @@ def step_alone(plan: Plan, found: Values) -> None:
         env = dict(os.environ, OMP_NUM_THREADS=str(workers), OMP_WAIT_POLICY=policy)
         job = Job([local.Role("worker-alone", [*map(str, command)], env)], plan.logs).run()
         window = job.watch.window()
-        found[f"step_wall_seconds{ending}"] = window.seconds
-        found[f"step_cpu_seconds{ending}"] = window.total
-        found[f"step_others_seconds{ending}"] = window.others
+        found[f"step_wall_seconds{ending}"] = window.seconds / plan.steps
+        found[f"step_cpu_seconds{ending}"] = window.total / plan.steps
+        found[f"step_others_seconds{ending}"] = window.others / plan.steps
     for name in ("step_wall_seconds", "step_cpu_seconds"):
         found[name] = min(found[f"{name}_spin"], found[f"{name}_sleep"])
 

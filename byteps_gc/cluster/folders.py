@@ -51,15 +51,15 @@ def existing(name: str) -> List[Path]:
     return sorted(Path("runs").absolute().glob(f"{name}-{TIME}"), reverse=True)
 
 
-def to_resume(name: str, jobs: Sequence[str]) -> Path:
+def to_resume(name: str, jobs: Sequence[str], begin: bool = False) -> Path:
     """The folder of the run to go on with, where worker 0 is; :class:`SettingsError` if there is none.
 
-    It is BYTEPS_GC_RUN_DIR, or the newest that has one of the jobs unfinished.
+    It is BYTEPS_GC_RUN_DIR, which with ``begin`` may have none of the jobs, or the newest that has one unfinished.
     """
     given, wanted = env.text("BYTEPS_GC_RUN_DIR"), ", ".join(jobs)
     for folder in existing(name):
         begun = [job for job in jobs if (folder / job).is_dir()]
-        if begun and (given or not all(finished(folder, job) for job in begun)):
+        if begin or begun and (given or not all(finished(folder, job) for job in begun)):
             return folder
     if given:
         raise SettingsError(f"nothing to resume: the folder {given} holds no job {wanted}")

@@ -9,14 +9,14 @@ import sys
 import time
 from typing import Iterator, List, Mapping, Optional, Sequence
 
-from byteps_gc import env
+from byteps_gc import env, report
 from byteps_gc.cluster import folders, local
 from byteps_gc.cluster import host as hosts
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.roll import Roll
 from byteps_gc.errors import ClusterError, UserError
 from byteps_gc.processes import tied
-from byteps_gc.report import plot, record, table
+from byteps_gc.report import record, rows, table
 from byteps_gc.report.progress import Progress
 
 
@@ -98,17 +98,18 @@ def alone(host: hosts.Host) -> Iterator[None]:
             note.unlink()
 
 
-def run(file: Path, words: Sequence[str], extra: Sequence[str], resume: bool = False) -> int:
+def run(file: Path, words: Sequence[str], extra: Sequence[str], resume: bool = False, begin: bool = False) -> int:
     """Run the named jobs of an experiment's file, or all; ``extra`` flags go to the training script.
 
     resume: go on with a run that has failed; what is left to do is decided where worker 0 is.
+    begin: to resume what has not begun is to begin it, in BYTEPS_GC_RUN_DIR.
     Returns 0; a failed job raises :class:`ClusterError` with its status, and ends the run.
     """
     experiment = Experiment.read(file)
     jobs = experiment.select(words)
     host = hosts.Host.from_environment()
     with Roll(host, [*jobs, *(["--resume"] if resume else []), *extra]) as roll:
-        folder = folders.to_resume(experiment.name, jobs) if resume and host.index == 0 else None
+        folder = folders.to_resume(experiment.name, jobs, begin) if resume and host.index == 0 else None
         check(experiment, jobs, extra, host.variables("worker"), folder)
         with alone(host), Progress() as progress:
             tasks = roll.gather(folders.left(folder, jobs) if folder else [(job, "") for job in jobs])
@@ -123,13 +124,17 @@ def run(file: Path, words: Sequence[str], extra: Sequence[str], resume: bool = F
 
 
 def conclude(folder: Path) -> None:
-    """Make and show the table and the plot of the records below a folder, if it has any."""
-    records = table.find([folder])
-    if records:
-        (folder / "table.md").write_text(table.markdown(records))
-        plot.accuracy(records, folder / "accuracy.png")
-        table.show(records)
-        print(f"logs, table.md and accuracy.png: {folder}", flush=True)
+    """Make and show the tables and the plots of the records below a folder, if it has any."""
+    records = rows.find([folder])
+    if not records:
+        return
+    try:
+        found = rows.group(records)
+    except UserError as error:  # of runs that are done
+        print(f"no table: {error}", flush=True)
+        return
+    table.show(found)
+    report.write(found, folder)
 
 
 def run_job(

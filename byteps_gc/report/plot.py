@@ -1,31 +1,93 @@
-"""Plots of what runs recorded."""
+"""Plots of what runs recorded, each as PNG and SVG."""
 
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Callable, List, Sequence
 
-from byteps_gc.report import table
-from byteps_gc.report.record import Record
+from byteps_gc.report.rows import Row
+
+MARKERS = "osD^vPX*"
 
 
-def accuracy(records: Sequence[Record], file: Path) -> None:
-    """Validation accuracy over training time, one line a job, as a PNG."""
+def accuracy(axes: Any, rows: Sequence[Row], over: str) -> None:
+    """Validation accuracy, one line a run, those of one row in one colour."""
+    for number, row in enumerate(rows):
+        for run in row.runs:
+            axes.plot(
+                [epoch["seconds"] if over == "seconds" else epoch["epoch"] + 1 for epoch in run.epochs],
+                [100 * epoch["accuracy"] for epoch in run.epochs],
+                color=f"C{number % 10}",
+                marker=MARKERS[number % len(MARKERS)],
+                label=row.name if run is row.runs[0] else None,
+            )
+    axes.set_ylabel("validation accuracy (%)")
+    axes.legend()
+
+
+def over_time(axes: Any, rows: Sequence[Row]) -> None:
+    """Accuracy over the seconds of training."""
+    accuracy(axes, rows, "seconds")
+    axes.set_xlabel("training time (s)")
+    axes.set_xlim(left=0)
+
+
+def over_epochs(axes: Any, rows: Sequence[Row]) -> None:
+    """Accuracy over epochs."""
+    accuracy(axes, rows, "epochs")
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def bars(axes: Any, rows: Sequence[Row], values: Sequence[float], **options: Any) -> None:
+    """A bar for each row, the first one on top."""
+    axes.barh(range(len(rows)), values, **options)
+    axes.set_yticks(range(len(rows)))
+    axes.set_yticklabels([row.name for row in rows])
+    if not axes.yaxis_inverted():
+        axes.invert_yaxis()
+
+
+def step_time(axes: Any, rows: Sequence[Row]) -> None:
+    """A step's seconds, of computing and of exchanging."""
+    computing = [row.compute or 0.0 for row in rows]
+    bars(axes, rows, computing, label="compute", color="C7")
+    bars(axes, rows, [row.exchange or 0.0 for row in rows], left=computing, label="exchange and update", color="C3")
+    axes.set_xlabel("seconds a step")
+    axes.legend()
+
+
+def sent(axes: Any, rows: Sequence[Row]) -> None:
+    """What a worker sends in a step."""
+    values = [row.sent or 0.0 for row in rows]
+    bars(axes, rows, values)
+    for number, value in enumerate(values):
+        axes.annotate(f" {value:.3g}", (value, number), va="center")
+    axes.set_xlabel("MB (10^6 bytes) that a worker sends in a step")
+    axes.margins(x=0.12)
+
+
+def draw(rows: Sequence[Row], stem: Path, plot: Callable[[Any, Sequence[Row]], None]) -> List[Path]:
+    """Draw one plot into ``stem``.png and ``stem``.svg; returns both."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5))
-    for one, marker in zip(records, "osD^vPX*" * len(records)):
-        seconds = [epoch["seconds"] for epoch in one.epochs]
-        percent = [100 * epoch["accuracy"] for epoch in one.epochs]
-        axes.plot(seconds, percent, marker=marker, label=table.label(one.start["compression"]))
-    start = records[0].start
+    plot(axes, rows)
+    start = rows[0].runs[0].start
     axes.set_title(f"{start['model']} on {start['dataset']}, {start['workers']} workers")
-    axes.set_xlabel("training time (s)")
-    axes.set_ylabel("validation accuracy (%)")
-    axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
-    axes.legend()
     figure.tight_layout()
-    figure.savefig(str(file), dpi=120)
+    files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
+    for file in files:
+        figure.savefig(str(file), dpi=120)
     pyplot.close(figure)
+    return files
+
+
+def draw_all(rows: Sequence[Row], folder: Path) -> List[Path]:
+    """All plots for which something was measured; returns their files."""
+    plots = {"accuracy_over_time": over_time, "accuracy_over_epochs": over_epochs, "sent": sent}
+    if any(row.exchange for row in rows):
+        plots["step_time"] = step_time
+    return [file for name, plot in plots.items() for file in draw(rows, folder / name, plot)]

@@ -3,13 +3,17 @@
 {"event": "start", "job": ..., "model": ..., "workers": ..., "epochs": ..., ...}
 {"event": "progress", "epoch": 0, "batch": 12, "batches": 48}
 {"event": "epoch", "epoch": 0, "seconds": 19.3, "accuracy": 0.61, "train_accuracy": ...,
- "loss": ..., "learning_rate": ..., "samples_per_second": ..., "sent_mb_per_step": ...}
+ "loss": ..., "learning_rate": ..., "samples_per_second": ..., "sent_mb_per_step": ...,
+ "compute_seconds": ..., "exchange_seconds": ...}
 {"event": "resume", "first_epoch": 1}
 {"event": "end"}
 
 ``seconds`` count from the first batch; ``sent_mb_per_step`` is what one worker
-hands to the network, in 10^6 bytes. A run that is resumed goes on in its record,
-of which "start" and the epochs before stay, and in its ``seconds``.
+hands to the network, in 10^6 bytes. ``compute_seconds`` are those of a step until the
+gradients are there, ``exchange_seconds`` those from there until the parameters are new:
+medians over a few steps of worker 0, which are missing in an epoch of one step. A run
+that is resumed goes on in its record, of which "start" and the epochs before stay, and
+in its ``seconds``.
 """
 
 from dataclasses import dataclass, field

@@ -1,56 +1,73 @@
-"""The guide's table: one row a job, with our column of bytes."""
+"""The guide's table with our columns, for people and for programs."""
 
-from pathlib import Path
-import statistics
-from typing import Dict, List, Sequence
+import csv
+import io
+import json
+from typing import List, Optional, Sequence
 
-from byteps_gc.report import record
+from byteps_gc.report.rows import Row, Spread
 from rich.console import Console
 from rich.table import Table
 
-COLUMNS = ("Compressor", "Val Accu", "Time(s)", "MB/step")
+COLUMNS = ("Compressor", "Val Accu", "Time(s)", "Speed-up", "MB/step", "Seeds")
 
 
-def label(compression: Dict[str, object]) -> str:
-    """A row's name, as the guide writes it."""
-    name = str(compression.get("compressor", "baseline"))
-    numbers = ", ".join(f"{key}={compression[key]}" for key in ("k", "bucket") if compression.get(key))
-    if numbers:
-        name += f"({numbers})"
-    if compression.get("ef") and compression.get("momentum"):
-        name = "dist-EF-SGDM" if name == "onebit" else f"{name} + EF + momentum"
-    elif compression.get("ef"):
-        name += " + EF"
-    return name + (", fp16" if compression.get("fp16") else "")
+def shown(value: Optional[Spread], form: str, unit: str = "") -> str:
+    """A mean, and from where to where the values are if they differ."""
+    if value is None:
+        return ""
+    spread = f" ({value.min:{form}} to {value.max:{form}})" if value.min != value.max else ""
+    return f"{value.mean:{form}}{unit}{spread}"
 
 
-def find(folders: Sequence[Path]) -> List[record.Record]:
-    """The records with at least one epoch below the folders, in order of their start."""
-    files = sorted(
-        {file for folder in folders for file in folder.rglob("*.jsonl")}, key=lambda file: file.stat().st_mtime
-    )
-    return [one for one in map(record.read, files) if one.start and one.epochs]
+def percent(value: Spread) -> Spread:
+    """A part of 1 in percent."""
+    return Spread(100 * value.mean, 100 * value.min, 100 * value.max)
 
 
-def row(one: record.Record) -> Sequence[str]:
-    """A row: name, last epoch's validation accuracy, seconds, and 10^6 bytes a worker sends in a step."""
-    last = one.epochs[-1]
-    sent = statistics.median(epoch["sent_mb_per_step"] for epoch in one.epochs)
-    name = label(one.start["compression"]) + ("" if one.finished else " (unfinished)")
-    return name, f"{last['accuracy']:.2%}", f"{last['seconds']:.2f}", f"{sent:.3f}"
+def cells(row: Row) -> List[str]:
+    """A row's cells."""
+    return [
+        row.name + ("" if row.finished else " (unfinished)"),
+        shown(percent(row.accuracy), ".2f", "%"),
+        shown(row.seconds, ".2f"),
+        shown(row.speed_up, ".2f"),
+        f"{row.sent:.3f}",
+        str(len(row.runs)),
+    ]
 
 
-def markdown(records: Sequence[record.Record]) -> str:
+def markdown(rows: Sequence[Row]) -> str:
     """The table as Markdown."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "| --- | ---: | ---: | ---: |"]
-    return "\n".join(lines + ["| " + " | ".join(row(one)) + " |" for one in records]) + "\n"
+    lines = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *map(cells, rows)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def show(records: Sequence[record.Record]) -> None:
+def comma_separated(rows: Sequence[Row]) -> str:
+    """The table as CSV: numbers alone, accuracy from 0 to 1."""
+    names = ("accuracy", "seconds", "speed_up")
+    head = ["compressor", "runs", *(f"{name}{end}" for name in names for end in ("", "_min", "_max"))]
+    head += ["sent_mb_per_step", "compute_seconds_per_step", "exchange_seconds_per_step"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    for row in rows:
+        spreads = [getattr(row, name) for name in names]
+        numbers = [number for one in spreads for number in ((one.mean, one.min, one.max) if one else ("", "", ""))]
+        writer.writerow([row.name, len(row.runs), *numbers, row.sent, row.compute, row.exchange])
+    return text.getvalue()
+
+
+def for_programs(rows: Sequence[Row]) -> str:
+    """Everything as JSON."""
+    return json.dumps([row.values() for row in rows], indent=2) + "\n"
+
+
+def show(rows: Sequence[Row]) -> None:
     """Print the table."""
     table = Table(*COLUMNS)
     for column in table.columns[1:]:
         column.justify = "right"
-    for one in records:
-        table.add_row(*row(one))
+    for row in rows:
+        table.add_row(*cells(row))
     Console().print(table)

@@ -2,8 +2,9 @@
 
 import logging
 from pathlib import Path
+from statistics import median
 import time
-from typing import Any, Callable, Dict, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from byteps_gc import checkpoint, exchange
 from byteps_gc.data.loader import Loader
@@ -15,6 +16,14 @@ import numpy as np
 
 Step = Callable[[np.ndarray, np.ndarray], Tuple[Any, Any]]
 UNITS = "time=%.1fs speed=%.1f samples/s sent=%.3f MB/step"
+SPLIT = 8  # of so many steps, one is timed in two parts, with nothing else under way
+
+
+def moment(timed: bool) -> float:
+    """The time when all that is under way is done; without waiting, if it is not ``timed``."""
+    if timed:
+        mx.nd.waitall()
+    return time.monotonic()
 
 
 class Loop:
@@ -58,7 +67,7 @@ class Loop:
         started = time.time() - recorder.seconds
         for epoch in range(progress["epoch"] + 1, opt.num_epochs):
             tic = time.time()
-            totals, sent = self.epoch(epoch)
+            totals, a_step = self.epoch(epoch)
             seconds = time.time() - tic
             right, losses = exchange.total(totals, "training")
             samples = len(self.sampler) * self.session.workers
@@ -68,19 +77,20 @@ class Loop:
             logging.info(
                 f"[Epoch %d] train=%.4f val=%.4f {''.join(f'{name}={value:.4f} ' for name, value in more.items())}"
                 f"loss=%.4f lr=%.5g {UNITS}",
-                epoch, right / samples, accuracy, losses / samples, rate, seconds, speed, sent,
+                epoch, right / samples, accuracy, losses / samples, rate, seconds, speed,
+                a_step["sent_mb_per_step"],
             )  # fmt: skip
             recorder.write(
                 "epoch", epoch=epoch, seconds=time.time() - started, accuracy=accuracy, **more,
                 train_accuracy=right / samples, loss=losses / samples, learning_rate=rate, samples_per_second=speed,
-                sent_mb_per_step=sent,
+                **a_step,
             )  # fmt: skip
             self.save(epoch, accuracy, best)
             best = max(accuracy, best)
         recorder.write("end")
 
-    def epoch(self, epoch: int) -> Tuple[Sequence[float], float]:
-        """One epoch: right guesses and sum of losses on this worker, and the 10^6 bytes it sent in a step."""
+    def epoch(self, epoch: int) -> Tuple[Sequence[float], Dict[str, float]]:
+        """One epoch: right guesses and sum of losses on this worker, and what the record says of a step."""
         session, batches = self.session, self.sampler.batches
         self.sampler.epoch = epoch
         self.train_data.seed = (session.opt.seed * 1000003 + epoch) * session.workers + session.rank
@@ -88,9 +98,15 @@ class Loop:
             mx.random.seed(self.train_data.seed % 2**31)
         right, losses = mx.nd.zeros(1, ctx=session.context), mx.nd.zeros(1, ctx=session.context)
         tic, sent = time.time(), 0
+        parts: List[Tuple[float, float]] = []
         for batch, (images, labels) in enumerate(self.train_data, 1):
+            timed = batch % SPLIT == 2
+            begin = moment(timed)
             loss, guessed = self.step(images, labels)
+            computed = moment(timed)
             self.trainer.step(session.opt.batch_size)
+            if timed:
+                parts.append((computed - begin, moment(timed) - computed))
             losses += loss
             right += guessed
             losses.wait_to_read()
@@ -105,8 +121,9 @@ class Loop:
                     losses.asscalar() / seen, self.trainer.learning_rate, seen * session.workers / (time.time() - tic),
                 )  # fmt: skip
         mx.nd.waitall()
-        sent = (bps.sent_bytes() - sent) / max(1, batches - 1) / 1e6
-        return [float(right.asscalar()), float(losses.asscalar())], sent
+        a_step = {"sent_mb_per_step": (bps.sent_bytes() - sent) / max(1, batches - 1) / 1e6}
+        a_step.update(zip(("compute_seconds", "exchange_seconds"), map(median, zip(*parts))))
+        return [float(right.asscalar()), float(losses.asscalar())], a_step
 
     def share_statistics(self) -> None:
         """Give all workers the mean of what each has gathered of its own images: batch normalization's averages.

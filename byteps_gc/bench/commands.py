@@ -1,0 +1,58 @@
+"""The benchmarks' command lines."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Add ``bench`` and its subjects to a parser's commands."""
+    bench = commands.add_parser("bench", help="measure, beside BytePS as released, in one run")
+    subjects = bench.add_subparsers(dest="subject", metavar="SUBJECT", required=True)
+    compressors = subjects.add_parser("compressors", help="speed and error of every compressor")
+    compressors.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
+    compressors.add_argument("--repeats", type=int, default=9, help="default: 9; medians are shown")
+    compressors.add_argument("--partitions", type=int, default=15, help="of 4096000 bytes, in turn; default: 15")
+    compressors.add_argument("--codec", action="append", default=[], metavar="NAME", help="topk or 'topk k=0.1'")
+    compressors.set_defaults(run=bench_compressors)
+    step = subjects.add_parser("step", help="a training step with every compressor")
+    step.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
+    step.add_argument("--model", default="resnet18_v2", help="of GluonCV, on images of 32 x 32; default: resnet18_v2")
+    step.add_argument("--batch-size", type=int, default=32, help="of each worker; default: 32")
+    step.add_argument("--workers", type=int, default=2, help="default: 2")
+    step.add_argument("--servers", type=int, default=2, help="default: 2")
+    step.add_argument("--steps", type=int, default=20, help="of each job in each round; default: 20")
+    step.add_argument("--rounds", type=int, default=5, help="default: 5; medians are shown")
+    step.add_argument("--job", action="append", default=[], metavar="NAME", help="measure only this one; repeatable")
+    step.set_defaults(run=bench_step)
+    whole = subjects.add_parser("engine", help="the engine: waiting, training, exchanging, serving more workers")
+    whole.add_argument("--json", type=Path, metavar="FILE", help="also write all values to this file")
+    whole.add_argument("--rounds", type=int, default=3, help="of everything, in turn; default: 3; medians are shown")
+    whole.add_argument("--steps", type=int, default=200, help="that are trained; default: 200")
+    whole.add_argument("--exchange-rounds", type=int, default=20, help="of a model's gradients; default: 20")
+    whole.add_argument("--idle-seconds", type=float, default=10.0, help="that the workers wait; default: 10")
+    whole.add_argument("--servers-per-host", type=int, default=1, help="where gradients are exchanged; default: 1")
+    whole.add_argument("--only", action="append", default=[], metavar="NAME", help="idle, step, exchange or server")
+    whole.add_argument("--no-released", action="store_true", help="leave out BytePS as released")
+    whole.set_defaults(run=bench_engine)
+
+
+def bench_compressors(options: argparse.Namespace) -> int:
+    """Measure the compressors."""
+    from byteps_gc.bench import compressors
+
+    return compressors.main(options)
+
+
+def bench_step(options: argparse.Namespace) -> int:
+    """Measure training steps."""
+    from byteps_gc.bench import step
+
+    return step.main(options)
+
+
+def bench_engine(options: argparse.Namespace) -> int:
+    """Measure the engine."""
+    from byteps_gc.bench import engine
+
+    return engine.main(options)

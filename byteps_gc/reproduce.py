@@ -1,0 +1,138 @@
+"""All of an experiment's jobs with several seeds, one after another, and the guide's table of them.
+
+They run on the cluster of the settings file, on every host of which this is started, or on hosts made of namespaces. A
+folder holds one experiment: ``configuration.json`` says which, and whoever comes back with another is refused. What
+is finished there is not run again::
+
+    FOLDER/configuration.json, table.md, table.csv, table.json, the plots
+    FOLDER/seed-0/...          a run's folder, or one for each job with a folder for each host
+"""
+
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+import shutil
+from statistics import mean
+import time
+from typing import Any, Dict, List, Sequence, Tuple
+
+from byteps_gc import env, report
+from byteps_gc.bench import machine
+from byteps_gc.cluster import folders, one_machine, run
+from byteps_gc.cluster.experiment import Experiment
+from byteps_gc.cluster.host import Host
+from byteps_gc.errors import SettingsError
+from byteps_gc.report import record, rows, table
+
+CONFIGURATION = "configuration.json"
+FIRST_HOST = "host-1"  # of hosts that are namespaces: the one with worker 0
+
+
+def minutes(seconds: float) -> str:
+    """A time for people."""
+    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:.0f} s"
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is to be run: each of the jobs with each seed, in ``folder``.
+
+    extra: more flags for the training script; hosts: how many namespaces are the hosts; 0 for the settings' cluster;
+    rate: of their links, see :class:`~byteps_gc.cluster.namespaces.NamespaceHosts`.
+    """
+
+    file: Path
+    jobs: Sequence[str]
+    seeds: Sequence[int]
+    folder: Path
+    extra: Sequence[str]
+    hosts: int = 0
+    rate: str = ""
+
+    def tasks(self) -> List[Tuple[int, str]]:
+        """Every seed and job, in their order."""
+        return [(seed, job) for seed in self.seeds for job in self.jobs]
+
+    def record(self, seed: int, job: str) -> Path:
+        """Where the record of a job is, on the host that has worker 0."""
+        place = self.folder / f"seed-{seed}"
+        return folders.record_of(place / job / FIRST_HOST if self.hosts else place, job)
+
+    def configuration(self, experiment: Experiment) -> Dict[str, Any]:
+        """What all runs of a folder have in common."""
+        cluster = Host.from_environment()
+        return {
+            "experiment": experiment.name,
+            "flags": [*experiment.flags, *self.extra],
+            "jobs": {job: experiment.job_flags(job)[len(experiment.flags) :] for job in experiment.jobs},
+            "hosts": self.hosts or len(cluster.hosts),
+            "namespaces": bool(self.hosts),
+            "rate": self.rate,
+            "workers_per_host": 1 if self.hosts else cluster.workers_per_host,
+            "servers_per_host": cluster.servers_per_host,
+            "min_compress_bytes": env.min_compress_bytes(),
+        }
+
+
+def claim(series: Series, configuration: Dict[str, Any]) -> None:
+    """Note the configuration in the folder; :class:`SettingsError` if what is there was made with another."""
+    file = series.folder / CONFIGURATION
+    if not file.is_file():
+        series.folder.mkdir(parents=True, exist_ok=True)
+        began = {**machine.about(sorted(os.sched_getaffinity(0))), "configuration": configuration}
+        file.write_text(json.dumps(began, indent=2) + "\n")
+        return
+    before = json.loads(file.read_text())["configuration"]
+    for name, value in configuration.items():
+        if before.get(name) != value:
+            raise SettingsError(
+                f"{series.folder} holds runs with {name} {before.get(name)}, and now it is {value};"
+                " --out names another folder"
+            )
+
+
+def left(series: Series) -> str:
+    """How long the jobs that are not finished will take, as those say that are; empty if none is."""
+    tasks = series.tasks()
+    found = [record.read(series.record(*task)) for task in tasks]
+    took = [one.epochs[-1]["seconds"] for one in found if one.finished and one.epochs]
+    open_jobs = sum(not one.finished for one in found)
+    return f", about {minutes(mean(took) * open_jobs)} left" if took and open_jobs else ""
+
+
+def run_job(series: Series, seed: int, job: str) -> None:
+    """Run one job, or go on with it."""
+    place, extra = series.folder / f"seed-{seed}", [*series.extra, "--seed", str(seed)]
+    if not series.hosts:
+        os.environ["BYTEPS_GC_RUN_DIR"] = str(place)
+        run.run(series.file, [job], extra, resume=True, begin=True)
+        return
+    shutil.rmtree(place / job, ignore_errors=True)  # what the hosts had of a job ends with them
+    os.environ["BYTEPS_GC_RUN_DIR"] = str(place / job)
+    one_machine.run(series.file.parent, series.hosts, series.rate, series.file.stem, [job], extra)
+
+
+def main(series: Series) -> int:
+    """Run what is not finished, and make the table. Raises as :func:`byteps_gc.cluster.run.run` does."""
+    experiment = Experiment.read(series.file)
+    claim(series, series.configuration(experiment))
+    begun, tasks = time.monotonic(), series.tasks()
+    for number, (seed, job) in enumerate(tasks, 1):
+        if record.read(series.record(seed, job)).finished:
+            print(f"{number} of {len(tasks)}: {job}, seed {seed}: finished before", flush=True)
+            continue
+        gone = minutes(time.monotonic() - begun)
+        print(f"{number} of {len(tasks)}: {job}, seed {seed}; {gone} gone{left(series)}", flush=True)
+        run_job(series, seed, job)
+    conclude(series.folder)
+    return 0
+
+
+def conclude(folder: Path) -> None:
+    """Make and show the table of all seeds, on the host that has the records."""
+    records = rows.find([folder])
+    if records:
+        found = rows.group(records)
+        table.show(found)
+        report.write(found, folder)
