@@ -183,12 +183,15 @@ def run_reproduce(options: argparse.Namespace) -> int:
     """Run all of an experiment's jobs and make their table."""
     from byteps_gc import reproduce
     from byteps_gc.cluster.experiment import Experiment
+    from byteps_gc.cluster.namespaces import NamespaceHosts
 
     exit_on_sigterm()
     if options.seeds < 1:
         raise UserError(f"--seeds {options.seeds} is less than 1")
     if options.rate and not options.hosts:
         raise UserError("--rate is of hosts that --hosts makes")
+    if options.hosts:
+        NamespaceHosts(options.hosts, options.rate)  # says what is wrong with them
     name = options.experiment.stem
     if options.hosts:
         name += f"-{options.hosts}-hosts" + (f"-{options.rate}" if options.rate else "")

@@ -8,6 +8,7 @@ is finished there is not run again::
     FOLDER/seed-0/...          a run's folder, or one for each job with a folder for each host
 """
 
+import dataclasses
 from dataclasses import dataclass
 import json
 import os
@@ -22,6 +23,8 @@ from byteps_gc.bench import machine
 from byteps_gc.cluster import folders, one_machine, run
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.host import Host
+from byteps_gc.cluster.roles import LOOPBACK
+from byteps_gc.cluster.roll import Roll
 from byteps_gc.errors import SettingsError
 from byteps_gc.report import record, rows, table
 
@@ -59,9 +62,8 @@ class Series:
         place = self.folder / f"seed-{seed}"
         return folders.record_of(place / job / FIRST_HOST if self.hosts else place, job)
 
-    def configuration(self, experiment: Experiment) -> Dict[str, Any]:
+    def configuration(self, experiment: Experiment, cluster: Host) -> Dict[str, Any]:
         """What all runs of a folder have in common."""
-        cluster = Host.from_environment()
         return {
             "experiment": experiment.name,
             "flags": [*experiment.flags, *self.extra],
@@ -92,6 +94,18 @@ def claim(series: Series, configuration: Dict[str, Any]) -> None:
             )
 
 
+def prepare(series: Series) -> None:
+    """Check what is asked for and the folder, on all hosts of the cluster; raises a UserError on all of them."""
+    experiment, host = Experiment.read(series.file), Host.from_environment()
+    configuration = series.configuration(experiment, host)
+    if series.hosts:  # they come later
+        host = dataclasses.replace(host, hosts=(LOOPBACK,), scheduler=LOOPBACK, port=0, index=0)
+    with Roll(host, [*series.jobs, str(len(series.seeds)), *series.extra]) as roll:
+        run.check(experiment, series.jobs, series.extra, host.variables("worker"))
+        claim(series, configuration)
+        roll.gather()
+
+
 def left(series: Series) -> str:
     """How long the jobs that are not finished will take, as those say that are; empty if none is."""
     tasks = series.tasks()
@@ -115,8 +129,7 @@ def run_job(series: Series, seed: int, job: str) -> None:
 
 def main(series: Series) -> int:
     """Run what is not finished, and make the table. Raises as :func:`byteps_gc.cluster.run.run` does."""
-    experiment = Experiment.read(series.file)
-    claim(series, series.configuration(experiment))
+    prepare(series)
     begun, tasks = time.monotonic(), series.tasks()
     for number, (seed, job) in enumerate(tasks, 1):
         if record.read(series.record(seed, job)).finished:

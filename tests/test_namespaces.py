@@ -23,6 +23,7 @@ import marks
 
 SCRIPT = ROOT / "scripts" / "cluster_on_one_machine.sh"
 PROGRAM = SCRIPT.with_suffix(".py")
+REPRODUCE = ROOT / "scripts" / "reproduce.sh"
 SMALL = "--dataset fashion-mnist --train-samples 256 --val-samples 100 --warmup-epochs 0 --lr 0.01".split()
 SMALL += ["--model", "cifar_resnet20_v1"]
 RECEIVE = """
@@ -143,6 +144,21 @@ def test_the_guides_line_on_four_hosts(machine, commands, tmp_path):
         assert logs == ["scheduler.log"] * (number == 1) + ["server-0.log", "server-1.log", "worker-0.log"]
     assert "effective learning rate 0.04 (0.01 x 4 hosts)" in (out / "host-1/onebit/worker-0.log").read_text()
     assert outside() == before
+
+
+def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands, tmp_path):
+    """What a host had of a job that was interrupted is gone with it: that job begins anew."""
+    words = ["--hosts", 2, "--rate", "200mbit", "--out", "out", "--", *SMALL, "--num-epochs", 1]
+    place = tmp_path / "out" / "seed-0" / "onebit"
+    place.mkdir(parents=True)
+    (place / "left-over").touch()
+    result = commands.run(REPRODUCE, "cifar100", "onebit", *words, BYTEPS_GC_PYTHON=sys.executable)
+    assert result.status == 0, result.output
+    assert not (place / "left-over").exists()
+    assert record.read(place / "host-1" / "onebit" / "onebit.jsonl").finished
+    assert "| dist-EF-SGDM | " in (tmp_path / "out" / "table.md").read_text()
+    result = commands.run(REPRODUCE, "cifar100", "onebit", *words, BYTEPS_GC_PYTHON=sys.executable)
+    assert result.output.startswith("1 of 1: onebit, seed 0: finished before\n")
 
 
 @pytest.mark.parametrize("sig, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])

@@ -1,0 +1,71 @@
+"""reproduce.sh: every job with every seed, a table of them, and what it does when it is started again."""
+
+import json
+import signal
+import sys
+import time
+
+import pytest
+
+from conftest import ROOT
+
+SCRIPT = ROOT / "scripts" / "reproduce.sh"
+FLAGS = "--dataset synthetic --train-samples 128 --val-samples 64 --num-epochs 2 --warmup-epochs 0 --lr 0.01".split()
+FLAGS += ["--model", "cifar_resnet20_v1"]
+NAMES = {"BYTEPS_MIN_COMPRESS_BYTES": "16384", "BYTEPS_GC_PYTHON": sys.executable}
+
+
+@pytest.mark.cluster
+def test_it_goes_on_where_it_was_interrupted(commands, tmp_path):
+    words = [SCRIPT, "cifar100", "baseline topk", "--seeds", "2", "--out", "out", "--", *FLAGS]
+    child = commands.start(*words, **NAMES)
+    out = tmp_path / "out"
+    while not (out / "seed-0" / "topk" / "topk.jsonl").exists():
+        assert child.poll() is None, child.communicate()[0]
+        time.sleep(0.02)
+    child.send_signal(signal.SIGTERM)
+    output, _ = child.communicate(timeout=30)
+    assert child.returncode == 143 and "1 of 4: baseline, seed 0; 0 s gone\n" in output
+    assert commands.gone() == []
+
+    result = commands.run(*words, **NAMES)
+    assert result.status == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0] == "1 of 4: baseline, seed 0: finished before"
+    assert lines[1].startswith("2 of 4: topk, seed 0; 0 s gone, about ") and lines[1].endswith(" s left")
+    table = (out / "table.md").read_text().splitlines()[2:]
+    assert [(row.split("|")[1].strip(), row.split("|")[6].strip()) for row in table] == [
+        ("baseline", "2"),
+        ("topk(k=0.001)", "2"),
+    ]
+    baseline, _ = json.loads((out / "table.json").read_text())
+    assert baseline["seeds"] == [0, 1] and baseline["finished"] and baseline["exchange_seconds_per_step"] > 0
+    assert (out / "step_time.png").read_bytes().startswith(b"\x89PNG")
+    for seed in ("seed-0", "seed-1"):
+        assert (out / seed / "topk" / "topk.jsonl").is_file()
+
+    result = commands.run(*words, **NAMES)
+    assert result.status == 0 and result.output.count("finished before") == 4, result.output
+    result = commands.run(*words, "--wd", "0.1", **NAMES)
+    assert result.status == 2 and len(result.output.splitlines()) == 1
+    assert f"byteps_gc: {out} holds runs with flags [" in result.output and "--out names another" in result.output
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ([], "reproduce: name an experiment: cifar100 resnet50_v2 vgg16\n"),
+        (["--seeds", "2"], "reproduce: name an experiment: cifar100 resnet50_v2 vgg16\n"),
+        (["cifar1000"], "byteps_gc: no experiment cifar1000 in "),
+        (["cifar100", "onebits"], "byteps_gc: unknown job 'onebits'; known: baseline, onebit"),
+        (["cifar100", "topk", "--", "--typo"], "byteps_gc: job topk: "),
+        (["cifar100", "--seeds", "0"], "byteps_gc: --seeds 0 is less than 1\n"),
+        (["cifar100", "--rate", "1gbit"], "byteps_gc: --rate is of hosts that --hosts makes\n"),
+        (["cifar100", "--hosts", "2", "--rate", "fast"], "byteps_gc: the rate 'fast' is not one such as"),
+    ],
+)
+def test_a_mistake_is_one_line(commands, tmp_path, words, message):
+    result = commands.run(SCRIPT, *words, **NAMES)
+    assert result.status == 2 and result.output.startswith(message), result.output
+    assert len(result.output.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
