@@ -22,6 +22,7 @@ import tempfile
 import time
 
 from byteps_gc.cluster.local import PEER_LOST
+from byteps_gc.processes import exit_on_sigterm
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.insert(0, str(TESTS))
@@ -179,6 +180,7 @@ def main():
     parser.add_argument("--part", action="append", choices=PARTS, help="only this kind; repeatable")
     parser.add_argument("--seed", type=int, default=0, help="of the victims and moments; default: 0")
     options = parser.parse_args()
+    exit_on_sigterm()
     parts = {name: PARTS[name] for name in options.part or PARTS}
     done, failed, rng = dict.fromkeys(parts, 0), dict.fromkeys(parts, 0), random.Random(options.seed)
     begun = time.monotonic()

@@ -7,6 +7,7 @@ the middle of an exchange that the other has finished, and a reply that is
 overwritten before it has been sent is a wrong sum here.
 """
 
+import functools
 import os
 import sys
 
@@ -18,14 +19,23 @@ from stops import stop_now_and_then
 
 SIZES = (1, 7, 4096, 1024001)
 SMALL = 24  # more tensors of 4096 elements
+OFFSETS = 65521  # at so many places the numbers of a tensor may begin
+
+
+@functools.lru_cache(maxsize=None)
+def pool(rank, workers):
+    """Random numbers of a worker: any float32; of more than two, whose sum depends on the order, whole numbers."""
+    rng = np.random.RandomState(rank)
+    size = max(SIZES) + OFFSETS
+    if workers > 2:
+        return rng.randint(-(10**6), 10**6, size).astype(np.float32)
+    return (rng.randn(size) * 10.0 ** rng.randint(-6, 6, size)).astype(np.float32)
 
 
 def sent(rank, name, number, size, workers):
-    """What a worker sends: any float32; of more than two, whose sum depends on the order, whole numbers."""
-    rng = np.random.RandomState([rank, name, number])
-    if workers > 2:
-        return rng.randint(-(10**6), 10**6, size).astype(np.float32)
-    return (rng.randn(size) * 10.0 ** rng.randint(-6, 6)).astype(np.float32)
+    """What a worker sends: another part of its numbers for each tensor and round."""
+    begin = (name * 1009 + number * 7919) % OFFSETS
+    return pool(rank, workers)[begin : begin + size]
 
 
 def main():
