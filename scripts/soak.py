@@ -176,7 +176,7 @@ def main():
     """Run, print a line a run and a table at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0, help="default: 60")
-    parser.add_argument("--runs", type=int, default=10**9, help="of each kind, at most")
+    parser.add_argument("--runs", type=int, help="of each kind, at most; default: as many as the time allows")
     parser.add_argument("--part", action="append", choices=PARTS, help="only this kind; repeatable")
     parser.add_argument("--seed", type=int, default=0, help="of the victims and moments; default: 0")
     options = parser.parse_args()
@@ -185,8 +185,8 @@ def main():
     done, failed, rng = dict.fromkeys(parts, 0), dict.fromkeys(parts, 0), random.Random(options.seed)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="byteps_gc-soak-") as folder:
-        for number, name in itertools.product(range(options.runs), parts):
-            if time.monotonic() - begun > 60 * options.minutes:
+        for number, name in ((number, name) for number in itertools.count() for name in parts):
+            if number == options.runs or time.monotonic() - begun > 60 * options.minutes:
                 break
             start, verdict = time.monotonic(), "good"
             try:
