@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 SCRIPT = ROOT / "scripts" / "reproduce.sh"
-FLAGS = "--dataset synthetic --train-samples 128 --val-samples 64 --num-epochs 2 --warmup-epochs 0 --lr 0.01".split()
+FLAGS = "--dataset synthetic --train-samples 128 --val-samples 64 --num-epochs 1 --warmup-epochs 0 --lr 0.01".split()
 FLAGS += ["--model", "cifar_resnet20_v1"]
 NAMES = {"BYTEPS_MIN_COMPRESS_BYTES": "16384", "BYTEPS_GC_PYTHON": sys.executable}
 

@@ -160,8 +160,15 @@ def test_killing_the_demo_leaves_nothing(commands, sig, seconds):
     assert not [file for file in Path("/dev/shm").iterdir() if file.name.startswith("byteps_gc")]
 
 
-@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize("victim", ["worker-1", "server-0", "scheduler"])
+@pytest.mark.parametrize(
+    "victim, sig",
+    [
+        ("worker-1", signal.SIGKILL),
+        ("worker-1", signal.SIGSTOP),
+        ("server-0", signal.SIGSTOP),
+        ("scheduler", signal.SIGKILL),
+    ],
+)
 def test_a_process_that_dies_ends_the_run(commands, victim, sig):
     flags = ["--", *TINY, *SMALL_MODEL, "--num-epochs", "500"]
     child = commands.start(RUN, "onebit", *flags, **LOW, BYTEPS_GC_DEATH_TIMEOUT="3", BYTEPS_GC_RUN_DIR="out")

@@ -22,6 +22,11 @@ def test_a_run_of_each_kind(commands):
     ]
 
 
+def test_the_time_ends_it(commands):
+    result = commands.python(SOAK, "--minutes", "0.01", "--part", "ends", timeout=60)
+    assert result.status == 0 and "\n| ends | 1 | 0 |" in result.output, result.output
+
+
 def test_a_run_that_fails_is_told(commands, tmp_path):
     (tmp_path / "mxnet.py").write_text("raise SystemExit('no MXNet today')")
     result = commands.python(SOAK, "--runs", "1", "--part", "race", PYTHONPATH=str(tmp_path))
