@@ -7,7 +7,15 @@ from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as engine
 from byteps_gc import native, wire
 from byteps_gc.errors import CompressionError
-from byteps_gc.exchange import ExchangeError, declare, push_pull, replace_by_root, require_started, threshold
+from byteps_gc.exchange import (
+    ExchangeError,
+    declare,
+    push_pull,
+    push_pull_again,
+    replace_by_root,
+    require_started,
+    threshold,
+)
 from byteps_gc.intranode import Momentum, incoming, outgoing
 from byteps_gc.settings import Settings
 import mxnet as mx
@@ -67,6 +75,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         self._settings = settings
         self._root_rank = root_rank
         self._compressed: Dict[int, bool] = {}  # of the gradients that are declared
+        self._exchanged: Dict[int, mx.nd.NDArray] = {}
         self._adapters: Dict[int, Momentum] = {}
         self._saved_momentum: Dict[int, mx.nd.NDArray] = {}
         self._skip = False
@@ -154,7 +163,12 @@ class DistributedTrainer(mx.gluon.Trainer):
             self._declare(index, param)
             gradient = param.list_grad()[0]
             total = outgoing(gradient, self._scale * engine.size())
-            push_pull(total, priority=-index, name=f"gradient_{index}", is_average=False)
+            if total is self._exchanged.get(index):
+                push_pull_again(total, f"gradient_{index}", -index)
+            else:
+                push_pull(total, priority=-index, name=f"gradient_{index}", is_average=False)
+                if total is gradient:
+                    self._exchanged[index] = total
             arrived.append((index, param, gradient, total))
         if compresses and not self._finite({index: total for index, _, _, total in arrived}):
             return

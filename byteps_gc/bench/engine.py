@@ -10,7 +10,7 @@ from typing import Callable, Iterator, List, Optional, Tuple
 
 from byteps_gc import native
 from byteps_gc.bench import engine_summary, machine, released_engine
-from byteps_gc.bench.engine_clusters import EXPERIMENTS, KEYS, Plan, Side, step_alone
+from byteps_gc.bench.engine_clusters import EXPERIMENTS, KEYS, Plan, Side, batch_of_a_step, step_alone
 from byteps_gc.bench.engine_summary import ALONE, OURS, RELEASED, Found
 from byteps_gc.cluster.namespaces import NamespaceHosts
 from byteps_gc.errors import ClusterError, SettingsError, UserError
@@ -134,6 +134,7 @@ def prepare(options: argparse.Namespace, chosen: List[str], folder: Path, status
         rounds=options.exchange_rounds,
         idle_seconds=options.idle_seconds,
         servers_per_host=options.servers_per_host,
+        batch=batch_of_a_step(folder / "logs", options.steps) if "step" in chosen else 0,
         sizes=gradient_sizes() if {"exchange", "server"} & set(chosen) else (),
         on_hosts="exchange" in chosen and not refused,
     )
@@ -146,8 +147,8 @@ def main(options: argparse.Namespace) -> int:
     check(options)
     exit_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="byteps_gc-") as folder, Console(stderr=True).status("") as status:
-        bench = prepare(options, chosen, Path(folder), status.update)
         with few_cores() as cores:
+            bench = prepare(options, chosen, Path(folder), status.update)
             about = {**machine.about(cores), "engines": {side.name: side.version() for side in bench.sides}}
             for number in range(1, options.rounds + 1):
                 bench.round(lambda text, number=number: status.update(f"round {number} of {options.rounds}: {text}"))
@@ -156,6 +157,7 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         names = ("rounds", "steps", "exchange_rounds", "idle_seconds", "servers_per_host")
         about["options"] = {**{name: getattr(options, name) for name in names}, "experiments": chosen}
+        about["batch"] = bench.plan.batch
         about["hosts"] = None if "exchange" not in chosen else "namespaces" if bench.plan.on_hosts else "loopback"
         options.json.write_text(json.dumps({**about, "notes": bench.notes, **result}, indent=2) + "\n")
     return 0

@@ -10,8 +10,7 @@ import sys
 import time
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from byteps_gc.bench.cpu import Watch
-from byteps_gc.bench.engine_step import BATCH
+from byteps_gc.bench.cpu import Watch, Window
 from byteps_gc.bench.engine_worker import RESULT
 from byteps_gc.cluster import local
 from byteps_gc.cluster.namespaces import NamespaceHosts
@@ -21,6 +20,8 @@ from byteps_gc.errors import ClusterError
 WORKERS = 2
 MANY_WORKERS = 8
 LIMIT = 150  # seconds for one cluster
+COMPUTE = 0.008  # seconds of one core that a worker computes in a step
+FIRST_BATCH = 256  # with which it is tried how long a step is
 FEWER = 10  # times fewer steps are asked of the released engine, which takes so much longer
 HOST_PORT = 1234  # of the scheduler, in a network that nobody else is in
 MIN_COMPRESS_BYTES = 1024000  # the guide's
@@ -35,8 +36,8 @@ Values = Dict[str, float]
 class Plan:
     """How much each experiment does, and where.
 
-    logs: a folder for the roles' logs; sizes: elements of each array that is exchanged; on_hosts: whether two
-    workers exchange between hosts made of namespaces, instead of on loopback.
+    logs: a folder for the roles' logs; batch: a worker's, in a step; sizes: elements of each array that is exchanged;
+    on_hosts: whether two workers exchange between hosts made of namespaces, instead of on loopback.
     """
 
     logs: Path
@@ -44,6 +45,7 @@ class Plan:
     rounds: int
     idle_seconds: float
     servers_per_host: int
+    batch: int = 0
     sizes: Sequence[int] = ()
     on_hosts: bool = False
 
@@ -135,10 +137,26 @@ def idle(side: Side, plan: Plan, found: Values) -> None:
 def step(side: Side, plan: Plan, found: Values) -> None:
     """Time and CPU time of the cluster for a step, and the CPU time that others took meanwhile."""
     steps = max(1, plan.steps // FEWER) if side.folder else plan.steps
-    command = [*STEP, "--steps", steps, "--batch", BATCH]
+    command = [*STEP, "--steps", steps, "--batch", plan.batch]
     window = on_loopback(side, plan, command, OMP_NUM_THREADS="1").watch.window()
     found["step_wall_seconds"], found["step_cpu_seconds"] = window.seconds / steps, window.total / steps
     found["step_others_seconds"] = window.others / steps
+
+
+def process_alone(logs: Path, batch: int, steps: int, threads: int, policy: str) -> Window:
+    """What one process takes to train without BytePS."""
+    command = [*STEP, "--alone", "--steps", steps, "--batch", batch]
+    env = dict(os.environ, OMP_NUM_THREADS=str(threads), OMP_WAIT_POLICY=policy)
+    return Job([local.Role("worker-alone", [*map(str, command)], env)], logs).run().watch.window()
+
+
+def batch_of_a_step(logs: Path, steps: int) -> int:
+    """The batch with which a worker computes about COMPUTE seconds in a step."""
+    batch = FIRST_BATCH
+    for _ in range(2):
+        taken = process_alone(logs, batch, steps, 1, "PASSIVE").seconds / steps
+        batch = max(1, round(batch * COMPUTE / taken))
+    return batch
 
 
 def step_alone(plan: Plan, found: Values) -> None:
@@ -149,10 +167,7 @@ def step_alone(plan: Plan, found: Values) -> None:
     """
     ways = (("_spin", WORKERS, "ACTIVE"), ("_sleep", WORKERS, "PASSIVE"), ("_one_batch", 1, "PASSIVE"))
     for ending, workers, policy in ways:
-        command = [*STEP, "--alone", "--steps", plan.steps, "--batch", BATCH * workers]
-        env = dict(os.environ, OMP_NUM_THREADS=str(workers), OMP_WAIT_POLICY=policy)
-        job = Job([local.Role("worker-alone", [*map(str, command)], env)], plan.logs).run()
-        window = job.watch.window()
+        window = process_alone(plan.logs, plan.batch * workers, plan.steps, workers, policy)
         found[f"step_wall_seconds{ending}"] = window.seconds / plan.steps
         found[f"step_cpu_seconds{ending}"] = window.total / plan.steps
         found[f"step_others_seconds{ending}"] = window.others / plan.steps

@@ -71,6 +71,7 @@ class ZMQVan : public Van {
       }
       port = 10000 + rand_r(&seed) % 40000;
     }
+    if (!local) CHECK_EQ(zmq_bind(receiver_->handle(), Inside(node.hostname, port).c_str()), 0) << zmq_strerror(errno);
     Publish();
     Node here = node;
     here.port = port;
@@ -87,6 +88,7 @@ class ZMQVan : public Van {
     auto sender = std::make_shared<Socket>(context_, ZMQ_DEALER);
     if (my_node_.id != Node::kEmpty) sender->SetName(Name(my_node_.id));
     std::string address = "tcp://" + node.hostname + ":" + std::to_string(node.port);
+    if (node.hostname == my_node_.hostname) address = Inside(node.hostname, node.port);
     if (GetEnv("DMLC_LOCAL", 0)) address = "ipc:///tmp/" + std::to_string(node.port);
     CHECK_EQ(zmq_connect(sender->handle(), address.c_str()), 0) << address << ": " << zmq_strerror(errno);
     {
@@ -152,6 +154,11 @@ class ZMQVan : public Van {
     if (getenv("MALLOC_TRIM_THRESHOLD_")) return;
     mallopt(M_MMAP_THRESHOLD, 32 << 20);  // more than any partition, and the most that glibc takes
     mallopt(M_TRIM_THRESHOLD, 256 << 20);
+  }
+
+  // Where processes of the same host call a node: a local socket without a file, which takes less than TCP does.
+  static std::string Inside(const std::string& host, int port) {
+    return "ipc://@byteps_gc-" + host + "-" + std::to_string(port);
   }
 
   static std::string Name(int id) { return "ps" + std::to_string(id); }
