@@ -219,15 +219,12 @@ def run_host(options: argparse.Namespace) -> int:
 def run_report(options: argparse.Namespace) -> int:
     """Print the table of recorded runs."""
     from byteps_gc import report
-    from byteps_gc.report import rows, table
+    from byteps_gc.report import rows
 
     records = rows.find(options.folders)
     if not records:
         raise UserError(f"no run is recorded in {', '.join(map(str, options.folders))}")
-    found = rows.group(records)
-    table.show(found)
-    if options.out:
-        report.write(found, options.out)
+    report.present(records, options.out)
     return 0
 
 

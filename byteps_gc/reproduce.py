@@ -26,7 +26,7 @@ from byteps_gc.cluster.host import Host
 from byteps_gc.cluster.roles import LOOPBACK
 from byteps_gc.cluster.roll import Roll
 from byteps_gc.errors import SettingsError
-from byteps_gc.report import record, rows, table
+from byteps_gc.report import record, rows
 
 CONFIGURATION = "configuration.json"
 FIRST_HOST = "host-1"  # of hosts that are namespaces: the one with worker 0
@@ -146,6 +146,4 @@ def conclude(folder: Path) -> None:
     """Make and show the table of all seeds, on the host that has the records."""
     records = rows.find([folder])
     if records:
-        found = rows.group(records)
-        table.show(found)
-        report.write(found, folder)
+        report.present(records, folder)

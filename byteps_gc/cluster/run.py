@@ -16,7 +16,7 @@ from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.roll import Roll
 from byteps_gc.errors import ClusterError, UserError
 from byteps_gc.processes import tied
-from byteps_gc.report import record, rows, table
+from byteps_gc.report import record, rows
 from byteps_gc.report.progress import Progress
 
 
@@ -129,12 +129,9 @@ def conclude(folder: Path) -> None:
     if not records:
         return
     try:
-        found = rows.group(records)
+        report.present(records, folder)
     except UserError as error:  # of runs that are done
         print(f"no table: {error}", flush=True)
-        return
-    table.show(found)
-    report.write(found, folder)
 
 
 def run_job(

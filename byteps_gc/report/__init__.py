@@ -5,9 +5,10 @@ such files, which :mod:`~byteps_gc.report.table` and :mod:`~byteps_gc.report.plo
 """
 
 from pathlib import Path
-from typing import Sequence
+from typing import Optional, Sequence
 
-from byteps_gc.report.rows import Row
+from byteps_gc.report.record import Record
+from byteps_gc.report.rows import Row, group
 
 TABLES = ("table.md", "table.csv", "table.json")
 
@@ -22,3 +23,13 @@ def write(rows: Sequence[Row], folder: Path) -> None:
     files = plot.draw_all(rows, folder)
     pictures = ", ".join(file.name for file in files if file.suffix == ".png")
     print(f"logs, {', '.join(TABLES)}, and as .png and .svg {pictures.replace('.png', '')}: {folder}", flush=True)
+
+
+def present(records: Sequence[Record], folder: Optional[Path] = None) -> None:
+    """Print the table of some records, and write all there is of them to a folder, if one is given."""
+    from byteps_gc.report import table
+
+    found = group(records)
+    table.show(found)
+    if folder:
+        write(found, folder)
