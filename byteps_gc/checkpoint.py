@@ -148,6 +148,7 @@ def load(files: Mapping[str, Path], net: Any, trainer: Any, context: Any) -> Dic
             net.load_parameters(f"{whole}.params", ctx=context)
             if Path(f"{whole}.states").stat().st_size:
                 trainer.load_states(f"{whole}.states")
+            trainer.broadcast_parameters()
             return json.loads(Path(f"{whole}.json").read_text() or "{}")
         except (AssertionError, ValueError, RuntimeError) as error:
             text = one_line(error).replace(str(whole), "it")

@@ -115,6 +115,14 @@ class DistributedTrainer(mx.gluon.Trainer):
         scheduler = self._optimizer.lr_scheduler
         return float(scheduler(self._optimizer.num_update + 1) if scheduler else self.learning_rate)
 
+    def broadcast_parameters(self) -> None:
+        """Give all workers the root's parameters now, those that have shapes, rather than in the first step.
+
+        A first step comes after a forward pass, so it takes from the other workers what batch normalization's averages
+        have learnt in that. All workers call it.
+        """
+        self._init_params()
+
     def save_states(self, fname: str) -> None:
         """Save the optimizer's state and the momentum that is applied around the exchange.
 

@@ -16,13 +16,14 @@ from byteps_gc.errors import SettingsError, UserError
 from byteps_gc.report import record
 from byteps_gc.settings import Settings
 from byteps_gc.training import resume
+import mxnet as mx
 import pytest
 
 from conftest import EXAMPLE, Commands
 
 RUN = EXAMPLE / "run.sh"
 EPOCHS = 4
-FLAGS = "--dataset fashion-mnist --train-samples 512 --val-samples 100 --warmup-epochs 0 --lr 0.01".split()
+FLAGS = "--dataset fashion-mnist --train-samples 256 --val-samples 100 --warmup-epochs 0 --lr 0.01".split()
 FLAGS += ["--num-epochs", str(EPOCHS), "--lr-decay-epoch", "2,3", "--model", "cifar_resnet20_v1"]
 # oneDNN's kernels do not repeat themselves to the last bit, MXNet's own do
 NAMES = {"BYTEPS_MIN_COMPRESS_BYTES": "16384", "BYTEPS_GC_PYTHON": sys.executable, "MXNET_MKLDNN_ENABLED": "0"}
@@ -31,6 +32,12 @@ SAME = ("epoch", "loss", "accuracy", "train_accuracy", "learning_rate")
 
 def epochs(folder, job):
     return record.read(folder / job / f"{job}.jsonl").epochs
+
+
+def parameters(folder):
+    """What the last checkpoint of a run of the baseline holds: by name, the bytes."""
+    saved = mx.nd.load(str(folder / "baseline" / "params" / f"epoch-{EPOCHS}.params"))
+    return {name: array.asnumpy().tobytes() for name, array in saved.items()}
 
 
 def run(commands, *words, flags=FLAGS, folder="out", **names):
@@ -72,6 +79,7 @@ def test_a_resumed_run_is_the_run(commands, whole, role):
     assert f"baseline: continues from {out}/baseline/params/epoch-" in result.output
     ours, theirs = epochs(out, "baseline"), epochs(whole, "baseline")
     assert [[one[name] for name in SAME] for one in ours] == [[one[name] for name in SAME] for one in theirs]
+    assert parameters(out) == parameters(whole)
     seconds = [one["seconds"] for one in ours]
     assert seconds == sorted(seconds)
     assert len((out / "table.md").read_text().splitlines()) == 3  # one row
