@@ -12,12 +12,13 @@ import mxnet as mx
 
 
 def outgoing(gradient: "mx.nd.NDArray", divisor: float) -> "mx.nd.NDArray":
-    """The float32 array to sum over all workers: the gradient divided by batch size and number of workers.
+    """The float32 array to sum over all workers: the gradient divided by ``divisor``.
 
     A float32 gradient is divided in place.
     """
     total = gradient.astype("float32", copy=False)
-    total *= 1.0 / divisor
+    if divisor != 1.0:
+        total *= 1.0 / divisor
     return total
 
 

@@ -35,7 +35,9 @@ class DistributedTrainer(mx.gluon.Trainer):
         :class:`~byteps_gc.settings.Settings`. Checked before anything is sent.
 
     ``step(batch_size)`` divides by ``batch_size`` and takes the mean over all
-    workers. Raises :class:`CompressionError` for settings that cannot work.
+    workers; without compression it is the optimizer that divides, and gradients
+    are left as the sum. Raises :class:`CompressionError` for settings that cannot
+    work.
     """
 
     def __init__(
@@ -79,6 +81,10 @@ class DistributedTrainer(mx.gluon.Trainer):
         self._adapters: Dict[int, Momentum] = {}
         self._saved_momentum: Dict[int, mx.nd.NDArray] = {}
         self._skip = False
+        self._divisor = float(engine.size())  # what gradients are divided by before they are exchanged
+        # where nothing looks at the mean before the optimizer does, its own factor makes the mean of the sum
+        plain = settings.compressor is None and not settings.fp16 and not settings.momentum
+        self._optimizer_divides = plain and all(np.dtype(param.dtype) == np.float32 for param in self._params)
         self.skipped_steps = 0
         for index, _ in enumerate(self._params):
             declare(f"parameter_{index}")
@@ -93,8 +99,15 @@ class DistributedTrainer(mx.gluon.Trainer):
         skipped by all workers: no parameter, momentum or residual changes, and
         ``skipped_steps`` counts it.
         """
-        self._scale = batch_size
-        super().step(batch_size, ignore_stale_grad)
+        workers, before = engine.size(), (self._scale, self._divisor)
+        if self._optimizer_divides:
+            self._scale, self._divisor = 1.0 / workers, 1.0
+        else:
+            self._scale, self._divisor = batch_size, float(batch_size * workers)
+        try:
+            super().step(batch_size, ignore_stale_grad)
+        finally:
+            self._scale, self._divisor = before
 
     def _declare(self, index: int, param: "mx.gluon.Parameter") -> None:
         """Decide once how a gradient travels: by its size as float32."""
@@ -170,7 +183,7 @@ class DistributedTrainer(mx.gluon.Trainer):
                 continue
             self._declare(index, param)
             gradient = param.list_grad()[0]
-            total = outgoing(gradient, self._scale * engine.size())
+            total = outgoing(gradient, self._divisor)
             if total is self._exchanged.get(index):
                 push_pull_again(total, f"gradient_{index}", -index)
             else:

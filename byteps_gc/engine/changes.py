@@ -9,7 +9,11 @@ COMMON = "byteps/common/"
 COMPRESSOR = COMMON + "compressor/"
 SERVER = "byteps/server/server.cc"
 SERVER_HEADER = "byteps/server/server.h"
-ZMQ_VAN = "3rdparty/ps-lite/src/zmq_van.h"
+PS_LITE = "3rdparty/ps-lite/"
+KV_APP = PS_LITE + "include/ps/kv_app.h"
+CUSTOMER_HEADER = PS_LITE + "include/ps/internal/customer.h"
+CUSTOMER = PS_LITE + "src/customer.cc"
+ZMQ_VAN = PS_LITE + "src/zmq_van.h"
 
 
 FIXUPS = (
@@ -149,6 +153,7 @@ FIXUPS = (
             ("3rdparty/ps-lite/src/byteps_gc_zmq_socket.h", "zmq_socket.h"),
             ("3rdparty/ps-lite/src/byteps_gc_line.h", "line.h"),
             ("3rdparty/ps-lite/src/byteps_gc_liveness.h", "liveness.h"),
+            ("3rdparty/ps-lite/src/byteps_gc_slots.h", "slots.h"),
         ),
     ),
     Fixup(
@@ -290,15 +295,114 @@ FIXUPS = (
         ),
     ),
     Fixup(
-        "early-pull",
-        "a worker pulls a partition only when the server has said that it has the push, one more round trip for each;"
-        " now the pull follows the push at once: its answer waits for all pushes anyway",
+        "one-message",
+        "a worker pushes a partition, waits for the answer, asks for the sum and waits again; now what it pushes asks"
+        " for the sum as well: one message each way",
         edits=(
+            Edit(
+                KV_APP,
+                "  using SlicedKVs = std::vector<std::pair<bool, KVPairs<Val>>>;\n",
+                "  using SlicedKVs = std::vector<std::pair<bool, KVPairs<Val>>>;\n\n"
+                "  // Pushes `vals`; the answer is what a pull would bring, to `sum` and `lens`.\n"
+                "  int ZPushPull(const SArray<Key>& keys, const SArray<Val>& vals, SArray<Val>* sum, SArray<int>* lens,\n"
+                "                int cmd, const Callback& cb) {\n"
+                "    return Pull_(keys, sum, lens, cmd, cb, &vals);\n  }\n",
+            ),
+            Edit(
+                KV_APP,
+                "            int cmd, const Callback& cb);\n",
+                "            int cmd, const Callback& cb, const SArray<Val>* pushed = nullptr);\n",
+            ),
+            Edit(
+                KV_APP,
+                "  void Send(int timestamp, bool push, int cmd, KVPairs<Val>& kvs);\n",
+                "  void Send(int timestamp, bool push, int cmd, KVPairs<Val>& kvs, bool pull = false);\n",
+            ),
+            Edit(
+                KV_APP,
+                "::Send(int timestamp, bool push, int cmd, KVPairs<Val>& kvs) {\n",
+                "::Send(int timestamp, bool push, int cmd, KVPairs<Val>& kvs, bool pull) {\n",
+            ),
+            Edit(
+                KV_APP,
+                "    msg.meta.push        = push;\n",
+                "    msg.meta.push        = push;\n    msg.meta.option      = pull;\n",
+            ),
+            Edit(
+                KV_APP,
+                "C* vals, D* lens, int cmd, const Callback& cb) {\n",
+                "C* vals, D* lens, int cmd, const Callback& cb,\n    const SArray<Val>* pushed) {\n",
+            ),
+            Edit(
+                KV_APP,
+                "  Send(ts, false, cmd, kvs);\n",
+                "  if (pushed) {\n    kvs.vals = *pushed;\n    kvs.lens = *lens;\n  }\n"
+                "  Send(ts, pushed, cmd, kvs, pushed);\n",
+            ),
+            Edit(
+                SERVER,
+                "      SendPushResponse(key, req_meta, server);\n      if (sync_mode_ &&",
+                "      if (!req_meta.option) SendPushResponse(key, req_meta, server);\n      if (sync_mode_ &&",
+            ),
+            Edit(
+                SERVER,
+                "void init_global_env() {\n",
+                "// What asks for the sum as well (ZPushPull) is a push, and then a pull.\n"
+                "void HandleRequest(const ps::KVMeta& meta, const ps::KVPairs<char>& data, ps::KVServer<char>* server) {\n"
+                "  BytePSHandler(meta, data, server);\n"
+                "  if (!meta.push || !meta.option) return;\n"
+                "  ps::KVMeta pull = meta;\n  pull.push = false;\n"
+                "  BytePSHandler(pull, data, server);\n}\n\nvoid init_global_env() {\n",
+            ),
+            Edit(SERVER, "set_request_handle(BytePSHandler);\n", "set_request_handle(HandleRequest);\n"),
             Edit(
                 COMMON + "core_loops.cc",
                 "      BytePSGlobal::GetPS()->ZPush(pskv.keys, vals, pskv.lens, cmd,\n"
                 "                                   [task, q]() { FinishOrProceed(task); });\n",
-                "      BytePSGlobal::GetPS()->ZPush(pskv.keys, vals, pskv.lens, cmd);\n      FinishOrProceed(task);\n",
+                "      pskv.lens[0] = len;  // the last answer's was put there\n"
+                "      auto *sum = new ps::SArray<char>(\n"
+                "          const_cast<char *>(static_cast<const char *>(task->cpubuff)) + offset, task->len, false);\n"
+                "      BytePSGlobal::GetPS()->ZPushPull(pskv.keys, vals, sum, &pskv.lens, cmd, [task, sum]() {\n"
+                "        delete sum;\n        FinishOrProceed(task);\n      });\n",
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                "    it = std::find(queue_list->begin(), queue_list->end(), PULL);\n"
+                "    queue_list->insert(it + 1, DECOMPRESS);  // after PULL\n",
+                "    queue_list->insert(it + 2, DECOMPRESS);\n",
+            ),
+            Edit(COMMON + "operations.cc", "      queue_list->push_back(PULL);\n", ""),
+            Edit(COMMON + "operations.cc", "      func.push_back(PullLoop);\n", ""),
+        ),
+    ),
+    Fixup(
+        "one-thread-receives",
+        "what the network's thread has received it hands to another one; now it deals with it",
+        edits=(
+            Edit(CUSTOMER_HEADER, "    recv_queue_.Push(recved);\n", "    Handle(recved);\n"),
+            Edit(CUSTOMER_HEADER, "  void Receiving();\n", "  void Handle(const Message& recv);\n"),
+            Edit(
+                CUSTOMER_HEADER,
+                "  ThreadsafeQueue<Message> recv_queue_;\n  std::unique_ptr<std::thread> recv_thread_;\n",
+                "",
+            ),
+            Edit(
+                CUSTOMER,
+                "  recv_thread_ = std::unique_ptr<std::thread>(new std::thread(&Customer::Receiving, this));\n",
+                "",
+            ),
+            Edit(
+                CUSTOMER,
+                "  Message msg;\n  msg.meta.control.cmd = Control::TERMINATE;\n"
+                "  recv_queue_.Push(msg);\n  recv_thread_->join();\n",
+                "",
+            ),
+            Edit(
+                CUSTOMER,
+                "void Customer::Receiving() {\n  while (true) {\n    Message recv;\n    recv_queue_.WaitAndPop(&recv);\n"
+                "    if (!recv.meta.control.empty() \n          && recv.meta.control.cmd == Control::TERMINATE) {\n"
+                "      break;\n    }\n",
+                "void Customer::Handle(const Message& recv) {\n  {\n",
             ),
         ),
     ),
@@ -308,28 +412,28 @@ FIXUPS = (
         " those that have been answered",
         edits=(
             Edit(
-                "3rdparty/ps-lite/include/ps/internal/customer.h",
+                CUSTOMER_HEADER,
                 "#include <vector>\n",
                 "#include <unordered_map>\n#include <vector>\n",
             ),
             Edit(
-                "3rdparty/ps-lite/include/ps/internal/customer.h",
+                CUSTOMER_HEADER,
                 "  std::vector<std::pair<int, int>> tracker_;\n",
                 "  std::unordered_map<int, std::pair<int, int>> tracker_;  // answers due, and had\n"
                 "  int requests_ = 0;\n",
             ),
             Edit(
-                "3rdparty/ps-lite/src/customer.cc",
+                CUSTOMER,
                 "  tracker_.push_back(std::make_pair(num, 0));\n  return tracker_.size() - 1;\n",
                 "  tracker_[requests_] = std::make_pair(num, 0);\n  return requests_++;\n",
             ),
             Edit(
-                "3rdparty/ps-lite/src/customer.cc",
+                CUSTOMER,
                 "      return tracker_[timestamp].first == tracker_[timestamp].second;\n",
                 "      return !tracker_.count(timestamp);\n",
             ),
             Edit(
-                "3rdparty/ps-lite/src/customer.cc",
+                CUSTOMER,
                 "      tracker_[recv.meta.timestamp].second++;\n",
                 "      auto one = tracker_.find(recv.meta.timestamp);\n"
                 "      if (one != tracker_.end() && ++one->second.second == one->second.first) tracker_.erase(one);\n",

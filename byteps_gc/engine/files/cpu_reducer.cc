@@ -1,5 +1,7 @@
 #include "cpu_reducer.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -26,6 +28,13 @@ using mshadow::half::half_t;
 // A block is what one thread sums at a time: small enough to share the work
 // evenly, large enough that starting it costs nothing beside it.
 const size_t kBlock = 64 * 1024;
+
+// Bytes for which a thread of its own is worth to be woken.
+const size_t kShare = 1024 * 1024;
+
+int Share(int threads, size_t bytes) {
+  return static_cast<int>(std::min<size_t>(threads, std::max<size_t>(1, bytes / kShare)));
+}
 
 BYTEPS_GC_CLONES void AddFloat(float* dst, const float* a, const float* b,
                                size_t n) {
@@ -105,7 +114,8 @@ void AddBlocks(void* dst, const void* a, const void* b, size_t bytes,
   const size_t n = bytes / sizeof(T);
   const size_t step = kBlock / sizeof(T);
   const int64_t blocks = (n + step - 1) / step;
-#pragma omp parallel for num_threads(threads) if (blocks > 1)
+  threads = Share(threads, bytes);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t i = 0; i < blocks; ++i) {
     const size_t at = i * step;
     Add(static_cast<T*>(dst) + at, static_cast<const T*>(a) + at,
@@ -147,7 +157,7 @@ int AddAny(void* dst, const void* a, const void* b, size_t bytes,
 
 CpuReducer::CpuReducer(std::shared_ptr<BytePSComm> comm) {
   const char* threads = getenv("BYTEPS_OMP_THREAD_PER_GPU");
-  threads_ = std::max(1, threads ? atoi(threads) : 4);
+  threads_ = std::max(1, threads ? atoi(threads) : std::min(4, omp_get_num_procs()));
 #ifndef BYTEPS_BUILDING_SERVER
   if (comm) {
     // the processes at the same place of every PCIe switch reduce together
@@ -189,7 +199,8 @@ int CpuReducer::sum(void* dst, const void* src1, const void* src2, size_t len,
 
 int CpuReducer::copy(void* dst, const void* src, size_t len) {
   const int64_t blocks = (len + kBlock - 1) / kBlock;
-#pragma omp parallel for num_threads(threads_) if (blocks > 1)
+  const int threads = Share(threads_, len);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t i = 0; i < blocks; ++i) {
     const size_t at = i * kBlock;
     std::memcpy(static_cast<char*>(dst) + at,

@@ -2,7 +2,8 @@
 //
 // A node has one socket that it is called at, and one to each node that it calls. Whoever sends does so
 // itself; one thread, that of Van::Receiving, receives from all sockets and sleeps when nothing is there.
-// A message is [sender's name] [meta] [data...]; one with an empty meta is between the vans (liveness.h).
+// A message is [sender's name] [meta] [data...]; one with an empty meta is between the vans (liveness.h). Of
+// [keys] [values] [lengths] the values may be in a slot, and their [place] comes last (slots.h).
 #ifndef PS_ZMQ_VAN_H_
 #define PS_ZMQ_VAN_H_
 
@@ -15,6 +16,7 @@
 #include <unordered_map>
 
 #include "./byteps_gc_liveness.h"
+#include "./byteps_gc_slots.h"
 #include "./byteps_gc_zmq_socket.h"
 #include "ps/internal/van.h"
 
@@ -71,7 +73,12 @@ class ZMQVan : public Van {
       }
       port = 10000 + rand_r(&seed) % 40000;
     }
-    if (!local) CHECK_EQ(zmq_bind(receiver_->handle(), Inside(node.hostname, port).c_str()), 0) << zmq_strerror(errno);
+    if (!local) {
+      receiver_->Set(ZMQ_SNDBUF, kInside);
+      const std::string inside = Inside(node.hostname, port);
+      CHECK_EQ(zmq_bind(receiver_->handle(), ("ipc://@" + inside).c_str()), 0) << zmq_strerror(errno);
+      if (node.role == Node::SERVER) given_.Listen(inside + "-region");
+    }
     Publish();
     Node here = node;
     here.port = port;
@@ -88,7 +95,12 @@ class ZMQVan : public Van {
     auto sender = std::make_shared<Socket>(context_, ZMQ_DEALER);
     if (my_node_.id != Node::kEmpty) sender->SetName(Name(my_node_.id));
     std::string address = "tcp://" + node.hostname + ":" + std::to_string(node.port);
-    if (node.hostname == my_node_.hostname) address = Inside(node.hostname, node.port);
+    if (node.hostname == my_node_.hostname) {
+      const std::string inside = Inside(node.hostname, node.port);
+      address = "ipc://@" + inside;
+      sender->Set(ZMQ_SNDBUF, kInside);
+      if (is_worker_ && node.role == Node::SERVER) slots_.Share(inside + "-region", node.id, my_node_.id);
+    }
     if (GetEnv("DMLC_LOCAL", 0)) address = "ipc:///tmp/" + std::to_string(node.port);
     CHECK_EQ(zmq_connect(sender->handle(), address.c_str()), 0) << address << ": " << zmq_strerror(errno);
     {
@@ -121,10 +133,13 @@ class ZMQVan : public Van {
     parts.emplace_back(nullptr, size);
     char* meta = parts.back().data();
     PackMeta(msg.meta, &meta, &size);
+    Place place;
+    const bool placed = ToSlot(msg, reply, &place);
     for (auto& data : msg.data) {
       size += data.size();
-      parts.push_back(Pack(data));
+      parts.push_back(placed && &data == &msg.data[kValues] ? Part() : Pack(data));
     }
+    if (placed) parts.emplace_back(&place, sizeof place);
     // a peer that is not there any more is liveness's to report
     socket->Send(&parts, socket == receiver_ || is_worker_ ? &alarm_ : nullptr);
     return size;
@@ -145,7 +160,10 @@ class ZMQVan : public Van {
 
  private:
   static constexpr size_t kCopied = 512;   // bytes up to which a copy is cheaper than keeping count of owners
+  static constexpr size_t kPlaced = 32 << 10;  // bytes from which a slot is cheaper than a socket
+  static constexpr size_t kKeys = 0, kValues = 1, kWithLengths = 3;  // of the data of a message
   static constexpr int kSafetyNet = 1000;  // milliseconds after which a waiting thread looks without being called
+  static constexpr int kInside = 4 << 20;  // bytes that a local connection holds, if the system allows it that many
   static constexpr int kAtOnce = 64;       // messages of one socket before the others are looked at
 
   // Buffers of messages come and go with every step: given back to the system, they would be cleared again page by
@@ -158,7 +176,29 @@ class ZMQVan : public Van {
 
   // Where processes of the same host call a node: a local socket without a file, which takes less than TCP does.
   static std::string Inside(const std::string& host, int port) {
-    return "ipc://@byteps_gc-" + host + "-" + std::to_string(port);
+    return "byteps_gc-" + host + "-" + std::to_string(port);
+  }
+
+  static uint64_t KeyOf(SArray<char>& keys) {
+    uint64_t key = 0;
+    memcpy(&key, keys.data(), std::min(keys.size(), sizeof key));
+    return key;
+  }
+
+  // Puts a message's values to a slot, if there is one for them.
+  bool ToSlot(Message& msg, bool reply, Place* place) {
+    if (msg.data.size() != kWithLengths || msg.data[kValues].size() < kPlaced) return false;
+    auto& values = msg.data[kValues];
+    const uint64_t key = KeyOf(msg.data[kKeys]);
+    if (reply) return given_.Answer(msg.meta.recver, key, values.data(), values.size(), place);
+    return is_worker_ && slots_.Put(msg.meta.recver, key, values.data(), values.size(), place);
+  }
+
+  // A message's values that are in a slot.
+  SArray<char> FromSlot(Message& msg, const Place& place) {
+    char* data = is_worker_ ? slots_.At(place) : given_.Pushed(msg.meta.sender, KeyOf(msg.data[kKeys]), place);
+    CHECK(data) << "node " << msg.meta.sender << " says that values are at " << place.offset;
+    return SArray<char>(data, place.size, false);
   }
 
   static std::string Name(int id) { return "ps" + std::to_string(id); }
@@ -190,6 +230,14 @@ class ZMQVan : public Van {
       array.reset(data, bytes, [whole](void*) { Part::Close(whole); });
       msg->data.push_back(array);
       size += bytes;
+    }
+    if (msg->data.size() > kWithLengths) {
+      Place place;
+      CHECK_EQ(msg->data.back().size(), sizeof place);
+      memcpy(&place, msg->data.back().data(), sizeof place);
+      msg->data.pop_back();
+      msg->data[kValues] = FromSlot(*msg, place);
+      size += place.size - sizeof place;
     }
     return static_cast<int>(size);
   }
@@ -225,6 +273,7 @@ class ZMQVan : public Van {
     }
     news_.assign(1, pollfd{alarm_.fd(), POLLIN, 0});
     for (auto& socket : readable_) news_.push_back(pollfd{socket->fd(), POLLIN, 0});
+    news_.push_back(pollfd{given_.fd(), POLLIN, 0});  // of a worker -1, which poll() leaves out
   }
 
   void Receive(std::vector<Part>* parts) {
@@ -241,6 +290,7 @@ class ZMQVan : public Van {
       // every socket has been looked at since its last news
       Await(&news_, kSafetyNet);
       if (news_[0].revents) alarm_.Reset();
+      if (news_.back().revents) given_.Take();
     }
   }
 
@@ -248,6 +298,8 @@ class ZMQVan : public Van {
   bool is_worker_ = false;
   Liveness liveness_;
   Alarm alarm_;
+  Slots slots_;         // a worker's
+  GivenRegions given_;  // a server's
   std::shared_ptr<Socket> receiver_;
 
   std::mutex sockets_mu_;  // of senders_
