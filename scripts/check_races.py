@@ -40,6 +40,7 @@ def run(params, steps, engine, folder):
     (folder / "suppressed").write_text(SUPPRESSED)
     env = dict(os.environ, PYTHONPATH=str(engine), LD_PRELOAD="libtsan.so.2", BYTEPS_GC_SANITIZE="thread", STOPS="1")
     env.update(OMP_NUM_THREADS="1", BYTEPS_MIN_COMPRESS_BYTES="2000", BYTEPS_PARTITION_BYTES="4096")
+    env.update(BYTEPS_GC_SLOT_BYTES="1024")
     options = f"suppressions={folder}/suppressed log_path={folder}/report exitcode=0 history_size=7"
     words = [str(PROGRAMS / "small_net.py"), str(steps), json.dumps(params)]
     done = subprocess.run(

@@ -1,7 +1,8 @@
 """Run real clusters again and again, and count what goes wrong: .venv/bin/python scripts/soak.py --minutes 60
 
 Four kinds of runs, in turn, until the time is over or each has been done --runs times:
-  race         push_pull of many tensors, workers stopped at random, every sum checked; 2, 4 and 8 workers in turn
+  race         push_pull of many tensors, workers stopped at random, every sum checked; 2, 4 and 8 workers in turn,
+               through shared memory and through sockets
   compressors  500 steps with each compressor, workers stopped at random; all workers end with the same parameters
   ends         start, train, stop with both cores busy: status 0 within 5 s of the last step, nothing left behind
   faults       a random process is killed or stopped: all others end, name it, and say so with a status
@@ -40,6 +41,7 @@ COMPRESSORS = (
     {"compressor": "identity", "half": True},
     {"fp16": True},
 )
+SLOTS = ("1024", "1000000000")  # bytes from which values go through shared memory: most of a run's, or none
 LIMIT = 4  # seconds of silence that are a death, of the runs in which one is wanted
 PROMPT = 5  # seconds in which a job ends after its last step
 NOTICED = 10  # seconds in which all end when a death has been detected
@@ -121,8 +123,8 @@ def launched(*words, **options):
 
 def race(folder, number, rng):
     """One run of the race test."""
-    workers = (2, 4, 8)[number % 3]
-    with launched(folder, [PROGRAMS / "exchange.py", "200"], workers=workers) as run:
+    workers, slots = (2, 4, 8)[number % 3], SLOTS[number // 3 % 2]
+    with launched(folder, [PROGRAMS / "exchange.py", "200"], workers=workers, BYTEPS_GC_SLOT_BYTES=slots) as run:
         demand(run.end(600) == 0, run.output[-3000:])
         demand(run.output.count("200 rounds exact") == workers, run.output[-3000:])
 
@@ -131,6 +133,7 @@ def compressors(folder, number, rng):
     """500 steps with one compressor."""
     params = COMPRESSORS[number % len(COMPRESSORS)]
     env = {"STOPS": "1", "BYTEPS_MIN_COMPRESS_BYTES": "2000", "BYTEPS_PARTITION_BYTES": "4096"}
+    env["BYTEPS_GC_SLOT_BYTES"] = rng.choice(SLOTS)
     with launched(folder, [PROGRAMS / "small_net.py", "500", json.dumps(params)], **env) as run:
         demand(run.end(600) == 0, run.output[-3000:])
         results = [json.loads(line.split("RESULT ")[1]) for line in run.output.splitlines() if "RESULT " in line]

@@ -3,9 +3,9 @@
 import sys
 import venv
 
-from conftest import ROOT
-
 from byteps_gc.report import record
+
+from conftest import ROOT
 
 
 def test_the_main_job_can_run_here(commands):

@@ -14,9 +14,10 @@ from conftest import PROGRAMS
 pytestmark = pytest.mark.cluster
 
 
-def test_two_workers_get_the_exact_sum(commands):
+@pytest.mark.parametrize("slot_bytes", ["1024", "1000000000"], ids=["memory", "sockets"])
+def test_two_workers_get_the_exact_sum(commands, slot_bytes):
     """Sizes 1 to 1,024,001, 200 rounds, workers stopped at random."""
-    result = commands.launch(PROGRAMS / "exchange.py", 200)
+    result = commands.launch(PROGRAMS / "exchange.py", 200, BYTEPS_GC_SLOT_BYTES=slot_bytes)
     assert result.status == 0, result.output
     for worker in range(2):
         assert f"worker {worker}: 200 rounds exact" in result.output

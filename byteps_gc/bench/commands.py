@@ -32,6 +32,7 @@ def add(commands: Any) -> None:
     whole.add_argument("--exchange-rounds", type=int, default=20, help="of a model's gradients; default: 20")
     whole.add_argument("--idle-seconds", type=float, default=10.0, help="that the workers wait; default: 10")
     whole.add_argument("--servers-per-host", type=int, default=1, help="where gradients are exchanged; default: 1")
+    whole.add_argument("--static", action="store_true", help="train a net whose gradients come all at once")
     whole.add_argument("--only", action="append", default=[], metavar="NAME", help="idle, step, exchange or server")
     whole.add_argument("--no-released", action="store_true", help="leave out BytePS as released")
     whole.set_defaults(run=bench_engine)

@@ -134,7 +134,8 @@ def prepare(options: argparse.Namespace, chosen: List[str], folder: Path, status
         rounds=options.exchange_rounds,
         idle_seconds=options.idle_seconds,
         servers_per_host=options.servers_per_host,
-        batch=batch_of_a_step(folder / "logs", options.steps) if "step" in chosen else 0,
+        batch=batch_of_a_step(folder / "logs", options.steps, options.static) if "step" in chosen else 0,
+        static=options.static,
         sizes=gradient_sizes() if {"exchange", "server"} & set(chosen) else (),
         on_hosts="exchange" in chosen and not refused,
     )
@@ -155,7 +156,7 @@ def main(options: argparse.Namespace) -> int:
     result = engine_summary.summary(bench.found)
     engine_summary.show(result["raw"], bench.notes)
     if options.json:
-        names = ("rounds", "steps", "exchange_rounds", "idle_seconds", "servers_per_host")
+        names = ("rounds", "steps", "exchange_rounds", "idle_seconds", "servers_per_host", "static")
         about["options"] = {**{name: getattr(options, name) for name in names}, "experiments": chosen}
         about["batch"] = bench.plan.batch
         about["hosts"] = None if "exchange" not in chosen else "namespaces" if bench.plan.on_hosts else "loopback"

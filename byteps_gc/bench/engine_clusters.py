@@ -36,8 +36,9 @@ Values = Dict[str, float]
 class Plan:
     """How much each experiment does, and where.
 
-    logs: a folder for the roles' logs; batch: a worker's, in a step; sizes: elements of each array that is exchanged;
-    on_hosts: whether two workers exchange between hosts made of namespaces, instead of on loopback.
+    logs: a folder for the roles' logs; batch: a worker's, in a step; static: whether the net has static memory; sizes:
+    elements of each array that is exchanged; on_hosts: whether two workers exchange between hosts made of namespaces,
+    instead of on loopback.
     """
 
     logs: Path
@@ -46,6 +47,7 @@ class Plan:
     idle_seconds: float
     servers_per_host: int
     batch: int = 0
+    static: bool = False
     sizes: Sequence[int] = ()
     on_hosts: bool = False
 
@@ -137,24 +139,24 @@ def idle(side: Side, plan: Plan, found: Values) -> None:
 def step(side: Side, plan: Plan, found: Values) -> None:
     """Time and CPU time of the cluster for a step, and the CPU time that others took meanwhile."""
     steps = max(1, plan.steps // FEWER) if side.folder else plan.steps
-    command = [*STEP, "--steps", steps, "--batch", plan.batch]
+    command = [*STEP, "--steps", steps, "--batch", plan.batch, *(["--static"] if plan.static else [])]
     window = on_loopback(side, plan, command, OMP_NUM_THREADS="1").watch.window()
     found["step_wall_seconds"], found["step_cpu_seconds"] = window.seconds / steps, window.total / steps
     found["step_others_seconds"] = window.others / steps
 
 
-def process_alone(logs: Path, batch: int, steps: int, threads: int, policy: str) -> Window:
+def process_alone(logs: Path, batch: int, steps: int, static: bool, threads: int, policy: str) -> Window:
     """What one process takes to train without BytePS."""
-    command = [*STEP, "--alone", "--steps", steps, "--batch", batch]
+    command = [*STEP, "--alone", "--steps", steps, "--batch", batch, *(["--static"] if static else [])]
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), OMP_WAIT_POLICY=policy)
     return Job([local.Role("worker-alone", [*map(str, command)], env)], logs).run().watch.window()
 
 
-def batch_of_a_step(logs: Path, steps: int) -> int:
+def batch_of_a_step(logs: Path, steps: int, static: bool) -> int:
     """The batch with which a worker computes about COMPUTE seconds in a step."""
     batch = FIRST_BATCH
     for _ in range(2):
-        taken = process_alone(logs, batch, steps, 1, "PASSIVE").seconds / steps
+        taken = process_alone(logs, batch, steps, static, 1, "PASSIVE").seconds / steps
         batch = max(1, round(batch * COMPUTE / taken))
     return batch
 
@@ -167,7 +169,7 @@ def step_alone(plan: Plan, found: Values) -> None:
     """
     ways = (("_spin", WORKERS, "ACTIVE"), ("_sleep", WORKERS, "PASSIVE"), ("_one_batch", 1, "PASSIVE"))
     for ending, workers, policy in ways:
-        window = process_alone(plan.logs, plan.batch * workers, plan.steps, workers, policy)
+        window = process_alone(plan.logs, plan.batch * workers, plan.steps, plan.static, workers, policy)
         found[f"step_wall_seconds{ending}"] = window.seconds / plan.steps
         found[f"step_cpu_seconds{ending}"] = window.total / plan.steps
         found[f"step_others_seconds{ending}"] = window.others / plan.steps

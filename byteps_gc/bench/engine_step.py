@@ -11,8 +11,8 @@ WARM_UP = 10  # steps
 OPTIONS = {"learning_rate": 0.01, "momentum": 0.9}
 
 
-def small_net() -> Any:
-    """Three dense layers with biases."""
+def small_net(static: bool) -> Any:
+    """Three dense layers with biases, hybridized: with static memory, all gradients come at once."""
     from mxnet import gluon, init
 
     net = gluon.nn.HybridSequential()
@@ -20,7 +20,7 @@ def small_net() -> Any:
     net.add(gluon.nn.Dense(WIDTH, activation="relu", in_units=WIDTH))
     net.add(gluon.nn.Dense(CLASSES, in_units=WIDTH))
     net.initialize(init.Xavier())
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize(static_alloc=static, static_shape=static)
     return net
 
 
@@ -49,13 +49,13 @@ def measure(net: Any, trainer: Any, batch: int, steps: int, barrier: Callable[[]
     barrier()
 
 
-def together(batch: int, steps: int) -> None:
+def together(static: bool, batch: int, steps: int) -> None:
     """Train with the other workers."""
     import byteps_gc.mxnet as bps
     import mxnet as mx
 
     bps.init()
-    net, token = small_net(), mx.nd.zeros(1)
+    net, token = small_net(static), mx.nd.zeros(1)
 
     def barrier() -> None:
         bps.push_pull(token, name="barrier", is_average=False)
@@ -64,11 +64,11 @@ def together(batch: int, steps: int) -> None:
     measure(net, bps.DistributedTrainer(net.collect_params(), "sgd", OPTIONS), batch, steps, barrier)
 
 
-def alone(batch: int, steps: int) -> None:
+def alone(static: bool, batch: int, steps: int) -> None:
     """Train without BytePS."""
     import mxnet as mx
 
-    net = small_net()
+    net = small_net(static)
     trainer = mx.gluon.Trainer(net.collect_params(), "sgd", OPTIONS, kvstore=None)
     measure(net, trainer, batch, steps, lambda: None)
 
@@ -79,9 +79,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--alone", action="store_true", help="without BytePS")
+    parser.add_argument("--static", action="store_true", help="a net with static memory")
     opt = parser.parse_args()
 
-    (alone if opt.alone else together)(opt.batch, opt.steps)
+    (alone if opt.alone else together)(opt.static, opt.batch, opt.steps)
 
 
 if __name__ == "__main__":

@@ -304,8 +304,8 @@ FIXUPS = (
                 "  using SlicedKVs = std::vector<std::pair<bool, KVPairs<Val>>>;\n",
                 "  using SlicedKVs = std::vector<std::pair<bool, KVPairs<Val>>>;\n\n"
                 "  // Pushes `vals`; the answer is what a pull would bring, to `sum` and `lens`.\n"
-                "  int ZPushPull(const SArray<Key>& keys, const SArray<Val>& vals, SArray<Val>* sum, SArray<int>* lens,\n"
-                "                int cmd, const Callback& cb) {\n"
+                "  int ZPushPull(const SArray<Key>& keys, const SArray<Val>& vals, SArray<Val>* sum,\n"
+                "                SArray<int>* lens, int cmd, const Callback& cb) {\n"
                 "    return Pull_(keys, sum, lens, cmd, cb, &vals);\n  }\n",
             ),
             Edit(
@@ -348,7 +348,8 @@ FIXUPS = (
                 SERVER,
                 "void init_global_env() {\n",
                 "// What asks for the sum as well (ZPushPull) is a push, and then a pull.\n"
-                "void HandleRequest(const ps::KVMeta& meta, const ps::KVPairs<char>& data, ps::KVServer<char>* server) {\n"
+                "void HandleRequest(const ps::KVMeta& meta, const ps::KVPairs<char>& data,\n"
+                "                   ps::KVServer<char>* server) {\n"
                 "  BytePSHandler(meta, data, server);\n"
                 "  if (!meta.push || !meta.option) return;\n"
                 "  ps::KVMeta pull = meta;\n  pull.push = false;\n"
@@ -399,7 +400,8 @@ FIXUPS = (
             ),
             Edit(
                 CUSTOMER,
-                "void Customer::Receiving() {\n  while (true) {\n    Message recv;\n    recv_queue_.WaitAndPop(&recv);\n"
+                "void Customer::Receiving() {\n  while (true) {\n    Message recv;\n"
+                "    recv_queue_.WaitAndPop(&recv);\n"
                 "    if (!recv.meta.control.empty() \n          && recv.meta.control.cmd == Control::TERMINATE) {\n"
                 "      break;\n    }\n",
                 "void Customer::Handle(const Message& recv) {\n  {\n",

@@ -1,10 +1,9 @@
 // What a worker exchanges with a server of its host: through memory that both see, instead of a socket.
 //
-// A worker has one region with a slot for each key that it pushes. The bytes go into the slot, a message says where
-// they are, and the answer comes back in the same slot. A worker pushes a key again only when it has the answer, and
-// the server answers when it has no more use for what was pushed: so a slot belongs to one side at a time. The
-// region is a file without a name, which the server is given once (SCM_RIGHTS); it ends with the last process that
-// has it.
+// A worker has a slot for each key that it pushes. The bytes go into the slot, a message says where they are, and the
+// answer comes back in the same slot. A worker pushes a key again only when it has the answer, and the server answers
+// when it has no more use for what was pushed: so a slot belongs to one side at a time. Slots are in regions, which
+// are files without a name that the server is given (SCM_RIGHTS) and that end with the last process that has them.
 #ifndef BYTEPS_GC_SLOTS_H
 #define BYTEPS_GC_SLOTS_H
 
@@ -14,20 +13,31 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "ps/base.h"
 
 namespace ps {
 
-// Where in a region the bytes of a message are; what the message holds in their place.
+// Where the bytes of a message are; what the message holds in their place.
 struct Place {
+  uint64_t region;  // its number, of those that the worker has given to the server
   uint64_t offset;
+  uint64_t size;
+};
+
+// What is said of a region that is given.
+struct Gift {
+  int worker;
   uint64_t size;
 };
 
@@ -48,34 +58,34 @@ class RegionSocket {
   int fd() const { return fd_; }
   bool Listen() { return bind(fd_, address(), length_) == 0; }
 
-  // Gives `region`, of node `id`, to whoever listens; false if nobody has taken it within some seconds.
-  bool Give(int region, int id) {
+  // Gives a file to whoever listens; false if nobody has taken it within some seconds.
+  bool Give(int file, Gift gift) {
     const timeval patience{5, 0};
     setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    Envelope envelope(&id);
+    Envelope envelope(&gift);
     envelope.message.msg_name = &address_;
     envelope.message.msg_namelen = length_;
     cmsghdr* control = CMSG_FIRSTHDR(&envelope.message);
     control->cmsg_level = SOL_SOCKET;
     control->cmsg_type = SCM_RIGHTS;
-    control->cmsg_len = CMSG_LEN(sizeof region);
-    memcpy(CMSG_DATA(control), &region, sizeof region);
-    return sendmsg(fd_, &envelope.message, MSG_NOSIGNAL) == sizeof id;
+    control->cmsg_len = CMSG_LEN(sizeof file);
+    memcpy(CMSG_DATA(control), &file, sizeof file);
+    return sendmsg(fd_, &envelope.message, MSG_NOSIGNAL) == sizeof gift;
   }
 
-  // The next region that was given, and whose it is; -1 if there is none.
-  int Take(int* id) {
-    Envelope envelope(id);
-    if (recvmsg(fd_, &envelope.message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != sizeof *id) return -1;
+  // The next file that was given; -1 if there is none.
+  int Take(Gift* gift) {
+    Envelope envelope(gift);
+    if (recvmsg(fd_, &envelope.message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != sizeof *gift) return -1;
     cmsghdr* control = CMSG_FIRSTHDR(&envelope.message);
-    int region = -1;
-    if (control && control->cmsg_type == SCM_RIGHTS) memcpy(&region, CMSG_DATA(control), sizeof region);
-    return region;
+    int file = -1;
+    if (control && control->cmsg_type == SCM_RIGHTS) memcpy(&file, CMSG_DATA(control), sizeof file);
+    return file;
   }
 
  private:
   struct Envelope {
-    explicit Envelope(int* id) : content{id, sizeof *id} {
+    explicit Envelope(Gift* gift) : content{gift, sizeof *gift} {
       message.msg_iov = &content;
       message.msg_iovlen = 1;
       message.msg_control = room;
@@ -93,74 +103,104 @@ class RegionSocket {
   socklen_t length_;
 };
 
-// The memory itself, which is mapped until the process ends: a message may still point there.
+// Memory that two processes have; mapped until the process ends, as a message may still point there.
 class Region {
  public:
-  static constexpr size_t kReserved = size_t{64} << 30;  // addresses; memory is taken when it is written to
-
-  // A new one, or one that another process has given.
-  Region() : fd_(memfd_create("byteps_gc", MFD_CLOEXEC)) {
-    if (fd_ >= 0 && ftruncate(fd_, kReserved) == 0) Map();
+  // A new one.
+  explicit Region(size_t size) : file_(memfd_create("byteps_gc", MFD_CLOEXEC)), size_(size) {
+    if (file_ >= 0 && ftruncate(file_, size) == 0) Map();
   }
-  explicit Region(int fd) : fd_(fd) { Map(); }
+  // One that another process has given.
+  Region(int file, size_t size) : file_(file), size_(size) {
+    Map();
+    close(file);
+  }
   Region(const Region&) = delete;
 
-  int fd() const { return fd_; }
-  // nullptr if it is not there
+  int file() const { return file_; }
+  // nullptr if there is no such place
   char* At(const Place& place) const {
-    const bool inside = place.offset <= kReserved && place.size <= kReserved - place.offset;
-    return base_ && inside ? base_ + place.offset : nullptr;
+    return base_ && place.offset <= size_ && place.size <= size_ - place.offset ? base_ + place.offset : nullptr;
   }
 
  private:
   void Map() {
-    void* base = mmap(nullptr, kReserved, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd_, 0);
+    void* base = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);
     if (base != MAP_FAILED) base_ = static_cast<char*>(base);
   }
 
-  const int fd_;
+  const int file_;
+  const size_t size_;
   char* base_ = nullptr;
 };
 
-// A worker's region, and its slots.
+// A worker's slots.
 class Slots {
  public:
-  // Gives the region to the server that listens at `name`; from then on its messages may use slots.
-  void Share(const std::string& name, int server, int id) {
+  // A server of this host, which takes regions at `name`.
+  void Meet(int server, const std::string& name, int worker) {
     std::lock_guard<std::mutex> guard(mu_);
-    if (!region_) region_ = new Region();
-    shared_[server] = region_->At({0, 0}) && RegionSocket(name).Give(region_->fd(), id);
+    auto& peer = peers_[server];
+    peer.name = name;
+    peer.worker = worker;
   }
 
-  // Copies to the slot of a key; false if there is none for so much, or the server does not have the region.
+  // Copies to the slot of a key; false if the server has none for so much.
   bool Put(int server, uint64_t key, const char* data, size_t size, Place* place) {
+    char* there;
     {
       std::lock_guard<std::mutex> guard(mu_);
-      auto shared = shared_.find(server);
-      if (shared == shared_.end() || !shared->second) return false;
-      Place& slot = slots_[key];
-      if (slot.size < size) {
-        const size_t room = (size + kPage - 1) / kPage * kPage;
-        if (room > Region::kReserved - used_) return false;
-        slot = {used_, room};
-        used_ += room;
-      }
-      *place = {slot.offset, size};
+      auto peer = peers_.find(server);
+      if (peer == peers_.end()) return false;
+      Place& slot = peer->second.slots[key];
+      if (slot.size < size && !peer->second.Allocate(size, &slot)) return false;
+      *place = {slot.region, slot.offset, size};
+      there = peer->second.regions[slot.region]->At(*place);
     }
-    memcpy(region_->At(*place), data, size);
+    memcpy(there, data, size);
     return true;
   }
 
-  char* At(const Place& place) { return region_ ? region_->At(place) : nullptr; }
+  // What the server has answered; nullptr if there is no such place.
+  char* At(int server, const Place& place) {
+    std::lock_guard<std::mutex> guard(mu_);
+    auto peer = peers_.find(server);
+    if (peer == peers_.end() || place.region >= peer->second.regions.size()) return nullptr;
+    return peer->second.regions[place.region]->At(place);
+  }
 
  private:
-  static constexpr size_t kPage = 4096;
+  static constexpr size_t kRegion = 64 << 20;
+  static constexpr size_t kAligned = 4096;
+
+  struct Peer {
+    std::string name;
+    int worker = 0;
+    std::vector<Region*> regions;
+    size_t used = 0, room = 0;  // of the last region
+    bool refused = false;
+    std::unordered_map<uint64_t, Place> slots;  // by key
+
+    bool Allocate(size_t size, Place* slot) {
+      size = (size + kAligned - 1) / kAligned * kAligned;
+      if (room - used < size) {
+        if (refused) return false;
+        const size_t wanted = std::max(size, kRegion);
+        auto* region = new Region(wanted);
+        refused = !region->At({}) || !RegionSocket(name).Give(region->file(), {worker, wanted});
+        if (refused) return false;
+        regions.push_back(region);
+        used = 0;
+        room = wanted;
+      }
+      *slot = {regions.size() - 1, used, size};
+      used += size;
+      return true;
+    }
+  };
 
   std::mutex mu_;
-  Region* region_ = nullptr;
-  std::unordered_map<int, bool> shared_;      // by server
-  std::unordered_map<uint64_t, Place> slots_;  // by key
-  size_t used_ = 0;
+  std::unordered_map<int, Peer> peers_;  // by server
 };
 
 // The regions that a server has been given, and where each worker's keys are.
@@ -174,49 +214,47 @@ class GivenRegions {
 
   // Takes all that have been given by now.
   void Take() {
-    int id = 0;
-    for (int fd; socket_ && (fd = socket_->Take(&id)) >= 0;) {
+    Gift gift;
+    for (int file; socket_ && (file = socket_->Take(&gift)) >= 0;) {
       std::lock_guard<std::mutex> guard(mu_);
-      regions_[id] = new Region(fd);
+      givers_[gift.worker].regions.push_back(new Region(file, gift.size));
     }
   }
 
-  // What a worker has pushed, or nullptr; its answer goes to the same place.
+  // What a worker has pushed, nullptr if there is no such place; its answer goes there as well.
   char* Pushed(int worker, uint64_t key, const Place& place) {
-    for (int tried = 0; tried < 2; ++tried) {
-      {
-        std::lock_guard<std::mutex> guard(mu_);
-        auto region = regions_.find(worker);
-        if (region != regions_.end()) {
-          places_[worker][key] = place;
-          return region->second->At(place);
-        }
-      }
-      Take();
-    }
-    return nullptr;
+    Take();
+    std::lock_guard<std::mutex> guard(mu_);
+    auto& giver = givers_[worker];
+    if (place.region >= giver.regions.size()) return nullptr;
+    giver.places[key] = place;
+    return giver.regions[place.region]->At(place);
   }
 
-  // Copies an answer to where the key was pushed from; false if that was not a place for so much.
+  // Copies an answer to where the key was pushed from; false if that is not a place for so much.
   bool Answer(int worker, uint64_t key, const char* data, size_t size, Place* place) {
     char* there;
     {
       std::lock_guard<std::mutex> guard(mu_);
-      auto& places = places_[worker];
-      auto found = places.find(key);
-      if (found == places.end() || found->second.size < size) return false;
-      *place = {found->second.offset, size};
-      there = regions_[worker]->At(*place);
+      auto& giver = givers_[worker];
+      auto found = giver.places.find(key);
+      if (found == giver.places.end() || found->second.size < size) return false;
+      *place = {found->second.region, found->second.offset, size};
+      there = giver.regions[place->region]->At(*place);
     }
     memcpy(there, data, size);
     return true;
   }
 
  private:
+  struct Giver {
+    std::vector<Region*> regions;
+    std::unordered_map<uint64_t, Place> places;  // by key
+  };
+
   std::unique_ptr<RegionSocket> socket_;
   std::mutex mu_;
-  std::unordered_map<int, Region*> regions_;                                // by worker
-  std::unordered_map<int, std::unordered_map<uint64_t, Place>> places_;  // by worker and key
+  std::unordered_map<int, Giver> givers_;  // by worker
 };
 
 }  // namespace ps

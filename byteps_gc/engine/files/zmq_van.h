@@ -77,7 +77,7 @@ class ZMQVan : public Van {
       receiver_->Set(ZMQ_SNDBUF, kInside);
       const std::string inside = Inside(node.hostname, port);
       CHECK_EQ(zmq_bind(receiver_->handle(), ("ipc://@" + inside).c_str()), 0) << zmq_strerror(errno);
-      if (node.role == Node::SERVER) given_.Listen(inside + "-region");
+      if (node.role == Node::SERVER) given_.Listen(inside + "-regions");
     }
     Publish();
     Node here = node;
@@ -99,7 +99,7 @@ class ZMQVan : public Van {
       const std::string inside = Inside(node.hostname, node.port);
       address = "ipc://@" + inside;
       sender->Set(ZMQ_SNDBUF, kInside);
-      if (is_worker_ && node.role == Node::SERVER) slots_.Share(inside + "-region", node.id, my_node_.id);
+      if (is_worker_ && node.role == Node::SERVER) slots_.Meet(node.id, inside + "-regions", my_node_.id);
     }
     if (GetEnv("DMLC_LOCAL", 0)) address = "ipc:///tmp/" + std::to_string(node.port);
     CHECK_EQ(zmq_connect(sender->handle(), address.c_str()), 0) << address << ": " << zmq_strerror(errno);
@@ -160,7 +160,6 @@ class ZMQVan : public Van {
 
  private:
   static constexpr size_t kCopied = 512;   // bytes up to which a copy is cheaper than keeping count of owners
-  static constexpr size_t kPlaced = 32 << 10;  // bytes from which a slot is cheaper than a socket
   static constexpr size_t kKeys = 0, kValues = 1, kWithLengths = 3;  // of the data of a message
   static constexpr int kSafetyNet = 1000;  // milliseconds after which a waiting thread looks without being called
   static constexpr int kInside = 4 << 20;  // bytes that a local connection holds, if the system allows it that many
@@ -187,7 +186,7 @@ class ZMQVan : public Van {
 
   // Puts a message's values to a slot, if there is one for them.
   bool ToSlot(Message& msg, bool reply, Place* place) {
-    if (msg.data.size() != kWithLengths || msg.data[kValues].size() < kPlaced) return false;
+    if (msg.data.size() != kWithLengths || msg.data[kValues].size() < placed_) return false;
     auto& values = msg.data[kValues];
     const uint64_t key = KeyOf(msg.data[kKeys]);
     if (reply) return given_.Answer(msg.meta.recver, key, values.data(), values.size(), place);
@@ -196,8 +195,9 @@ class ZMQVan : public Van {
 
   // A message's values that are in a slot.
   SArray<char> FromSlot(Message& msg, const Place& place) {
-    char* data = is_worker_ ? slots_.At(place) : given_.Pushed(msg.meta.sender, KeyOf(msg.data[kKeys]), place);
-    CHECK(data) << "node " << msg.meta.sender << " says that values are at " << place.offset;
+    const int sender = msg.meta.sender;
+    char* data = is_worker_ ? slots_.At(sender, place) : given_.Pushed(sender, KeyOf(msg.data[kKeys]), place);
+    CHECK(data) << "node " << sender << " has sent values that are nowhere";
     return SArray<char>(data, place.size, false);
   }
 
@@ -298,8 +298,9 @@ class ZMQVan : public Van {
   bool is_worker_ = false;
   Liveness liveness_;
   Alarm alarm_;
-  Slots slots_;         // a worker's
-  GivenRegions given_;  // a server's
+  const size_t placed_ = GetEnv("BYTEPS_GC_SLOT_BYTES", 32 << 10);  // from which a slot is cheaper than a socket
+  Slots slots_;                                                    // a worker's
+  GivenRegions given_;                                             // a server's
   std::shared_ptr<Socket> receiver_;
 
   std::mutex sockets_mu_;  // of senders_
