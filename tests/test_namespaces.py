@@ -84,6 +84,7 @@ def role_in(space, name):
     return marks.role(name, lambda: (process for process in marks.processes() if process.space == space))
 
 
+@pytest.mark.cluster
 def test_hosts_are_apart(machine):
     """Own names, addresses, processes, shared memory and files; a network of their own, with nothing else in it."""
     before = outside()
@@ -108,6 +109,7 @@ def test_hosts_are_apart(machine):
     assert outside() == before
 
 
+@pytest.mark.cluster
 def test_a_rate_limits_both_directions(machine):
     """Two hosts send to a third: neither may send faster than the rate, nor may the third receive faster."""
     size, rate, burst = 1000000, 20e6, namespaces.LEAST_BURST
@@ -125,6 +127,7 @@ def test_a_rate_limits_both_directions(machine):
         assert hosts[0].traffic().sent < 0.2 * size
 
 
+@pytest.mark.cluster
 def test_the_guides_line_on_four_hosts(machine, commands, tmp_path):
     """From the script, by real sshd and pssh, to the table; BYTEPS_* variables reach the hosts."""
     before = outside()
@@ -146,6 +149,7 @@ def test_the_guides_line_on_four_hosts(machine, commands, tmp_path):
     assert outside() == before
 
 
+@pytest.mark.cluster
 def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands, tmp_path):
     """What a host had of a job that was interrupted is gone with it: that job begins anew."""
     words = ["--hosts", 2, "--rate", "200mbit", "--out", "out", "--", *SMALL, "--num-epochs", 1]
@@ -161,6 +165,7 @@ def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands,
     assert result.output.startswith("1 of 1: onebit, seed 0: finished before\n")
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("sig, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_cluster_leaves_nothing(machine, commands, sig, status):
     before = outside()
@@ -188,6 +193,7 @@ def output_of(child):
     return child.communicate(timeout=180)[0]
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     "host, victim, sig",
     [
@@ -220,6 +226,7 @@ def test_a_process_that_dies_ends_the_run_on_all_hosts(machine, commands, host, 
     assert output.splitlines()[-1].startswith("cluster_on_one_machine: the run failed on some of the hosts; what there")
 
 
+@pytest.mark.cluster
 def test_a_host_that_is_cut_off_ends_the_job_on_all(machine, commands):
     """Nobody gets a word from it, nor it from the others: each ends by itself."""
     names = dict(os.environ, BYTEPS_GC_DEATH_TIMEOUT="3")
@@ -246,6 +253,7 @@ def test_a_host_that_is_cut_off_ends_the_job_on_all(machine, commands):
         assert "byteps: scheduler on 10.99.0.1 has been silent for 3 s" in said[4]
 
 
+@pytest.mark.cluster
 def test_a_run_that_failed_goes_on_on_all_hosts(machine):
     """The first host's checkpoint and record decide, whatever the folder of the other is called."""
     flags, pipes = [*SMALL, "--num-epochs", "10"], dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
