@@ -36,6 +36,15 @@ def add(commands: Any) -> None:
     whole.add_argument("--only", action="append", default=[], metavar="NAME", help="idle, step, exchange or server")
     whole.add_argument("--no-released", action="store_true", help="leave out BytePS as released")
     whole.set_defaults(run=bench_engine)
+    peers = subjects.add_parser("peers", help="an exchange of gradients between hosts on one machine, beside peers")
+    peers.add_argument("--json", type=Path, metavar="FILE", help="keep rows there; goes on with what it has already")
+    peers.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
+    peers.add_argument("--model", action="append", metavar="NAME", help="resnet18_v2, resnet50_v2 or vgg16; repeatable")
+    peers.add_argument("--hosts", action="append", type=int, metavar="N", help="default: 2 and 4; repeatable")
+    peers.add_argument("--rate", action="append", metavar="RATE", help="of links: 100mbit, 1gbit, unshaped; repeatable")
+    peers.add_argument("--peer", action="append", default=[], metavar="NAME", help="measure only this one; repeatable")
+    peers.add_argument("--repeats", type=int, default=2, help="turns that each takes; default: 2")
+    peers.set_defaults(run=bench_peers)
 
 
 def bench_compressors(options: argparse.Namespace) -> int:
@@ -57,3 +66,13 @@ def bench_engine(options: argparse.Namespace) -> int:
     from byteps_gc.bench import engine
 
     return engine.main(options)
+
+
+def bench_peers(options: argparse.Namespace) -> int:
+    """Measure exchanges beside peers."""
+    from byteps_gc.bench import peers, shapes
+
+    options.model = options.model or list(shapes.MODELS)
+    options.hosts = options.hosts or [2, 4]
+    options.rate = options.rate or ["100mbit", "1gbit", peers.UNSHAPED]
+    return peers.main(options)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 import threading
 import time
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from byteps_gc.errors import ClusterError
 
@@ -30,6 +30,24 @@ def seconds(pid: int) -> float:
     return time.clock_gettime(clock.value)
 
 
+def family(pid: int) -> Iterator[int]:
+    """A process and all that descend from it; the children of one that is gone are not found."""
+    yield pid
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in file.read_text().split():
+                yield from family(int(child))
+
+
+def family_seconds(pid: int) -> float:
+    """:func:`seconds` of a process and of what descends from it; OSError if the process is gone."""
+    total = seconds(pid)
+    for child in [*family(pid)][1:]:
+        with contextlib.suppress(OSError):
+            total += seconds(child)
+    return total
+
+
 def machine_seconds() -> float:
     """The CPU time that all processes of this machine have taken since it started."""
     user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split(None, 8)[1:8])
@@ -37,11 +55,15 @@ def machine_seconds() -> float:
 
 
 class Window(NamedTuple):
-    """How long what was measured took, the CPU seconds that each role spent on it, and those of the whole machine."""
+    """How long what was measured took, the CPU seconds that each role spent on it, and those of the whole machine.
+
+    counts: how much the watch's other numbers grew.
+    """
 
     seconds: float
     cpu: Dict[str, float]
     machine: float
+    counts: Tuple[int, ...] = ()
 
     @property
     def total(self) -> float:
@@ -57,12 +79,16 @@ class Window(NamedTuple):
 class Watch:
     """Hears the workers of a job; its window opens when all have said BEGIN and closes when all have said END.
 
-    workers: how many there are; pids: asked for the job's processes, by their roles' names.
+    workers: how many there are; pids: asked for the job's processes, by their roles' names, which count with their
+    children; counts: asked for other numbers that grow, such as bytes.
     """
 
-    def __init__(self, workers: int, pids: Callable[[], Dict[str, int]]):
+    def __init__(
+        self, workers: int, pids: Callable[[], Dict[str, int]], counts: Callable[[], Sequence[int]] = tuple
+    ):
         self.workers = workers
         self.pids = pids
+        self.counts = counts
         self._said: Dict[str, int] = collections.Counter()
         self._marks: List[Window] = []
         self._lock = threading.Lock()
@@ -75,8 +101,8 @@ class Watch:
             self._said[line] += 1
             if self._said[line] == self.workers:
                 with contextlib.suppress(OSError):  # a role that is gone: the job has failed
-                    cpu = {name: seconds(pid) for name, pid in self.pids().items()}
-                    self._marks.append(Window(time.monotonic(), cpu, machine_seconds()))
+                    cpu = {name: family_seconds(pid) for name, pid in self.pids().items()}
+                    self._marks.append(Window(time.monotonic(), cpu, machine_seconds(), tuple(self.counts())))
 
     def window(self) -> Window:
         """What passed between begin and end; :class:`ClusterError` if they were not heard."""
@@ -84,4 +110,5 @@ class Watch:
             raise ClusterError("the workers did not say when what is measured began and ended")
         first, last = self._marks
         cpu = {name: last.cpu[name] - first.cpu[name] for name in first.cpu}
-        return Window(last.seconds - first.seconds, cpu, last.machine - first.machine)
+        counts = tuple(now - before for before, now in zip(first.counts, last.counts))
+        return Window(last.seconds - first.seconds, cpu, last.machine - first.machine, counts)

@@ -9,18 +9,16 @@ import tempfile
 from typing import Callable, Iterator, List, Optional, Tuple
 
 from byteps_gc import native
-from byteps_gc.bench import engine_summary, machine, released_engine
+from byteps_gc.bench import engine_summary, machine, released_engine, shapes
 from byteps_gc.bench.engine_clusters import EXPERIMENTS, KEYS, Plan, Side, batch_of_a_step, step_alone
 from byteps_gc.bench.engine_summary import ALONE, OURS, RELEASED, Found
 from byteps_gc.cluster.namespaces import NamespaceHosts
 from byteps_gc.errors import ClusterError, SettingsError, UserError
 from byteps_gc.processes import exit_on_sigterm
-from byteps_gc.training.models import classifier
 from rich.console import Console
 
 CORES = 2
-MODEL, CLASSES, PIXELS = "resnet18_v2", 100, 32
-GRADIENTS, GRADIENT_BYTES = 58, 44904592
+MODEL = shapes.MODELS["resnet18_v2"]
 SERVER_NOTE = (
     "released, server: its server runs our compressors, and adds an array of zeros for every push (compressor-sums)"
 )
@@ -43,24 +41,6 @@ def check(options: argparse.Namespace) -> None:
         raise UserError("--idle-seconds is a number from 0.1 to 300")
     if options.json and not options.json.absolute().parent.is_dir():
         raise UserError(f"--json {options.json}: there is no folder {options.json.absolute().parent}")
-
-
-def gradient_sizes() -> List[int]:
-    """Elements of each of the model's gradients, in the trainer's order."""
-    net = classifier("--model", MODEL, CLASSES, PIXELS)
-    import mxnet as mx
-
-    scores = net(mx.sym.var("data"))
-    shapes = dict(zip(scores.list_arguments(), scores.infer_shape(data=(1, 3, PIXELS, PIXELS))[0]))
-    sizes = []
-    for name, param in sorted(net.collect_params().items()):
-        if param.grad_req != "null":
-            elements = 1
-            for length in shapes[name]:
-                elements *= length
-            sizes.append(elements)
-    assert (len(sizes), 4 * sum(sizes)) == (GRADIENTS, GRADIENT_BYTES), f"{MODEL} is another one: {sizes}"
-    return sizes
 
 
 def hosts_refused() -> Optional[str]:
@@ -136,7 +116,7 @@ def prepare(options: argparse.Namespace, chosen: List[str], folder: Path, status
         servers_per_host=options.servers_per_host,
         batch=batch_of_a_step(folder / "logs", options.steps, options.static) if "step" in chosen else 0,
         static=options.static,
-        sizes=gradient_sizes() if {"exchange", "server"} & set(chosen) else (),
+        sizes=[*map(shapes.elements, shapes.of(MODEL))] if {"exchange", "server"} & set(chosen) else (),
         on_hosts="exchange" in chosen and not refused,
     )
     return Bench(chosen, sides, plan, notes)

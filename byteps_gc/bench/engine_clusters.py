@@ -74,25 +74,31 @@ class Side:
 
 @dataclass
 class Job:
-    """Roles that run to their end: what they measured themselves, and a watch on what is measured from outside."""
+    """Roles that run to their end: what they measured themselves, and a watch on what is measured from outside.
+
+    limit: seconds after which it is given up; counts: see :class:`Watch`.
+    """
 
     roles: Sequence[local.Role]
     logs: Path
+    limit: float = LIMIT
+    counts: Callable[[], Sequence[int]] = tuple
     results: List[dict] = field(default_factory=list)
 
     def run(self, ready: Optional[Callable[[], bool]] = None) -> "Job":
         """Start the roles, the others when the first is ``ready``, and wait for their end. :class:`ClusterError`."""
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + self.limit
 
         def tick() -> None:
             if time.monotonic() > deadline:
                 workers = self.watch.workers
-                raise ClusterError(f"a cluster of {workers} workers was still running after {LIMIT} seconds")
+                raise ClusterError(f"a cluster of {workers} workers was still running after {self.limit:.0f} seconds")
 
         supervisor = local.Supervisor(self.logs, self.hear, tick)
         self.watch = Watch(
             sum(role.works for role in self.roles),
             lambda: {one.role.name: one.process.pid for one in supervisor.running},
+            self.counts,
         )
         supervisor.run(self.roles, ready)
         return self

@@ -69,13 +69,14 @@ class Tensors:
             tensor.wait_to_read()
         return time.monotonic() - begin
 
-    def compressed_exchange(self) -> None:
+    def compressed_exchange(self) -> float:
         """:meth:`exchange` as the trainer's step has it; ends this process if an array could not be used."""
         self.native.begin_step(RATE, False)
-        self.exchange()
+        seconds = self.exchange()
         failure = self.native.failure()
         if failure:
             sys.exit(failure)
+        return seconds
 
 
 def idle(options: argparse.Namespace) -> None:
@@ -98,13 +99,17 @@ def idle(options: argparse.Namespace) -> None:
 
 def exchange(options: argparse.Namespace) -> None:
     """Time the first exchange, and then each round's."""
-    one = Tensors(options.sizes)
+    one = Tensors(options.sizes, options.params)
     seconds = []
-    for _ in range(1 + WARM_UP + options.rounds):
+    for number in range(1 + options.warm_up + options.rounds):
         one.fill()
         one.barrier()
-        seconds.append(one.exchange())
-    say(RESULT + json.dumps({"init": seconds[0], "rounds": seconds[1 + WARM_UP :]}))
+        if number == 1 + options.warm_up:
+            say(BEGIN)
+        seconds.append(one.compressed_exchange() if options.params else one.exchange())
+    say(END)
+    one.barrier()
+    say(RESULT + json.dumps({"init": seconds[0], "rounds": seconds[1 + options.warm_up :]}))
 
 
 def server(options: argparse.Namespace) -> None:
@@ -127,6 +132,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--sizes", type=json.loads)
+    parser.add_argument("--params", type=json.loads, default={})
+    parser.add_argument("--warm-up", type=int, default=WARM_UP)
     options = parser.parse_args()
     {"idle": idle, "exchange": exchange, "server": server}[options.experiment](options)
 

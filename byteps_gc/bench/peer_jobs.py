@@ -1,0 +1,157 @@
+"""The contestants of ``bench peers``: the roles that each needs to exchange a model's gradients between hosts."""
+
+from dataclasses import dataclass, field
+import json
+from pathlib import Path
+import sys
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+from byteps_gc.bench.engine_clusters import HOST_PORT, MIN_COMPRESS_BYTES, WORKER, Side
+from byteps_gc.bench.shapes import Shape, elements
+from byteps_gc.cluster import local
+from byteps_gc.cluster.namespaces import LINK, Namespace
+from byteps_gc.cluster.roles import Cluster, environment, omp_threads
+
+BENCH = Path(__file__).parent
+KVSTORE = (sys.executable, "-m", "byteps_gc.bench.peer_kvstore")
+KVSTORE_SERVER = (sys.executable, "-c", "import byteps_gc.env; import mxnet")  # which serves until the job is over
+DDP = BENCH / "peer_ddp.py"
+HOROVOD = BENCH / "peer_horovod.py"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is exchanged: a model's gradients, so many rounds after others that do not count."""
+
+    shapes: Sequence[Shape]
+    warm_up: int
+    rounds: int
+
+    @property
+    def words(self) -> Dict[str, Any]:
+        """What the peers' programs are told."""
+        return {"shapes": self.shapes, "warm_up": self.warm_up, "rounds": self.rounds}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where what a contestant needs lies: the engine as released, and Pythons with PyTorch and with Horovod."""
+
+    released: Optional[Path] = None
+    pytorch: Optional[Path] = None
+    horovod: Optional[Path] = None
+
+
+Roles = List[local.Role]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A contestant: what makes its roles, with these options; ``needs``: a field of :class:`Places`, if any."""
+
+    name: str
+    make: Callable[..., Roles]
+    options: Dict[str, Any] = field(default_factory=dict)
+    needs: str = ""
+
+    def roles(self, hosts: Sequence[Namespace], plan: Plan, places: Places) -> Roles:
+        """The processes of one job on the hosts."""
+        more = {"place": getattr(places, self.needs)} if self.needs else {}
+        return self.make(hosts, plan, **self.options, **more)
+
+
+def byteps(
+    hosts: Sequence[Namespace], plan: Plan, params: Optional[Dict[str, Any]] = None, place: Optional[Path] = None
+) -> Roles:
+    """BytePS: a scheduler on the first host, a server and a worker on each. ``place``: the engine as released."""
+    side = Side("", place)
+    cluster = Cluster(len(hosts), len(hosts), scheduler=hosts[0].address, port=HOST_PORT)
+    words = ["exchange", "--sizes", json.dumps([*map(elements, plan.shapes)]), "--params", json.dumps(params or {})]
+    words += ["--rounds", plan.rounds, "--warm-up", plan.warm_up]
+
+    def role(name: str, host: int, kind: str, *command: object, worker: Optional[int] = None) -> local.Role:
+        base = side.base(BYTEPS_MIN_COMPRESS_BYTES=str(MIN_COMPRESS_BYTES))
+        env = environment(cluster, kind, worker, address=hosts[host].address, neighbours=len(hosts), base=base)
+        return local.Role(name, hosts[host].command([*local.BPSLAUNCH, *command]), env)
+
+    roles = [role("scheduler", 0, "scheduler")]
+    for at in range(len(hosts)):
+        roles.append(role(f"server-{at}", at, "server"))
+        roles.append(role(f"worker-{at}", at, "worker", *WORKER, *words, worker=at))
+    return roles
+
+
+def kvstore(hosts: Sequence[Namespace], plan: Plan, compression: Optional[Dict[str, Any]] = None) -> Roles:
+    """MXNet's KVStore dist_sync: a scheduler on the first host, a server and a worker on each."""
+    cluster = Cluster(len(hosts), len(hosts), scheduler=hosts[0].address, port=HOST_PORT)
+    words = json.dumps({**plan.words, "compression": compression})
+
+    def role(name: str, host: int, kind: str, *command: object, worker: Optional[int] = None) -> local.Role:
+        env = environment(cluster, kind, worker, address=hosts[host].address, interface=LINK, neighbours=len(hosts))
+        return local.Role(name, hosts[host].command(command), env)
+
+    roles = [role("scheduler", 0, "scheduler", *KVSTORE_SERVER)]
+    for at in range(len(hosts)):
+        roles.append(role(f"server-{at}", at, "server", *KVSTORE_SERVER))
+        roles.append(role(f"worker-{at}", at, "worker", *KVSTORE, words, worker=at))
+    return roles
+
+
+def ddp(hosts: Sequence[Namespace], plan: Plan, place: Path, hook: str = "") -> Roles:
+    """PyTorch's DistributedDataParallel with gloo: a worker on each host."""
+    common = dict(init=f"tcp://{hosts[0].address}:{HOST_PORT}", size=len(hosts), threads=omp_threads(len(hosts)))
+
+    def role(rank: int) -> local.Role:
+        words = json.dumps({**plan.words, **common, "rank": rank, "hook": hook})
+        env = Side("").base(GLOO_SOCKET_IFNAME=LINK, OMP_NUM_THREADS=str(common["threads"]))
+        return local.Role(f"worker-{rank}", hosts[rank].command([place, DDP, words]), env)
+
+    return [role(rank) for rank in range(len(hosts))]
+
+
+def horovod(hosts: Sequence[Namespace], plan: Plan, place: Path) -> Roles:
+    """Horovod for MXNet with gloo: a worker on each host, and on the first a rendezvous, which ends with it."""
+
+    def role(rank: int) -> local.Role:
+        words = json.dumps({**plan.words, "rank": rank, "hosts": [host.address for host in hosts], "port": HOST_PORT})
+        env = Side("").base(
+            HOROVOD_GLOO_IFACE=LINK,
+            HOROVOD_RANK=str(rank),
+            HOROVOD_SIZE=str(len(hosts)),
+            HOROVOD_LOCAL_RANK="0",
+            HOROVOD_LOCAL_SIZE="1",
+            HOROVOD_CROSS_RANK=str(rank),
+            HOROVOD_CROSS_SIZE=str(len(hosts)),
+            HOROVOD_HOSTNAME=hosts[rank].address,
+            HOROVOD_GLOO_RENDEZVOUS_ADDR=hosts[0].address,
+            HOROVOD_GLOO_RENDEZVOUS_PORT=str(HOST_PORT),
+            HOROVOD_CONTROLLER="gloo",
+            HOROVOD_CPU_OPERATIONS="gloo",
+            OMP_NUM_THREADS=str(omp_threads(len(hosts))),
+        )
+        return local.Role(f"worker-{rank}", hosts[rank].command([place, HOROVOD, words]), env)
+
+    return [role(rank) for rank in range(len(hosts))]
+
+
+def ours(name: str, **params: Any) -> Peer:
+    """This package, with a compressor of its own."""
+    return Peer(f"byteps_gc {name}", byteps, {"params": params})
+
+
+PEERS: Tuple[Peer, ...] = (
+    Peer("byteps_gc", byteps),
+    ours("fp16", compressor="identity", half=True),
+    ours("onebit", compressor="onebit", scaling=True),
+    ours("topk 0.1 %", compressor="topk", k=0.001),
+    ours("randomk 0.1 %", compressor="randomk", k=0.001),
+    ours("dithering k=2", compressor="dithering", k=2, normalize="l2", bucket=512),
+    Peer("BytePS as released", byteps, needs="released"),
+    Peer("MXNet dist_sync", kvstore),
+    Peer("MXNet dist_sync 2bit", kvstore, {"compression": {"type": "2bit", "threshold": 0.5}}),
+    Peer("PyTorch DDP", ddp, needs="pytorch"),
+    Peer("PyTorch DDP fp16", ddp, {"hook": "fp16"}, needs="pytorch"),
+    Peer("PyTorch DDP PowerSGD rank 1", ddp, {"hook": "powersgd-1"}, needs="pytorch"),
+    Peer("PyTorch DDP PowerSGD rank 4", ddp, {"hook": "powersgd-4"}, needs="pytorch"),
+    Peer("Horovod MXNet", horovod, needs="horovod"),
+)

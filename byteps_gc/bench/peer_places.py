@@ -1,0 +1,103 @@
+"""The environments of the peers that are not this package's: made once, and kept in the cache."""
+
+import json
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+from typing import Callable, Dict, List, Optional, Set
+
+from byteps_gc import env
+from byteps_gc.bench import released_engine
+from byteps_gc.bench.peer_jobs import Places
+from byteps_gc.errors import UserError
+
+# PyPI's PyTorch of these versions brings all it needs, and of these Pythons there are wheels of all.
+PYTHONS = ("3.10", "3.9", "3.8")
+PACKAGES = {
+    "pytorch": (["--no-deps", "torch==1.12.1", "typing_extensions", "numpy==1.22.4"],),
+    "horovod": (
+        ["mxnet==1.9.1", "numpy==1.22.4", "cmake<3.30", "setuptools<70", "wheel", "packaging"],
+        ["cffi", "cloudpickle", "psutil", "pyyaml"],
+        ["--no-build-isolation", "--no-deps", "horovod==0.28.1"],
+    ),
+}
+# What Horovod's build is told.
+BUILD = {
+    "HOROVOD_WITH_GLOO": "1",
+    "HOROVOD_WITH_MXNET": "1",
+    "HOROVOD_WITHOUT_TENSORFLOW": "1",
+    "HOROVOD_WITHOUT_PYTORCH": "1",
+    "HOROVOD_WITHOUT_MPI": "1",
+}
+VERSIONS = {
+    "pytorch": "import torch; print(torch.__version__)",
+    "horovod": "import horovod; print(horovod.__version__)",
+}
+
+
+def python() -> str:
+    """A Python that the peers have wheels for; :class:`UserError` if there is none."""
+    for version in PYTHONS:
+        homes = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+        for candidate in [*homes, shutil.which(f"python{version}")]:
+            if candidate and succeeds([candidate, "-c", "import ctypes, ssl, venv, zlib"]):
+                return str(candidate)
+    raise UserError(f"PyTorch and Horovod need one of Python {', '.join(PYTHONS)}; name peers without them with --peer")
+
+
+def succeeds(command: List[object]) -> bool:
+    """Whether a command can be run and ends well."""
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return subprocess.run([*map(str, command)], **quiet).returncode == 0
+    except OSError:
+        return False
+
+
+def environment(name: str, progress: Callable[[str], None]) -> Path:
+    """The Python of the environment that a peer lives in; :class:`UserError` if it cannot be made."""
+    folder = env.cache_folder() / "peers" / name
+    done, interpreter = folder / "packages.json", folder / "bin" / "python"
+    wanted = json.dumps(PACKAGES[name])
+    if done.is_file() and done.read_text() == wanted:
+        return interpreter
+    progress(f"installing {name}")
+    shutil.rmtree(str(folder), ignore_errors=True)
+    commands = [[python(), "-m", "venv", str(folder)]]
+    commands += [[str(interpreter), "-m", "pip", "install", "-q", *words] for words in PACKAGES[name]]
+    path = os.pathsep.join([str(interpreter.parent), os.environ.get("PATH", os.defpath)])
+    options = dict(env={**os.environ, **BUILD, "PATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    for command in commands:
+        made = subprocess.run(command, text=True, **options)
+        if made.returncode:
+            last = (made.stdout.strip().splitlines() or ["it printed nothing"])[-1]
+            raise UserError(f"{name} cannot be installed: {last}; name peers without it with --peer")
+    done.write_text(wanted)
+    return interpreter
+
+
+def prepare(needs: Set[str], folder: Path, progress: Callable[[str], None]) -> Places:
+    """What contestants need; ``folder``: for what is not kept."""
+    found: Dict[str, Optional[Path]] = {}
+    if "released" in needs:
+        progress("BytePS as released")
+        found["released"] = released_engine.unpack(folder / "released", progress)
+    for name in sorted(needs & set(PACKAGES)):
+        found[name] = environment(name, progress)
+    return Places(**found)
+
+
+def versions(places: Places) -> Dict[str, str]:
+    """Of the peers that have an environment, and of MXNet."""
+    found = {}
+    for name, code in VERSIONS.items():
+        interpreter = getattr(places, name)
+        if interpreter:
+            found[name] = subprocess.check_output([str(interpreter), "-c", code], text=True).strip()
+    found["mxnet"] = subprocess.check_output(
+        [sys.executable, "-c", "import byteps_gc.env; import mxnet; print(mxnet.__version__)"],
+        stderr=subprocess.DEVNULL, text=True,
+    ).strip()  # fmt: skip
+    return found

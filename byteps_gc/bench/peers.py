@@ -1,0 +1,258 @@
+"""What an exchange of a model's gradients takes, with this package and with its peers, between hosts on one machine.
+
+Every contestant exchanges the gradients of the same model between the same hosts: namespaces with a worker each
+(and a server each, where there are servers), on links of a rate. Contestants take turns, and all turns are taken
+several times. A round is as long as its slowest worker's; rounds begin when all workers are ready.
+"""
+
+import argparse
+from dataclasses import asdict, dataclass
+import json
+import os
+from pathlib import Path
+from statistics import median
+import tempfile
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from byteps_gc import native
+from byteps_gc.bench import machine, peer_places, shapes, tables
+from byteps_gc.bench.engine_clusters import Job
+from byteps_gc.bench.peer_jobs import PEERS, Peer, Places, Plan
+from byteps_gc.cluster.namespaces import MOST_HOSTS, NamespaceHosts, bits_per_second, require
+from byteps_gc.errors import ClusterError, UserError
+from byteps_gc.processes import exit_on_sigterm
+from rich.console import Console
+
+UNSHAPED = "unshaped"
+SECONDS = 20.0  # that the rounds of a job should take, if all gradients were sent
+LEAST_ROUNDS, MOST_ROUNDS = 3, 15
+WARM_UP = 3  # rounds; the first ones of DDP build buckets, or are not compressed yet
+PATIENCE = 8  # times what the rounds should take; then a job is given up
+START = 120.0  # seconds, more
+
+
+@dataclass
+class Row:
+    """A contestant's rounds; MB are 10^6 bytes of one host in a round, the median host's, headers included.
+
+    limit_seconds: what the link takes for the more of the bytes sent and received; cpu_seconds: of all processes.
+    load: what else the machine's processors did meanwhile, in cores.
+    """
+
+    peer: str
+    model: str
+    hosts: int
+    rate: str
+    seconds: float
+    seconds_min: float
+    seconds_max: float
+    rounds: int
+    mb_sent: float
+    mb_received: float
+    limit_seconds: Optional[float]
+    cpu_seconds: float
+    load: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all contestants meet with."""
+
+    model: shapes.Model
+    hosts: int
+    rate: str
+
+    @property
+    def bits(self) -> int:
+        """Of the rate; 0 if there is none."""
+        return 0 if self.rate == UNSHAPED else bits_per_second(self.rate)
+
+    def plan(self, found: Sequence[shapes.Shape]) -> Plan:
+        """As many rounds as fit into the time, would all gradients be sent and received once."""
+        alone = 8 * self.model.bytes / self.bits if self.bits else 0.0
+        rounds = MOST_ROUNDS if not alone else int(SECONDS / alone)
+        return Plan(found, WARM_UP, max(LEAST_ROUNDS, min(MOST_ROUNDS, rounds)))
+
+    def limit(self, plan: Plan) -> float:
+        """Seconds after which a job is given up."""
+        alone = 8 * self.model.bytes / self.bits if self.bits else 1.0
+        return START + PATIENCE * max(1.0, alone) * (plan.warm_up + plan.rounds)
+
+    def __str__(self) -> str:
+        return f"{self.model.name}, {self.hosts} hosts, {self.rate}"
+
+
+@dataclass
+class Turn:
+    """What one job has measured."""
+
+    seconds: List[float]
+    sent: List[float]  # bytes a round, of each host
+    received: List[float]
+    cpu: float  # seconds a round
+    load: float
+
+
+def take(peer: Peer, setting: Setting, hosts: NamespaceHosts, plan: Plan, places: Places, logs: Path) -> Turn:
+    """Run one job of a contestant; :class:`ClusterError` if it fails."""
+
+    def counts() -> List[int]:
+        return [number for host in hosts for number in host.traffic()]
+
+    job = Job(peer.roles(hosts, plan, places), logs, limit=setting.limit(plan), counts=counts).run()
+    window = job.watch.window()
+    bytes_a_round = [count / plan.rounds for count in window.counts]
+    return Turn(
+        seconds=[max(times) for times in zip(*(result["rounds"] for result in job.results))],
+        sent=bytes_a_round[::2],
+        received=bytes_a_round[1::2],
+        cpu=window.total / plan.rounds,
+        load=window.others / window.seconds,
+    )
+
+
+def row(peer: Peer, setting: Setting, turns: Sequence[Turn]) -> Row:
+    """What a contestant's turns come to."""
+    seconds = [one for turn in turns for one in turn.seconds]
+    sent, received = (median(count for turn in turns for count in getattr(turn, name)) for name in ("sent", "received"))
+    most = max(max(turn.sent + turn.received) for turn in turns)
+    return Row(
+        peer=peer.name,
+        model=setting.model.name,
+        hosts=setting.hosts,
+        rate=setting.rate,
+        seconds=median(seconds),
+        seconds_min=min(seconds),
+        seconds_max=max(seconds),
+        rounds=len(seconds),
+        mb_sent=sent / 1e6,
+        mb_received=received / 1e6,
+        limit_seconds=8 * most / setting.bits if setting.bits else None,
+        cpu_seconds=median(turn.cpu for turn in turns),
+        load=max(turn.load for turn in turns),
+    )
+
+
+class Contest:
+    """All settings and contestants; what is found is kept in a file after every setting, and not measured again."""
+
+    def __init__(self, options: argparse.Namespace, peers: Sequence[Peer], places: Places, about: Dict[str, Any]):
+        self.options, self.peers, self.places, self.about = options, peers, places, about
+        self.rows: List[Row] = []
+        self.notes: List[str] = []
+        if options.json and options.json.exists():
+            before = json.loads(options.json.read_text())
+            self.rows = [Row(**one) for one in before["rows"]]
+            self.notes = before["notes"]
+
+    def settings(self) -> Iterator[Setting]:
+        """In order, the small ones first."""
+        for model in self.options.model:
+            for rate in self.options.rate:
+                for hosts in self.options.hosts:
+                    yield Setting(shapes.MODELS[model], hosts, rate)
+
+    def missing(self, setting: Setting) -> List[Peer]:
+        """The contestants that have no row yet."""
+        done = {one.peer for one in self.rows if (one.model, one.hosts, one.rate) == key(setting)}
+        done |= {note.split(": ")[0] for note in self.notes if f": {setting}: " in note}
+        return [peer for peer in self.peers if peer.name not in done]
+
+    def run(self, progress: Callable[[str], None]) -> None:
+        """Measure what is missing."""
+        for setting in self.settings():
+            peers = self.missing(setting)
+            if not peers:
+                continue
+            plan = setting.plan(shapes.of(setting.model))
+            turns: Dict[str, List[Turn]] = {peer.name: [] for peer in peers}
+            failed: Dict[str, str] = {}
+            with NamespaceHosts(setting.hosts, "" if setting.rate == UNSHAPED else setting.rate) as hosts:
+                for number in range(self.options.repeats):
+                    for peer in peers:
+                        if peer.name in failed:
+                            continue
+                        progress(f"{setting}, turn {number + 1} of {self.options.repeats}: {peer.name}")
+                        with tempfile.TemporaryDirectory(prefix="byteps_gc-") as logs:
+                            try:
+                                turns[peer.name].append(take(peer, setting, hosts, plan, self.places, Path(logs)))
+                            except ClusterError as error:
+                                failed[peer.name] = str(error).splitlines()[0]
+            self.rows += [row(peer, setting, turns[peer.name]) for peer in peers if peer.name not in failed]
+            self.notes += [f"{name}: {setting}: {text}" for name, text in failed.items()]
+            self.write()
+
+    def write(self) -> None:
+        """Write what has been found so far."""
+        if self.options.json:
+            rows = [asdict(one) for one in self.rows]
+            self.options.json.write_text(json.dumps({**self.about, "notes": self.notes, "rows": rows}, indent=2) + "\n")
+
+
+def key(setting: Setting) -> Tuple[str, int, str]:
+    """What rows of a setting have in common."""
+    return setting.model.name, setting.hosts, setting.rate
+
+
+TITLES = ("model", "hosts", "rate", "peer", "seconds", "least", "most", "limit", "sent MB", "received MB", "CPU s")
+
+
+def cells(one: Row) -> Tuple[str, ...]:
+    """A row of the table."""
+    limit = "" if one.limit_seconds is None else f"{one.limit_seconds:.3f}"
+    times = (f"{value:.3f}" for value in (one.seconds, one.seconds_min, one.seconds_max))
+    more = (f"{one.mb_sent:.2f}", f"{one.mb_received:.2f}", f"{one.cpu_seconds:.3f}")
+    return (one.model, str(one.hosts), one.rate, one.peer, *times, limit, *more)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table, for a document."""
+    lines = ["| " + " | ".join(TITLES) + " |", "|" + " --- |" * 4 + " ---: |" * 7]
+    lines += ["| " + " | ".join(cells(one)) + " |" for one in rows]
+    return "\n".join(lines) + "\n"
+
+
+def chosen(names: Sequence[str]) -> List[Peer]:
+    """The contestants of these names; all for none. :class:`UserError`."""
+    known = {peer.name: peer for peer in PEERS}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UserError(f"unknown peer {', '.join(unknown)}; known: {', '.join(known)}")
+    return [peer for peer in PEERS if not names or peer.name in names]
+
+
+def check(options: argparse.Namespace) -> None:
+    """:class:`UserError` for a flag that cannot be."""
+    for model in options.model:
+        if model not in shapes.MODELS:
+            raise UserError(f"--model {model}: known are {', '.join(shapes.MODELS)}")
+    for rate in options.rate:
+        if rate != UNSHAPED:
+            bits_per_second(rate)
+    if not 2 <= min(options.hosts) <= max(options.hosts) <= MOST_HOSTS:
+        raise UserError(f"--hosts is a number from 2 to {MOST_HOSTS}")
+    if options.repeats < 1:
+        raise UserError("--repeats is a number from 1 up")
+    for file in (options.json, options.markdown):
+        if file and not file.absolute().parent.is_dir():
+            raise UserError(f"{file}: there is no folder {file.absolute().parent}")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure, print the table and write the files."""
+    check(options)
+    peers = chosen(options.peer)
+    require(["util-linux", "iproute2"])
+    exit_on_sigterm()
+    native.library()
+    with tempfile.TemporaryDirectory(prefix="byteps_gc-") as folder, Console(stderr=True).status("") as status:
+        places = peer_places.prepare({peer.needs for peer in peers if peer.needs}, Path(folder), status.update)
+        about = {**machine.about(sorted(os.sched_getaffinity(0))), "versions": peer_places.versions(places)}
+        contest = Contest(options, peers, places, about)
+        contest.run(status.update)
+    tables.show(TITLES, map(cells, contest.rows), words=4)
+    for note in contest.notes:
+        print(note)
+    if options.markdown:
+        options.markdown.write_text(markdown(contest.rows))
+    return 0

@@ -1,0 +1,120 @@
+"""The benchmark beside peers, run small; what its rows are made of."""
+
+import json
+import shutil
+
+from byteps_gc import commands as command_line
+from byteps_gc.bench import peers, shapes
+from byteps_gc.bench.peer_jobs import PEERS
+from byteps_gc.bench.peers import Row, Setting, Turn
+from byteps_gc.errors import ClusterError
+import pytest
+
+SMALL = ["--model", "resnet18_v2", "--hosts", "2", "--rate", "1gbit", "--repeats", "1", "--json", "out.json"]
+HERE = ["byteps_gc onebit", "MXNet dist_sync 2bit"]  # what needs no environment of its own
+
+
+def named(*names):
+    return [word for name in names for word in ("--peer", name)]
+
+
+@pytest.mark.cluster
+@pytest.mark.skipif(not (shutil.which("ip") or shutil.which("/usr/sbin/ip")), reason="iproute2 is missing")
+def test_ours_beside_mxnets(commands, tmp_path):
+    """Bytes are those of the links, the limit follows from them, and what has been measured is not measured again."""
+    result = commands.python("-m", "byteps_gc", "bench", "peers", *SMALL, *named(*HERE), "--markdown", "out.md")
+    assert result.status == 0, result.output
+    found = json.loads((tmp_path / "out.json").read_text())
+    ours, theirs = rows = [Row(**one) for one in found["rows"]]
+    assert [one.peer for one in rows] == HERE and found["notes"] == []
+    for one in rows:
+        assert one.rounds == peers.MOST_ROUNDS
+        assert 0 < one.seconds_min <= one.seconds <= one.seconds_max
+        assert one.limit_seconds < one.seconds_max
+        assert one.limit_seconds >= 8 * max(one.mb_sent, one.mb_received) / 1000 > 0
+        assert 0 < one.cpu_seconds < 10
+    assert 2 < ours.mb_sent < 6, "onebit, and the gradients below the threshold in full"
+    assert 20 < theirs.mb_sent < 30, "MXNet pushes two bits an element, and pulls in full"
+    assert (tmp_path / "out.md").read_text().count("\n") == 4
+    before = (tmp_path / "out.json").stat().st_mtime_ns
+    result = commands.python("-m", "byteps_gc", "bench", "peers", *SMALL, *named(*HERE))
+    assert result.status == 0 and (tmp_path / "out.json").stat().st_mtime_ns == before, result.output
+
+
+def turn(*seconds, sent=1.0e6, cpu=0.1):
+    return Turn([*seconds], [sent, 3 * sent], [sent / 2, sent / 2], cpu, 0.25)
+
+
+def test_a_row_is_all_rounds_of_all_turns():
+    setting = Setting(shapes.MODELS["vgg16"], 2, "100mbit")
+    row = peers.row(PEERS[0], setting, [turn(1.0, 2.0), turn(3.0, 4.0, 5.0, cpu=0.3)])
+    assert (row.seconds, row.seconds_min, row.seconds_max, row.rounds) == (3.0, 1.0, 5.0, 5)
+    assert (row.mb_sent, row.mb_received, row.cpu_seconds, row.load) == (2.0, 0.5, 0.2, 0.25)
+    assert row.limit_seconds == pytest.approx(8 * 3e6 / 100e6), "the busiest link's"
+    assert peers.row(PEERS[0], Setting(setting.model, 2, peers.UNSHAPED), [turn(1.0)]).limit_seconds is None
+
+
+def test_rounds_fit_the_rate():
+    model = shapes.MODELS["vgg16"]
+    rounds = [Setting(model, 2, rate).plan([]).rounds for rate in ("100mbit", "1gbit", peers.UNSHAPED)]
+    assert rounds == [peers.LEAST_ROUNDS, 4, peers.MOST_ROUNDS]
+
+
+def test_who_fails_is_noted_and_not_tried_again(monkeypatch, tmp_path):
+    """The others go on; a second run does not take the failed one up either."""
+    taken = []
+
+    def take(peer, *arguments):
+        taken.append(peer.name)
+        if peer.name == HERE[1]:
+            raise ClusterError("worker-0 failed with status 1; log: x\nmore")
+        return turn(1.0)
+
+    class Hosts:
+        def __init__(self, *arguments):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(peers, "take", take)
+    monkeypatch.setattr(peers, "NamespaceHosts", Hosts)
+    monkeypatch.setattr(peers, "require", lambda packages: None)
+    file = tmp_path / "out.json"
+    words = [*SMALL[:-1], str(file), "--repeats", "2", *named(*HERE)]
+    for _ in range(2):
+        assert command_line.main(["bench", "peers", *words]) == 0
+    assert taken == [*HERE, HERE[0]]
+    found = json.loads(file.read_text())
+    assert [one["peer"] for one in found["rows"]] == HERE[:1]
+    assert found["notes"] == [f"{HERE[1]}: resnet18_v2, 2 hosts, 1gbit: worker-0 failed with status 1; log: x"]
+
+
+def test_the_models_are_those_of_the_guide():
+    assert {name: len(shapes.of(model)) for name, model in shapes.MODELS.items()} == {
+        "resnet18_v2": 58,
+        "resnet50_v2": 155,
+        "vgg16": 32,
+    }
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        (["--peer", "nobody"], "unknown peer nobody; known: byteps_gc, byteps_gc fp16, "),
+        (["--model", "net"], "--model net: known are resnet18_v2, resnet50_v2, vgg16"),
+        (["--rate", "fast"], "the rate 'fast' is not one such as 500kbit, 100mbit or 1gbit"),
+        (["--hosts", "1"], "--hosts is a number from 2 to 16"),
+        (["--hosts", "17"], "--hosts is a number from 2 to 16"),
+        (["--repeats", "0"], "--repeats is a number from 1 up"),
+        (["--json", "/nowhere/out.json"], "/nowhere/out.json: there is no folder /nowhere"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(capsys, monkeypatch, words, reason):
+    monkeypatch.setattr(peers, "require", lambda packages: pytest.fail("something was started"))
+    assert command_line.main(["bench", "peers", *words]) == 2
+    error = capsys.readouterr().err
+    assert reason in error and error.count("\n") == 1
