@@ -6,6 +6,7 @@ is what engine_worker prints. Rank 0 also serves the rendezvous at which the wor
 
 import json
 import sys
+import threading
 import time
 
 BEGIN, END, RESULT = "bench: begin", "bench: end", "bench: result "
@@ -18,21 +19,20 @@ def say(line):
 
 
 def serve(hosts, port):
-    """The rendezvous, of one process on each host."""
+    """The rendezvous, of one process on each host; it ends with this process."""
     from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
-    from horovod.runner.http.http_server import RendezvousServer
+    from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
-    server = RendezvousServer()
-    server._port_range = [port, port + 1]
-    server.start()
+    server = RendezvousHTTPServer(("", port), RendezvousHandler, False)
     server.init(get_host_assignments(parse_hosts(",".join(f"{host}:1" for host in hosts)), len(hosts)))
-    return server
+    threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
 def main():
     """Exchange all gradients, round after round."""
     options = json.loads(sys.argv[1])
-    server = serve(options["hosts"], options["port"]) if options["rank"] == 0 else None
+    if options["rank"] == 0:
+        serve(options["hosts"], options["port"])
     import horovod.mxnet as hvd
     import mxnet as mx
 
@@ -55,8 +55,6 @@ def main():
     hvd.allreduce(token, name="barrier").wait_to_read()
     say(RESULT + json.dumps({"rounds": seconds[options["warm_up"] :]}))
     hvd.shutdown()
-    if server:
-        server.stop()
 
 
 if __name__ == "__main__":
