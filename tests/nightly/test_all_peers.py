@@ -3,6 +3,9 @@
 import json
 
 from byteps_gc.bench.peer_jobs import PEERS
+import pytest
+
+pytestmark = pytest.mark.cluster
 
 SMALL = ["--model", "resnet18_v2", "--hosts", "2", "--rate", "unshaped", "--repeats", "1", "--json", "out.json"]
 
