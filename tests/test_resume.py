@@ -16,7 +16,6 @@ from byteps_gc.errors import SettingsError, UserError
 from byteps_gc.report import record
 from byteps_gc.settings import Settings
 from byteps_gc.training import resume
-import mxnet as mx
 import pytest
 
 from conftest import EXAMPLE, Commands
@@ -36,6 +35,8 @@ def epochs(folder, job):
 
 def parameters(folder):
     """What the last checkpoint of a run of the baseline holds: by name, the bytes."""
+    import mxnet as mx  # not above: what is started to be killed imports this module
+
     saved = mx.nd.load(str(folder / "baseline" / "params" / f"epoch-{EPOCHS}.params"))
     return {name: array.asnumpy().tobytes() for name, array in saved.items()}
 
@@ -69,9 +70,9 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("role", ["worker-0", "server-1", "scheduler", None])
+@pytest.mark.parametrize("role", ["worker-0", None])
 def test_a_resumed_run_is_the_run(commands, whole, role):
-    """A worker, a server, the scheduler or all are killed; then every number is that of the whole run, bit by bit."""
+    """A worker or all are killed; then every number and parameter is that of the whole run, bit by bit."""
     kill_after_an_epoch(commands, role, "baseline", job="baseline")
     result = run(commands, "baseline", "--resume")
     assert result.status == 0, result.output
