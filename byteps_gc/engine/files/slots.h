@@ -38,6 +38,7 @@ struct Place {
 // What is said of a region that is given.
 struct Gift {
   int worker;
+  int number;  // its first one is 0: what came before was another process's
   uint64_t size;
 };
 
@@ -140,7 +141,7 @@ class Slots {
   // A server of this host, which takes regions at `name`.
   void Meet(int server, const std::string& name, int worker) {
     std::lock_guard<std::mutex> guard(mu_);
-    auto& peer = peers_[server];
+    auto& peer = peers_[server] = Peer();  // what an earlier one of this number was given is not its
     peer.name = name;
     peer.worker = worker;
   }
@@ -187,7 +188,8 @@ class Slots {
         if (refused) return false;
         const size_t wanted = std::max(size, kRegion);
         auto* region = new Region(wanted);
-        refused = !region->At({}) || !RegionSocket(name).Give(region->file(), {worker, wanted});
+        const Gift gift{worker, static_cast<int>(regions.size()), wanted};
+        refused = !region->At({}) || !RegionSocket(name).Give(region->file(), gift);
         if (refused) return false;
         regions.push_back(region);
         used = 0;
@@ -217,15 +219,22 @@ class GivenRegions {
     Gift gift;
     for (int file; socket_ && (file = socket_->Take(&gift)) >= 0;) {
       std::lock_guard<std::mutex> guard(mu_);
-      givers_[gift.worker].regions.push_back(new Region(file, gift.size));
+      auto& giver = givers_[gift.worker];
+      if (gift.number == 0) giver = Giver();
+      CHECK_EQ(giver.regions.size(), static_cast<size_t>(gift.number)) << "worker " << gift.worker;
+      giver.regions.push_back(new Region(file, gift.size));
     }
   }
 
   // What a worker has pushed, nullptr if there is no such place; its answer goes there as well.
   char* Pushed(int worker, uint64_t key, const Place& place) {
-    Take();
-    std::lock_guard<std::mutex> guard(mu_);
+    std::unique_lock<std::mutex> guard(mu_);
     auto& giver = givers_[worker];
+    if (place.region >= giver.regions.size()) {
+      guard.unlock();
+      Take();
+      guard.lock();
+    }
     if (place.region >= giver.regions.size()) return nullptr;
     giver.places[key] = place;
     return giver.regions[place.region]->At(place);
