@@ -83,8 +83,9 @@ class DistributedTrainer(mx.gluon.Trainer):
         self._skip = False
         self._divisor = float(engine.size())  # what gradients are divided by before they are exchanged
         # where nothing looks at the mean before the optimizer does, its own factor makes the mean of the sum
-        plain = settings.compressor is None and not settings.fp16 and not settings.momentum
-        self._optimizer_divides = plain and all(np.dtype(param.dtype) == np.float32 for param in self._params)
+        self._compresses = settings.compressor is not None or settings.fp16
+        whole = all(np.dtype(param.dtype) == np.float32 for param in self._params)
+        self._optimizer_divides = whole and not self._compresses
         self.skipped_steps = 0
         for index, _ in enumerate(self._params):
             declare(f"parameter_{index}")
@@ -173,8 +174,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         self._optimizer.num_update = updates
 
     def _allreduce_grads(self) -> None:
-        compresses = self._settings.compressor is not None or self._settings.fp16
-        if compresses:
+        if self._compresses:
             native.begin_step(self.coming_rate(), self._skip)
             self._skip = False
         arrived = []
@@ -191,7 +191,7 @@ class DistributedTrainer(mx.gluon.Trainer):
                 if total is gradient:
                     self._exchanged[index] = total
             arrived.append((index, param, gradient, total))
-        if compresses and not self._finite({index: total for index, _, _, total in arrived}):
+        if self._compresses and not self._finite({index: total for index, _, _, total in arrived}):
             return
         for index, param, gradient, total in arrived:
             incoming(total, gradient)

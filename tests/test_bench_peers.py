@@ -1,5 +1,6 @@
 """The benchmark beside peers, run small; what its rows are made of."""
 
+import contextlib
 import json
 import shutil
 
@@ -70,18 +71,8 @@ def test_who_fails_is_noted_and_not_tried_again(monkeypatch, tmp_path):
             raise ClusterError("worker-0 failed with status 1; log: x\nmore")
         return turn(1.0)
 
-    class Hosts:
-        def __init__(self, *arguments):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
-
     monkeypatch.setattr(peers, "take", take)
-    monkeypatch.setattr(peers, "NamespaceHosts", Hosts)
+    monkeypatch.setattr(peers, "NamespaceHosts", lambda *arguments: contextlib.nullcontext())
     monkeypatch.setattr(peers, "require", lambda packages: None)
     file = tmp_path / "out.json"
     words = [*SMALL[:-1], str(file), "--repeats", "2", *named(*HERE)]

@@ -70,9 +70,9 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("role", ["worker-0", None])
+@pytest.mark.parametrize("role", ["worker-0", "server-1", "scheduler", None])
 def test_a_resumed_run_is_the_run(commands, whole, role):
-    """A worker or all are killed; then every number and parameter is that of the whole run, bit by bit."""
+    """A worker, a server, the scheduler or all are killed; then every number and parameter is that of the whole run."""
     kill_after_an_epoch(commands, role, "baseline", job="baseline")
     result = run(commands, "baseline", "--resume")
     assert result.status == 0, result.output

@@ -3,13 +3,14 @@
 import argparse
 import contextlib
 import json
+import math
 import os
 from pathlib import Path
 import tempfile
 from typing import Callable, Iterator, List, Optional, Tuple
 
 from byteps_gc import native
-from byteps_gc.bench import engine_summary, machine, released_engine, shapes
+from byteps_gc.bench import engine_summary, machine, released_engine, shapes, tables
 from byteps_gc.bench.engine_clusters import EXPERIMENTS, KEYS, Plan, Side, batch_of_a_step, step_alone
 from byteps_gc.bench.engine_summary import ALONE, OURS, RELEASED, Found
 from byteps_gc.cluster.namespaces import NamespaceHosts
@@ -39,8 +40,7 @@ def check(options: argparse.Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')} is a number from 1 up")
     if not 0.1 <= options.idle_seconds <= 300:
         raise UserError("--idle-seconds is a number from 0.1 to 300")
-    if options.json and not options.json.absolute().parent.is_dir():
-        raise UserError(f"--json {options.json}: there is no folder {options.json.absolute().parent}")
+    tables.require_folder("--json", options.json)
 
 
 def hosts_refused() -> Optional[str]:
@@ -116,7 +116,7 @@ def prepare(options: argparse.Namespace, chosen: List[str], folder: Path, status
         servers_per_host=options.servers_per_host,
         batch=batch_of_a_step(folder / "logs", options.steps, options.static) if "step" in chosen else 0,
         static=options.static,
-        sizes=[*map(shapes.elements, shapes.of(MODEL))] if {"exchange", "server"} & set(chosen) else (),
+        sizes=[*map(math.prod, shapes.of(MODEL))] if {"exchange", "server"} & set(chosen) else (),
         on_hosts="exchange" in chosen and not refused,
     )
     return Bench(chosen, sides, plan, notes)

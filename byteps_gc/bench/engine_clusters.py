@@ -13,7 +13,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 from byteps_gc.bench.cpu import Watch, Window
 from byteps_gc.bench.engine_worker import RESULT
 from byteps_gc.cluster import local
-from byteps_gc.cluster.namespaces import NamespaceHosts
+from byteps_gc.cluster.namespaces import Namespace, NamespaceHosts
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
 from byteps_gc.errors import ClusterError
 
@@ -119,19 +119,36 @@ def on_loopback(
     return Job(roles, plan.logs).run(lambda: local.listens(LOOPBACK, port))
 
 
+def roles_on(
+    hosts: Sequence[Namespace],
+    serve: Sequence[object],
+    work: Sequence[object],
+    base: Dict[str, str],
+    interface: str = "",
+    servers_per_host: int = 1,
+) -> List[local.Role]:
+    """A scheduler on the first host, and servers and a worker on each.
+
+    serve: what scheduler and servers run; work: what workers run.
+    """
+    count = len(hosts)
+    cluster = Cluster(count, count * servers_per_host, scheduler=hosts[0].address, port=HOST_PORT)
+
+    def role(name: str, index: int, kind: str, command: Sequence[object], worker: Optional[int] = None) -> local.Role:
+        host = hosts[index % count]
+        env = environment(cluster, kind, worker, host.address, interface, neighbours=count, base=base)
+        return local.Role(name, host.command(command), env)
+
+    roles = [role("scheduler", 0, "scheduler", serve)]
+    roles += [role(f"server-{index}", index, "server", serve) for index in range(cluster.servers)]
+    return roles + [role(f"worker-{index}", index, "worker", work, index) for index in range(count)]
+
+
 def on_hosts(side: Side, plan: Plan, command: Sequence[object]) -> Job:
     """Run a cluster between hosts with a worker and servers each."""
     with NamespaceHosts(WORKERS) as hosts:
-        cluster = Cluster(WORKERS, WORKERS * plan.servers_per_host, scheduler=hosts[0].address, port=HOST_PORT)
-
-        def role(name: str, host: int, kind: str, *words: object, worker: Optional[int] = None) -> local.Role:
-            address = hosts[host].address
-            env = environment(cluster, kind, worker, address=address, neighbours=WORKERS, base=side.base())
-            return local.Role(name, hosts[host].command([*local.BPSLAUNCH, *words]), env)
-
-        roles = [role("scheduler", 0, "scheduler")]
-        roles += [role(f"server-{index}", index % WORKERS, "server") for index in range(cluster.servers)]
-        roles += [role(f"worker-{index}", index, "worker", *command, worker=index) for index in range(WORKERS)]
+        work = [*local.BPSLAUNCH, *command]
+        roles = roles_on(hosts, local.BPSLAUNCH, work, side.base(), servers_per_host=plan.servers_per_host)
         return Job(roles, plan.logs).run()
 
 
@@ -142,10 +159,15 @@ def idle(side: Side, plan: Plan, found: Values) -> None:
     found.update(percent, idle_core_percent=sum(percent.values()), idle_others_seconds=window.others)
 
 
+def step_command(steps: int, batch: int, static: bool) -> List[object]:
+    """What a worker runs."""
+    return [*STEP, "--steps", steps, "--batch", batch, *(["--static"] if static else [])]
+
+
 def step(side: Side, plan: Plan, found: Values) -> None:
     """Time and CPU time of the cluster for a step, and the CPU time that others took meanwhile."""
     steps = max(1, plan.steps // FEWER) if side.folder else plan.steps
-    command = [*STEP, "--steps", steps, "--batch", plan.batch, *(["--static"] if plan.static else [])]
+    command = step_command(steps, plan.batch, plan.static)
     window = on_loopback(side, plan, command, OMP_NUM_THREADS="1").watch.window()
     found["step_wall_seconds"], found["step_cpu_seconds"] = window.seconds / steps, window.total / steps
     found["step_others_seconds"] = window.others / steps
@@ -153,7 +175,7 @@ def step(side: Side, plan: Plan, found: Values) -> None:
 
 def process_alone(logs: Path, batch: int, steps: int, static: bool, threads: int, policy: str) -> Window:
     """What one process takes to train without BytePS."""
-    command = [*STEP, "--alone", "--steps", steps, "--batch", batch, *(["--static"] if static else [])]
+    command = [*step_command(steps, batch, static), "--alone"]
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), OMP_WAIT_POLICY=policy)
     return Job([local.Role("worker-alone", [*map(str, command)], env)], logs).run().watch.window()
 

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass, field
 import json
+import math
 from pathlib import Path
 import sys
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from byteps_gc.bench.engine_clusters import HOST_PORT, MIN_COMPRESS_BYTES, WORKER, Side
-from byteps_gc.bench.shapes import Shape, elements
+from byteps_gc.bench.engine_clusters import HOST_PORT, MIN_COMPRESS_BYTES, WORKER, Side, roles_on
+from byteps_gc.bench.shapes import Shape
 from byteps_gc.cluster import local
 from byteps_gc.cluster.namespaces import LINK, Namespace
-from byteps_gc.cluster.roles import Cluster, environment, omp_threads
+from byteps_gc.cluster.roles import omp_threads
 
 BENCH = Path(__file__).parent
 KVSTORE = (sys.executable, "-m", "byteps_gc.bench.peer_kvstore")
@@ -45,7 +46,7 @@ class Places:
 Roles = List[local.Role]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Peer:
     """A contestant: what makes its roles, with these options; ``needs``: a field of :class:`Places`, if any."""
 
@@ -64,37 +65,16 @@ def byteps(
     hosts: Sequence[Namespace], plan: Plan, params: Optional[Dict[str, Any]] = None, place: Optional[Path] = None
 ) -> Roles:
     """BytePS: a scheduler on the first host, a server and a worker on each. ``place``: the engine as released."""
-    side = Side("", place)
-    cluster = Cluster(len(hosts), len(hosts), scheduler=hosts[0].address, port=HOST_PORT)
-    words = ["exchange", "--sizes", json.dumps([*map(elements, plan.shapes)]), "--params", json.dumps(params or {})]
+    words = ["exchange", "--sizes", json.dumps([*map(math.prod, plan.shapes)]), "--params", json.dumps(params or {})]
     words += ["--rounds", plan.rounds, "--warm-up", plan.warm_up]
-
-    def role(name: str, host: int, kind: str, *command: object, worker: Optional[int] = None) -> local.Role:
-        base = side.base(BYTEPS_MIN_COMPRESS_BYTES=str(MIN_COMPRESS_BYTES))
-        env = environment(cluster, kind, worker, address=hosts[host].address, neighbours=len(hosts), base=base)
-        return local.Role(name, hosts[host].command([*local.BPSLAUNCH, *command]), env)
-
-    roles = [role("scheduler", 0, "scheduler")]
-    for at in range(len(hosts)):
-        roles.append(role(f"server-{at}", at, "server"))
-        roles.append(role(f"worker-{at}", at, "worker", *WORKER, *words, worker=at))
-    return roles
+    base = Side("", place).base(BYTEPS_MIN_COMPRESS_BYTES=str(MIN_COMPRESS_BYTES))
+    return roles_on(hosts, local.BPSLAUNCH, [*local.BPSLAUNCH, *WORKER, *words], base)
 
 
 def kvstore(hosts: Sequence[Namespace], plan: Plan, compression: Optional[Dict[str, Any]] = None) -> Roles:
     """MXNet's KVStore dist_sync: a scheduler on the first host, a server and a worker on each."""
-    cluster = Cluster(len(hosts), len(hosts), scheduler=hosts[0].address, port=HOST_PORT)
     words = json.dumps({**plan.words, "compression": compression})
-
-    def role(name: str, host: int, kind: str, *command: object, worker: Optional[int] = None) -> local.Role:
-        env = environment(cluster, kind, worker, address=hosts[host].address, interface=LINK, neighbours=len(hosts))
-        return local.Role(name, hosts[host].command(command), env)
-
-    roles = [role("scheduler", 0, "scheduler", *KVSTORE_SERVER)]
-    for at in range(len(hosts)):
-        roles.append(role(f"server-{at}", at, "server", *KVSTORE_SERVER))
-        roles.append(role(f"worker-{at}", at, "worker", *KVSTORE, words, worker=at))
-    return roles
+    return roles_on(hosts, KVSTORE_SERVER, [*KVSTORE, words], Side("").base(), interface=LINK)
 
 
 def ddp(hosts: Sequence[Namespace], plan: Plan, place: Path, hook: str = "") -> Roles:

@@ -67,16 +67,24 @@ class Setting:
         """Of the rate; 0 if there is none."""
         return 0 if self.rate == UNSHAPED else bits_per_second(self.rate)
 
+    @property
+    def whole(self) -> float:
+        """Seconds that the link takes for all gradients; 0 without a rate."""
+        return 8 * self.model.bytes / self.bits if self.bits else 0.0
+
+    @property
+    def key(self) -> Tuple[str, int, str]:
+        """What its rows have in common."""
+        return self.model.name, self.hosts, self.rate
+
     def plan(self, found: Sequence[shapes.Shape]) -> Plan:
         """As many rounds as fit into the time, would all gradients be sent and received once."""
-        alone = 8 * self.model.bytes / self.bits if self.bits else 0.0
-        rounds = MOST_ROUNDS if not alone else int(SECONDS / alone)
+        rounds = int(SECONDS / self.whole) if self.whole else MOST_ROUNDS
         return Plan(found, WARM_UP, max(LEAST_ROUNDS, min(MOST_ROUNDS, rounds)))
 
     def limit(self, plan: Plan) -> float:
         """Seconds after which a job is given up."""
-        alone = 8 * self.model.bytes / self.bits if self.bits else 1.0
-        return START + PATIENCE * max(1.0, alone) * (plan.warm_up + plan.rounds)
+        return START + PATIENCE * max(1.0, self.whole) * (plan.warm_up + plan.rounds)
 
     def __str__(self) -> str:
         return f"{self.model.name}, {self.hosts} hosts, {self.rate}"
@@ -154,7 +162,7 @@ class Contest:
 
     def missing(self, setting: Setting) -> List[Peer]:
         """The contestants that have no row yet."""
-        done = {one.peer for one in self.rows if (one.model, one.hosts, one.rate) == key(setting)}
+        done = {one.peer for one in self.rows if (one.model, one.hosts, one.rate) == setting.key}
         done |= {note.split(": ")[0] for note in self.notes if f": {setting}: " in note}
         return [peer for peer in self.peers if peer.name not in done]
 
@@ -164,34 +172,32 @@ class Contest:
             peers = self.missing(setting)
             if not peers:
                 continue
-            plan = setting.plan(shapes.of(setting.model))
-            turns: Dict[str, List[Turn]] = {peer.name: [] for peer in peers}
-            failed: Dict[str, str] = {}
             with NamespaceHosts(setting.hosts, "" if setting.rate == UNSHAPED else setting.rate) as hosts:
-                for number in range(self.options.repeats):
-                    for peer in peers:
-                        if peer.name in failed:
-                            continue
-                        progress(f"{setting}, turn {number + 1} of {self.options.repeats}: {peer.name}")
-                        with tempfile.TemporaryDirectory(prefix="byteps_gc-") as logs:
-                            try:
-                                turns[peer.name].append(take(peer, setting, hosts, plan, self.places, Path(logs)))
-                            except ClusterError as error:
-                                failed[peer.name] = str(error).splitlines()[0]
-            self.rows += [row(peer, setting, turns[peer.name]) for peer in peers if peer.name not in failed]
-            self.notes += [f"{name}: {setting}: {text}" for name, text in failed.items()]
+                self.meet(setting, peers, hosts, progress)
             self.write()
+
+    def meet(
+        self, setting: Setting, peers: Sequence[Peer], hosts: NamespaceHosts, progress: Callable[[str], None]
+    ) -> None:
+        """All turns of these contestants; one that fails gets a note in the place of a row, and no more turns."""
+        plan = setting.plan(shapes.of(setting.model))
+        turns: Dict[Peer, List[Turn]] = {peer: [] for peer in peers}
+        for number in range(self.options.repeats):
+            for peer in list(turns):
+                progress(f"{setting}, turn {number + 1} of {self.options.repeats}: {peer.name}")
+                with tempfile.TemporaryDirectory(prefix="byteps_gc-") as logs:
+                    try:
+                        turns[peer].append(take(peer, setting, hosts, plan, self.places, Path(logs)))
+                    except ClusterError as error:
+                        del turns[peer]
+                        self.notes.append(f"{peer.name}: {setting}: {str(error).splitlines()[0]}")
+        self.rows += [row(peer, setting, taken) for peer, taken in turns.items()]
 
     def write(self) -> None:
         """Write what has been found so far."""
         if self.options.json:
             rows = [asdict(one) for one in self.rows]
             self.options.json.write_text(json.dumps({**self.about, "notes": self.notes, "rows": rows}, indent=2) + "\n")
-
-
-def key(setting: Setting) -> Tuple[str, int, str]:
-    """What rows of a setting have in common."""
-    return setting.model.name, setting.hosts, setting.rate
 
 
 TITLES = ("model", "hosts", "rate", "peer", "seconds", "least", "most", "limit", "sent MB", "received MB", "CPU s")
@@ -233,9 +239,8 @@ def check(options: argparse.Namespace) -> None:
         raise UserError(f"--hosts is a number from 2 to {MOST_HOSTS}")
     if options.repeats < 1:
         raise UserError("--repeats is a number from 1 up")
-    for file in (options.json, options.markdown):
-        if file and not file.absolute().parent.is_dir():
-            raise UserError(f"{file}: there is no folder {file.absolute().parent}")
+    tables.require_folder("--json", options.json)
+    tables.require_folder("--markdown", options.markdown)
 
 
 def main(options: argparse.Namespace) -> int:

@@ -1,5 +1,7 @@
 """The gradients of a model, as its trainer exchanges them."""
 
+import functools
+import math
 from typing import List, NamedTuple, Tuple
 
 from byteps_gc.training.models import classifier
@@ -27,6 +29,7 @@ MODELS = {
 }
 
 
+@functools.lru_cache(maxsize=None)
 def of(model: Model) -> List[Shape]:
     """Shapes of the model's gradients, in the trainer's order: that of the names of its parameters."""
     net = classifier("--model", model.name, model.classes, model.pixels)
@@ -36,13 +39,6 @@ def of(model: Model) -> List[Shape]:
     inferred, _, _ = scores.infer_shape(data=(1, 3, model.pixels, model.pixels))
     known = dict(zip(scores.list_arguments(), inferred))
     found = [known[name] for name, param in sorted(net.collect_params().items()) if param.grad_req != "null"]
-    assert (len(found), 4 * sum(map(elements, found))) == (model.gradients, model.bytes), f"{model.name} is another one"
+    size = 4 * sum(map(math.prod, found))
+    assert (len(found), size) == (model.gradients, model.bytes), f"{model.name} is another one"
     return found
-
-
-def elements(shape: Shape) -> int:
-    """How many numbers an array of a shape holds."""
-    product = 1
-    for length in shape:
-        product *= length
-    return product

@@ -5,11 +5,18 @@ import json
 from pathlib import Path
 from typing import Any, Iterable, Optional, Sequence
 
+from byteps_gc.errors import UserError
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 WIDTH = 124  # columns, however narrow the terminal
+
+
+def require_folder(flag: str, file: Optional[Path]) -> None:
+    """:class:`UserError` unless the folder is there in which a flag's file, if any, is to be."""
+    if file and not file.absolute().parent.is_dir():
+        raise UserError(f"{flag} {file}: there is no folder {file.absolute().parent}")
 
 
 def show(titles: Sequence[str], rows: Iterable[Iterable[str]], words: int = 1) -> None:

@@ -150,10 +150,10 @@ FIXUPS = (
         issue="bytedance/byteps#437",
         files=(
             (ZMQ_VAN, "zmq_van.h"),
-            ("3rdparty/ps-lite/src/byteps_gc_zmq_socket.h", "zmq_socket.h"),
-            ("3rdparty/ps-lite/src/byteps_gc_line.h", "line.h"),
-            ("3rdparty/ps-lite/src/byteps_gc_liveness.h", "liveness.h"),
-            ("3rdparty/ps-lite/src/byteps_gc_slots.h", "slots.h"),
+            (PS_LITE + "src/byteps_gc_zmq_socket.h", "zmq_socket.h"),
+            (PS_LITE + "src/byteps_gc_line.h", "line.h"),
+            (PS_LITE + "src/byteps_gc_liveness.h", "liveness.h"),
+            (PS_LITE + "src/byteps_gc_slots.h", "slots.h"),
         ),
     ),
     Fixup(
@@ -477,7 +477,7 @@ FIXUPS = (
                 "      BytePSGlobal::SetProfileFlag(task->context);\n      task->callback(Status::OK());\n",
             ),
             Edit(
-                "3rdparty/ps-lite/include/ps/internal/postoffice.h",
+                PS_LITE + "include/ps/internal/postoffice.h",
                 "  int num_servers_, num_workers_;\n",
                 "  std::atomic<int> num_servers_{0}, num_workers_{0};\n",
             ),
@@ -736,7 +736,7 @@ FIXUPS = (
         "nothing tells a user how many bytes a worker sent; byteps_gc_sent_bytes() does",
         edits=(
             Edit(
-                "3rdparty/ps-lite/include/ps/internal/van.h",
+                PS_LITE + "include/ps/internal/van.h",
                 "  inline const Node &my_node() const {\n",
                 "  size_t sent_bytes() const { return send_bytes_; }\n  inline const Node &my_node() const {\n",
             ),
