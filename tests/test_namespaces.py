@@ -279,7 +279,7 @@ def test_a_run_that_failed_goes_on_on_all_hosts(machine):
             assert "10.99.0.2 was asked to run 'baseline --dataset fashion-mnist " in line
             assert ", and this host 'baseline --resume --dataset fashion-mnist " in line
         for folder in runs:
-            (one,) = (folder.glob("*"))
+            (one,) = folder.glob("*")
             one.rename(folder / f"cifar100-20260101-00000{runs.index(folder)}")
 
         child = start("baseline", "--resume")

@@ -83,9 +83,7 @@ class Watch:
     children; counts: asked for other numbers that grow, such as bytes.
     """
 
-    def __init__(
-        self, workers: int, pids: Callable[[], Dict[str, int]], counts: Callable[[], Sequence[int]] = tuple
-    ):
+    def __init__(self, workers: int, pids: Callable[[], Dict[str, int]], counts: Callable[[], Sequence[int]] = tuple):
         self.workers = workers
         self.pids = pids
         self.counts = counts

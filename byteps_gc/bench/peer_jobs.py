@@ -7,6 +7,7 @@ from pathlib import Path
 import sys
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from byteps_gc import env
 from byteps_gc.bench.engine_clusters import HOST_PORT, MIN_COMPRESS_BYTES, WORKER, Side, roles_on
 from byteps_gc.bench.shapes import Shape
 from byteps_gc.cluster import local
@@ -62,12 +63,19 @@ class Peer:
 
 
 def byteps(
-    hosts: Sequence[Namespace], plan: Plan, params: Optional[Dict[str, Any]] = None, place: Optional[Path] = None
+    hosts: Sequence[Namespace],
+    plan: Plan,
+    params: Optional[Dict[str, Any]] = None,
+    least: int = env.MIN_COMPRESS_BYTES,
+    place: Optional[Path] = None,
 ) -> Roles:
-    """BytePS: a scheduler on the first host, a server and a worker on each. ``place``: the engine as released."""
+    """BytePS: a scheduler on the first host, a server and a worker on each.
+
+    params: compression's, for gradients of at least so many bytes; place: the engine as released.
+    """
     words = ["exchange", "--sizes", json.dumps([*map(math.prod, plan.shapes)]), "--params", json.dumps(params or {})]
     words += ["--rounds", plan.rounds, "--warm-up", plan.warm_up]
-    base = Side("", place).base(BYTEPS_MIN_COMPRESS_BYTES=str(MIN_COMPRESS_BYTES))
+    base = Side("", place).base(BYTEPS_MIN_COMPRESS_BYTES=str(least))
     return roles_on(hosts, local.BPSLAUNCH, [*local.BPSLAUNCH, *WORKER, *words], base)
 
 
@@ -114,18 +122,24 @@ def horovod(hosts: Sequence[Namespace], plan: Plan, place: Path) -> Roles:
     return [role(rank) for rank in range(len(hosts))]
 
 
-def ours(name: str, **params: Any) -> Peer:
-    """This package, with a compressor of its own."""
-    return Peer(f"byteps_gc {name}", byteps, {"params": params})
+COMPRESSORS: Dict[str, Dict[str, Any]] = {
+    "onebit": {"compressor": "onebit", "scaling": True},
+    "topk 0.1 %": {"compressor": "topk", "k": 0.001},
+    "randomk 0.1 %": {"compressor": "randomk", "k": 0.001},
+    "dithering k=2": {"compressor": "dithering", "k": 2, "normalize": "l2", "bucket": 512},
+}
+
+
+def ours(name: str, least: int = env.MIN_COMPRESS_BYTES, **params: Any) -> Peer:
+    """This package, with a compressor of its own, for gradients of at least so many bytes."""
+    return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least})
 
 
 PEERS: Tuple[Peer, ...] = (
     Peer("byteps_gc", byteps),
     ours("fp16", compressor="identity", half=True),
-    ours("onebit", compressor="onebit", scaling=True),
-    ours("topk 0.1 %", compressor="topk", k=0.001),
-    ours("randomk 0.1 %", compressor="randomk", k=0.001),
-    ours("dithering k=2", compressor="dithering", k=2, normalize="l2", bucket=512),
+    *(ours(name, **params) for name, params in COMPRESSORS.items()),
+    *(ours(f"{name}, guide's threshold", MIN_COMPRESS_BYTES, **params) for name, params in COMPRESSORS.items()),
     Peer("BytePS as released", byteps, needs="released"),
     Peer("MXNet dist_sync", kvstore),
     Peer("MXNet dist_sync 2bit", kvstore, {"compression": {"type": "2bit", "threshold": 0.5}}),

@@ -3,7 +3,8 @@
 The hosts and a console hang on one bridge that stands in the console's network
 namespace, so nothing they send can leave it, whatever addresses other such
 clusters have. A host has its own network, host name, process ids, IPC, ``/run``
-and ``/dev/shm``; what it writes below the home folder and ``/tmp`` stays in it.
+and ``/dev/shm``, and ``/etc/hosts`` with the names of all; what it writes below
+the home folder and ``/tmp`` stays in it.
 
 No namespace, link or mount has a name outside. All of them live as long as one
 holding process, which ends when a pipe from this process closes: they are gone
@@ -44,14 +45,16 @@ PROGRAMS = {
     "pssh": ("parallel-ssh", "parallel-scp", "parallel-slurp"),
 }
 
-# $1: the host's name; the others: folders that it may write to without changing them.
+# $1: the host's name; $2: its /etc/hosts; the others: folders that it may write to without changing them.
 # Its first process is then cat, which ends when its input does, and leaves no orphan as a zombie.
 HOLD = r"""
 set -e
 echo "$1" >/proc/sys/kernel/hostname
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
-for folder in "${@:2}"; do
+echo "$2" >/run/hosts
+mount --bind /run/hosts /etc/hosts
+for folder in "${@:3}"; do
     mkdir -p "/run/written$folder/new" "/run/written$folder/work"
     chmod --reference="$folder" "/run/written$folder/new"
     mount -t overlay overlay -o "lowerdir=$folder,upperdir=/run/written$folder/new,workdir=/run/written$folder/work" \
@@ -99,15 +102,16 @@ def home() -> str:
 class Namespace:
     """One host (or the console), until :meth:`close`.
 
-    name: its host name; address: its IPv4 address; covered: folders that it sees, and writes to for itself alone.
+    name: its host name; address: its IPv4 address; names: the lines of its /etc/hosts;
+    covered: folders that it sees, and writes to for itself alone.
     """
 
-    def __init__(self, name: str, address: str, covered: Sequence[str] = ()):
+    def __init__(self, name: str, address: str, names: Sequence[str], covered: Sequence[str] = ()):
         self.name = name
         self.address = address
         kinds = ["--net", "--uts", "--mount", "--ipc", "--pid", "--fork", "--mount-proc"]
         self._holder = subprocess.Popen(
-            ["unshare", *kinds, "bash", "-c", HOLD, "bash", name, *covered],
+            ["unshare", *kinds, "bash", "-c", HOLD, "bash", name, "\n".join(names), *covered],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -230,11 +234,13 @@ class NamespaceHosts(Sequence[Namespace]):
 
     def _make(self) -> None:
         """The namespaces, not yet connected."""
-        addresses = [str(address) for address in NETWORK.hosts()]
-        self.console = Namespace("console", addresses[-1])
+        free = [str(address) for address in NETWORK.hosts()]
+        addresses = {f"host-{index + 1}": free[index] for index in range(self.count)}
+        names = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in addresses.items())]
+        self.console = Namespace("console", free[-1], names)
         covered = [home(), "/tmp"]
-        for index in range(self.count):
-            self._hosts.append(Namespace(f"host-{index + 1}", addresses[index], covered))
+        for name, address in addresses.items():
+            self._hosts.append(Namespace(name, address, names, covered))
 
     def _connect(self) -> None:
         """The bridge, and a cable from every host to it."""

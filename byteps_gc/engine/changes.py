@@ -212,8 +212,8 @@ FIXUPS = (
             ),
             Edit(
                 COMMON + "communicator.cc",
-                "        BPS_CHECK(0) << \"unsupported signal: \" << message.signal;\n    }\n",
-                "        BPS_CHECK(0) << \"unsupported signal: \" << message.signal;\n    }\n"
+                '        BPS_CHECK(0) << "unsupported signal: " << message.signal;\n    }\n',
+                '        BPS_CHECK(0) << "unsupported signal: " << message.signal;\n    }\n'
                 "    BytePSGlobal::WakeQueues();\n",
             ),
             Edit(
@@ -282,9 +282,9 @@ FIXUPS = (
             ),
             Edit(
                 COMMON + "core_loops.cc",
-                "                   << \" rank=\" << BytePSGlobal::GetLocalRank();\n  } else {\n"
+                '                   << " rank=" << BytePSGlobal::GetLocalRank();\n  } else {\n'
                 "    std::this_thread::sleep_for(std::chrono::nanoseconds(1000));\n  }\n",
-                "                   << \" rank=\" << BytePSGlobal::GetLocalRank();\n  }\n",
+                '                   << " rank=" << BytePSGlobal::GetLocalRank();\n  }\n',
             ),
             Edit(
                 COMMON + "core_loops.cc",
