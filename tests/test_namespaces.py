@@ -86,12 +86,15 @@ def role_in(space, name):
 
 @pytest.mark.cluster
 def test_hosts_are_apart(machine):
-    """Own names, addresses, processes, shared memory and files; a network of their own, with nothing else in it."""
+    """Own names (known to all), addresses, processes, shared memory and files; a network of their own, with nothing else in it."""
     before = outside()
     with NamespaceHosts(2) as hosts, NamespaceHosts(1) as others:
         assert [host.address for host in hosts] == ["10.99.0.1", "10.99.0.2"]
         assert others[0].address == hosts[0].address
         assert [host.run(["hostname"]).strip() for host in hosts] == ["host-1", "host-2"]
+        for host in hosts:
+            assert hosts.console.run(["getent", "ahostsv4", host.name]).startswith(f"{host.address} ")
+            assert hosts[1].run(["getent", "ahostsv4", host.name]).startswith(f"{host.address} ")
         for file in ("/dev/shm/mine", "/tmp/byteps_gc-mine", f"{namespaces.home()}/byteps_gc-mine", "/run/mine"):
             hosts[0].run(["touch", file])
             assert hosts[0].path(file).exists() and not hosts[1].path(file).exists() and not Path(file).exists()

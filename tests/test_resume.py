@@ -255,20 +255,29 @@ def save(folder, epoch, accuracy, best=0.0, period=10):
     checkpoint.prune(folder, epoch + 1, period)
 
 
+# For each line of its input, a folder and how many steps are left, it forks a process that saves and dies;
+# imported once, because importing takes longer than all the rest.
 SAVE_AND_DIE = f"""
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_resume
-left = int(sys.argv[2])
-def watch(event, arguments):
-    global left
-    if event in ("open", "os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir"):
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left -= 1
-sys.addaudithook(watch)
-test_resume.save(Path(sys.argv[1]), 1, 0.6, best=0.5)
+def save_and_die(folder, left):
+    def watch(event, arguments):
+        nonlocal left
+        if event in ("open", "os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir"):
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+    sys.addaudithook(watch)
+    test_resume.save(Path(folder), 1, 0.6, best=0.5)
+for line in iter(sys.stdin.readline, ""):
+    folder, left = line.split()
+    child = os.fork()
+    if child == 0:
+        save_and_die(folder, int(left))
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
 
 
@@ -285,11 +294,14 @@ def whole_ones(folder):
 def test_a_save_that_is_killed_at_any_step_leaves_whole_checkpoints(tmp_path):
     """The older one stays until the newer one is whole; none is a mixture; and the next save clears up."""
     steps, states = 0, []
+    pipe = subprocess.PIPE
+    saver = subprocess.Popen([sys.executable, "-c", SAVE_AND_DIE], stdin=pipe, stdout=pipe, text=True)
     while True:
         folder = tmp_path / str(steps)
         save(folder, 0, 0.5)
-        status = subprocess.run([sys.executable, "-c", SAVE_AND_DIE, str(folder), str(steps)]).returncode
-        assert status in (0, -signal.SIGKILL)
+        print(folder, steps, file=saver.stdin, flush=True)
+        status = int(saver.stdout.readline())
+        assert status in (0, signal.SIGKILL)
         found = whole_ones(folder)
         assert checkpoint.newest(folder).name == ("epoch-2" if "epoch-2" in found else "epoch-1")
         assert found.get("best", 0) == 0 or found["epoch-2"] == 1
@@ -299,6 +311,7 @@ def test_a_save_that_is_killed_at_any_step_leaves_whole_checkpoints(tmp_path):
         if status == 0:
             break
         steps += 1
+    saver.communicate()
     assert steps > 20
     assert len(set(states)) >= 5  # the old ones, then both epochs, without best, with the new best, and the new alone
 
