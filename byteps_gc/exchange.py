@@ -19,6 +19,7 @@ DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64")
 _declared: Set[str] = set()
 _shapes: Dict[str, Tuple[tuple, str]] = {}
 _unnamed = itertools.count()
+_trainers = itertools.count()
 _running = False
 _threshold = 0  # bytes as float32 from which a gradient is compressed
 _unregistered: Set[str] = set()  # declared with compression, not exchanged yet
@@ -33,10 +34,11 @@ def started(running: bool, threshold: int = 0) -> None:
 
     threshold: the size in bytes, as float32, from which gradients are compressed.
     """
-    global _running, _threshold, _unnamed
+    global _running, _threshold, _unnamed, _trainers
     _running = running
     _threshold = threshold
     _unnamed = itertools.count()
+    _trainers = itertools.count()
     _declared.clear()
     _shapes.clear()
     _unregistered.clear()
@@ -56,6 +58,12 @@ def require_started() -> None:
     """:class:`ExchangeError` unless BytePS runs in this process."""
     if not _running:
         raise ExchangeError("BytePS does not run in this process: call bps.init() first")
+
+
+def next_trainer() -> str:
+    """What the names of one more trainer's tensors begin with: nothing for the first since BytePS started."""
+    number = next(_trainers)
+    return f"trainer_{number}." if number else ""
 
 
 def declare(name: str, **options: str) -> None:

@@ -10,6 +10,7 @@ from byteps_gc.errors import CompressionError
 from byteps_gc.exchange import (
     ExchangeError,
     declare,
+    next_trainer,
     push_pull,
     push_pull_again,
     replace_by_root,
@@ -36,8 +37,9 @@ class DistributedTrainer(mx.gluon.Trainer):
 
     ``step(batch_size)`` divides by ``batch_size`` and takes the mean over all
     workers; without compression it is the optimizer that divides, and gradients
-    are left as the sum. Raises :class:`CompressionError` for settings that cannot
-    work.
+    are left as the sum. A process may have several trainers, which all workers
+    make in the same order. Raises :class:`CompressionError` for settings that
+    cannot work.
     """
 
     def __init__(
@@ -87,8 +89,9 @@ class DistributedTrainer(mx.gluon.Trainer):
         whole = all(np.dtype(param.dtype) == np.float32 for param in self._params)
         self._optimizer_divides = whole and not self._compresses
         self.skipped_steps = 0
+        self._scope = next_trainer()
         for index, _ in enumerate(self._params):
-            declare(f"parameter_{index}")
+            declare(f"{self._scope}parameter_{index}")
         advice = settings.advice()
         if advice and engine.rank() == 0:
             warnings.warn(advice, stacklevel=2)
@@ -117,7 +120,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         if len(param.list_grad()) != 1 or param.list_grad()[0].stype != "default":
             raise ExchangeError(f"{param.name}: its gradient is not one dense array on one device")
         compressed = self._settings.compressor is not None and int(np.prod(param.shape)) * 4 >= threshold()
-        name = f"gradient_{index}"
+        name = f"{self._scope}gradient_{index}"
         declare(name, **wire.engine_options(self._settings, self._momentum, name, compressed))
         self._compressed[index] = compressed
         if self._settings.momentum:
@@ -183,11 +186,11 @@ class DistributedTrainer(mx.gluon.Trainer):
                 continue
             self._declare(index, param)
             gradient = param.list_grad()[0]
-            total = outgoing(gradient, self._divisor)
+            total, name = outgoing(gradient, self._divisor), f"{self._scope}gradient_{index}"
             if total is self._exchanged.get(index):
-                push_pull_again(total, f"gradient_{index}", -index)
+                push_pull_again(total, name, -index)
             else:
-                push_pull(total, priority=-index, name=f"gradient_{index}", is_average=False)
+                push_pull(total, priority=-index, name=name, is_average=False)
                 if total is gradient:
                     self._exchanged[index] = total
             arrived.append((index, param, gradient, total))
@@ -233,8 +236,8 @@ class DistributedTrainer(mx.gluon.Trainer):
             if param._deferred_init:
                 waiting.append(param)
                 continue
-            tensor = param.list_data()[0]
-            replace_by_root(tensor, f"parameter_{self._param2idx[param.name]}", self._root_rank)
+            name = f"{self._scope}parameter_{self._param2idx[param.name]}"
+            replace_by_root(param.list_data()[0], name, self._root_rank)
         self._params_to_init = waiting
 
 

@@ -42,7 +42,7 @@ def run(params, steps, engine, folder):
     env.update(OMP_NUM_THREADS="1", BYTEPS_MIN_COMPRESS_BYTES="2000", BYTEPS_PARTITION_BYTES="4096")
     env.update(BYTEPS_GC_SLOT_BYTES="1024")
     options = f"suppressions={folder}/suppressed log_path={folder}/report exitcode=0 history_size=7"
-    words = [str(PROGRAMS / "small_net.py"), str(steps), json.dumps(params)]
+    words = [str(PROGRAMS / "small_net.py"), str(steps), json.dumps({"params": params})]
     done = subprocess.run(
         ["setarch", "-R", sys.executable, "-m", "byteps_gc", "launch", "--logs", "logs", "--", sys.executable, *words],
         env=dict(env, TSAN_OPTIONS=options),

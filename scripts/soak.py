@@ -134,7 +134,7 @@ def compressors(folder, number, rng):
     params = COMPRESSORS[number % len(COMPRESSORS)]
     env = {"STOPS": "1", "BYTEPS_MIN_COMPRESS_BYTES": "2000", "BYTEPS_PARTITION_BYTES": "4096"}
     env["BYTEPS_GC_SLOT_BYTES"] = rng.choice(SLOTS)
-    with launched(folder, [PROGRAMS / "small_net.py", "500", json.dumps(params)], **env) as run:
+    with launched(folder, [PROGRAMS / "small_net.py", "500", json.dumps({"params": params})], **env) as run:
         demand(run.end(600) == 0, run.output[-3000:])
         results = [json.loads(line.split("RESULT ")[1]) for line in run.output.splitlines() if "RESULT " in line]
         demand(len(results) == 2 and all(one["finite"] for one in results), run.output[-3000:])

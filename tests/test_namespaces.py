@@ -86,7 +86,7 @@ def role_in(space, name):
 
 @pytest.mark.cluster
 def test_hosts_are_apart(machine):
-    """Own names (known to all), addresses, processes, shared memory and files; a network of their own, with nothing else in it."""
+    """Own names, which all know, addresses, processes, shared memory and files; a network that is theirs alone."""
     before = outside()
     with NamespaceHosts(2) as hosts, NamespaceHosts(1) as others:
         assert [host.address for host in hosts] == ["10.99.0.1", "10.99.0.2"]

@@ -6,13 +6,12 @@ import sys
 from byteps_gc.bench import released_engine
 from byteps_gc.cluster import local, roles
 import pytest
-from test_training import EF, train
+from test_training import EF, ONEBIT, train
 
 from conftest import PROGRAMS
 
 pytestmark = pytest.mark.cluster
 
-ONEBIT = {"compressor": "onebit", "scaling": True, **EF}
 DETERMINISTIC = {
     "onebit": ONEBIT,
     "topk": {"compressor": "topk", "k": 0.05, **EF},
@@ -23,23 +22,24 @@ DETERMINISTIC = {
 @pytest.mark.parametrize("params", DETERMINISTIC.values(), ids=list(DETERMINISTIC))
 def test_a_step_that_is_not_finite_never_was(commands, params):
     """Worker 1 has a NaN in a compressed or in a dense gradient: all skip the step, and nothing remembers it."""
-    clean = train(commands, params, steps=12)
+    poisons = (None, [5, "nan", 0], [5, "inf", 0], [5, "nan", 1])
+    clean, *others = train(commands, *({"params": params, "poison": poison} for poison in poisons), steps=12)
     assert [one["skipped"] for one in clean] == [0, 0]
-    for value, parameter in (("nan", 0), ("inf", 0), ("nan", 1)):
-        poisoned = train(commands, params, steps=12, POISON=f"5 {value} {parameter}")
+    for poisoned in others:
         assert [one["skipped"] for one in poisoned] == [1, 1]
         assert {one["parameters"] for one in poisoned} == {one["parameters"] for one in clean}
 
 
 def test_randomk_goes_on_after_a_skipped_step(commands):
-    results = train(commands, {"compressor": "randomk", "k": 0.1, "seed": 1, **EF}, steps=12, POISON="5 nan 0")
+    params = {"compressor": "randomk", "k": 0.1, "seed": 1, **EF}
+    (results,) = train(commands, {"params": params, "poison": [5, "nan", 0]}, steps=12)
     assert all(one["skipped"] == 1 and one["finite"] for one in results)
     assert len({one["parameters"] for one in results}) == 1
 
 
 def launch(commands, params, program=(PROGRAMS / "small_net.py",), **env):
     env = {"BYTEPS_MIN_COMPRESS_BYTES": "2000", "BYTEPS_PARTITION_BYTES": "4096", **env}
-    return commands.launch(*program, 20, json.dumps(params), **env)
+    return commands.launch(*program, 20, json.dumps({"params": params}), **env)
 
 
 def test_workers_that_disagree_about_the_learning_rate_are_told(commands):
@@ -80,7 +80,7 @@ def test_a_server_without_the_compressors_says_so(commands):
 
     scheduler = start("scheduler", None, "-m", "byteps_gc", "role")
     server = start("server", None, "-c", "import byteps.server")
-    worker = start("worker", 0, PROGRAMS / "small_net.py", "3", json.dumps(ONEBIT))
+    worker = start("worker", 0, PROGRAMS / "small_net.py", "3", json.dumps({"params": ONEBIT}))
     output, _ = server.communicate(timeout=60)
     assert server.returncode == 2
     assert "this process has no byteps_gc_compressor_type; start servers with: python -m byteps_gc server" in output
@@ -96,7 +96,9 @@ def test_byteps_as_released_trains_the_same(commands, tmp_path):
     The threshold is 0, because there a gradient that no compressor has in hand can be overwritten on its way.
     """
     released_engine.unpack(tmp_path / "engine")
-    for params in (ONEBIT, {"compressor": "topk", "k": 0.01}, {"compressor": "dithering", "k": 2, **EF}):
-        released = train(commands, params, steps=15, threshold=0, PYTHONPATH=str(tmp_path / "engine"))
-        ours = train(commands, params, steps=15, threshold=0)
-        assert {one["parameters"] for one in released} == {one["parameters"] for one in ours}
+    several = (ONEBIT, {"compressor": "topk", "k": 0.01}, {"compressor": "dithering", "k": 2, **EF})
+    trainings = [{"params": params} for params in several]
+    released = train(commands, *trainings, steps=15, threshold=0, PYTHONPATH=str(tmp_path / "engine"))
+    ours = train(commands, *trainings, steps=15, threshold=0)
+    for one, other in zip(released, ours):
+        assert {result["parameters"] for result in one} == {result["parameters"] for result in other}

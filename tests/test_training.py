@@ -4,54 +4,61 @@ import json
 
 import pytest
 
-from conftest import PROGRAMS
+from conftest import PROGRAMS, Commands
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.every_python]
 
 EF = {"ef": "vanilla", "momentum": "nesterov"}
+ONEBIT = {"compressor": "onebit", "scaling": True, **EF}
 ROWS = {
     "baseline": {},
-    "onebit": {"compressor": "onebit", "scaling": True, **EF},
-    "onebit without scaling": {"compressor": "onebit"},
-    "topk": {"compressor": "topk", "k": 0.001},
-    "topk with EF": {"compressor": "topk", "k": 0.01, **EF},
-    "randomk": {"compressor": "randomk", "k": 0.2, "seed": 1},
-    "randomk with EF": {"compressor": "randomk", "k": 0.02, **EF},
-    "dithering": {"compressor": "dithering", "k": 2, "normalize": "l2"},
-    "dithering natural": {"compressor": "dithering", "k": 4, "partition": "natural", "normalize": "max"},
-    "topk with fp16": {"compressor": "topk", "k": 0.01, "fp16": True},
-    "fp16": {"fp16": True},
-    "topk of more than there is": {"compressor": "topk", "k": 10**6},
+    "onebit": {"params": ONEBIT},
+    "onebit without scaling": {"params": {"compressor": "onebit"}, "rates": [0.001]},  # steps of +-1 times the rate
+    "topk": {"params": {"compressor": "topk", "k": 0.001}},
+    "topk with EF": {"params": {"compressor": "topk", "k": 0.01, **EF}},
+    "randomk": {"params": {"compressor": "randomk", "k": 0.2, "seed": 1}},
+    "randomk with EF": {"params": {"compressor": "randomk", "k": 0.02, **EF}},
+    "dithering": {"params": {"compressor": "dithering", "k": 2, "normalize": "l2"}},
+    "dithering natural": {
+        "params": {"compressor": "dithering", "k": 4, "partition": "natural", "normalize": "max"},
+    },
+    "topk with fp16": {"params": {"compressor": "topk", "k": 0.01, "fp16": True}},
+    "fp16": {"params": {"fp16": True}},
+    "topk of more than there is": {"params": {"compressor": "topk", "k": 10**6}},
 }
 
 
-def train(commands, params, steps=50, rates=(), threshold=2000, workers=2, **env):
-    """Train the small net; returns the workers' results in order of rank."""
-    words = [str(rate) for rate in rates]
+def train(commands, *trainings, steps=50, threshold=2000, workers=2, **env):
+    """Train small nets one after the other on one cluster; the workers' results of each, in order of rank."""
     env.setdefault("BYTEPS_PARTITION_BYTES", "4096")
     result = commands.launch(
         PROGRAMS / "small_net.py",
         steps,
-        json.dumps(params),
-        *words,
+        *map(json.dumps, trainings),
         workers=workers,
         BYTEPS_MIN_COMPRESS_BYTES=str(threshold),
         **env,
     )
     assert result.status == 0, result.output
     lines = [line.split("RESULT ")[1] for line in result.output.splitlines() if "RESULT " in line]
-    results = sorted(map(json.loads, lines), key=lambda one: one["rank"])
-    assert [one["rank"] for one in results] == list(range(workers))
-    return results
+    of_rank = [[one for one in map(json.loads, lines) if one["rank"] == rank] for rank in range(workers)]
+    assert [len(results) for results in of_rank] == [len(trainings)] * workers
+    return [list(results) for results in zip(*of_rank)]
 
 
-@pytest.mark.parametrize("params", ROWS.values(), ids=list(ROWS))
-def test_it_trains_and_all_workers_agree(commands, params):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The workers' results of every row, from one cluster."""
+    runner = Commands(tmp_path_factory.mktemp("rows"))
+    yield dict(zip(ROWS, train(runner, *ROWS.values())))
+    assert not runner.gone(5)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_it_trains_and_all_workers_agree(trained, row):
     """50 steps, weights of 25,600 bytes in partitions of 4096, the last of which are small."""
-    rates = [0.001] if params == {"compressor": "onebit"} else []  # steps of +-1 times the rate
-    results = train(commands, params, rates=rates)
-    assert len({one["parameters"] for one in results}) == 1
-    for one in results:
+    assert len({one["parameters"] for one in trained[row]}) == 1
+    for one in trained[row]:
         assert one["finite"]
         assert sum(one["losses"][-10:]) < sum(one["losses"][:10])
 
@@ -59,7 +66,7 @@ def test_it_trains_and_all_workers_agree(commands, params):
 def test_a_learning_rate_of_zero_is_harmless(commands):
     """A warm-up from 0 and an end at 0, where the released error feedback divides 0 by 0."""
     rates = [0.0, 0.0, 0.02, 0.05, 0.0, 0.05, 0.02, 0.01, 0.0]
-    results = train(commands, ROWS["onebit"], steps=2 * len(rates), rates=rates)
+    (results,) = train(commands, {"params": ONEBIT, "rates": rates}, steps=2 * len(rates))
     assert all(one["finite"] for one in results)
 
 
@@ -71,18 +78,19 @@ def same(one, other, near=1e-5):
 
 def test_momentum_of_what_travels_dense_is_nesterov_momentum(commands):
     """Below the threshold, onebit with momentum and weight decay follows MXNet's NAG."""
-    dense = train(commands, ROWS["onebit"], steps=20, rates=[0.002], threshold=10**9)[0]
-    same(dense, train(commands, {}, steps=20, rates=[0.002])[0])
+    trainings = {"params": ONEBIT, "rates": [0.002]}, {"rates": [0.002]}
+    (dense, _), (plain, _) = train(commands, *trainings, steps=20, threshold=10**9)
+    same(dense, plain)
 
 
 @pytest.mark.parametrize("threshold", [0, 2000, 10**9])
-@pytest.mark.parametrize("half, near", [(False, 1e-5), (True, 3e-3)])
-def test_momentum_in_front_of_the_identity_is_nesterov_momentum(commands, threshold, half, near):
+def test_momentum_in_front_of_the_identity_is_nesterov_momentum(commands, threshold):
     """Everything compressed, some, nothing: MXNet's NAG, with wd_mult 0 and lr_mult 0.5 for some.
 
     At one rate: MXNet's momentum holds the rate of each step, that of the paper does not.
     """
-    params = {"compressor": "identity", "half": half, "momentum": "nesterov", "fp16": half}
-    options = {"steps": 20, "rates": [0.002], "MULTIPLIERS": "1"}
-    ours = train(commands, params, threshold=threshold, **options)[0]
-    same(ours, train(commands, {}, **options)[0], near)
+    halves = [{"compressor": "identity", "half": half, "momentum": "nesterov", "fp16": half} for half in (False, True)]
+    trainings = [{"params": params, "rates": [0.002], "multipliers": True} for params in ({}, *halves)]
+    plain, whole, half = (results[0] for results in train(commands, *trainings, steps=20, threshold=threshold))
+    same(whole, plain)
+    same(half, plain, near=3e-3)
