@@ -8,7 +8,7 @@ import sys
 import time
 
 from byteps_gc import commands as command_line
-from byteps_gc.bench import cpu, engine, engine_summary, released_engine
+from byteps_gc.bench import cpu, engine, engine_summary, released_engine, rounds
 from byteps_gc.bench.engine_clusters import EXPERIMENTS, KEYS
 from byteps_gc.engine import changes
 from byteps_gc.errors import ClusterError
@@ -51,17 +51,17 @@ def test_a_window_is_what_passed_while_all_were_at_it(burnt):
     child, said = burnt
     pids = {}
     watch = cpu.Watch(2, lambda: {"server-0": child.pid, **pids})
-    for line in ("something else", cpu.BEGIN):
+    for line in ("something else", rounds.BEGIN):
         watch.hear(line)
     with pytest.raises(ClusterError, match="did not say when"):
         watch.window()
-    watch.hear(cpu.BEGIN)
+    watch.hear(rounds.BEGIN)
     begin = time.monotonic()
     busy = subprocess.Popen([sys.executable, "-c", BURN, "0.2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     busy.stdout.readline()
     pids["late"] = busy.pid
-    watch.hear(cpu.END)
-    watch.hear(cpu.END)
+    watch.hear(rounds.END)
+    watch.hear(rounds.END)
     window = watch.window()
     busy.communicate()
     assert window.seconds == pytest.approx(time.monotonic() - begin, abs=0.5)

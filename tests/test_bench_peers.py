@@ -27,14 +27,14 @@ def test_ours_beside_mxnets(commands, tmp_path):
     assert result.status == 0, result.output
     found = json.loads((tmp_path / "out.json").read_text())
     ours, theirs = rows = [Row(**one) for one in found["rows"]]
-    assert [one.peer for one in rows] == HERE and found["notes"] == []
+    assert [one.peer for one in rows] == HERE and found["failed"] == []
     for one in rows:
         assert one.rounds == peers.MOST_ROUNDS
         assert 0 < one.seconds_min <= one.seconds <= one.seconds_max
         assert one.limit_seconds < one.seconds_max
         assert one.limit_seconds >= 8 * max(one.mb_sent, one.mb_received) / 1000 > 0
         assert 0 < one.cpu_seconds < 10
-    assert 2 < ours.mb_sent < 6, "onebit, and the gradients below the threshold in full"
+    assert 1.3 < ours.mb_sent < 2.5, "a bit an element, and the small gradients in full"
     assert 20 < theirs.mb_sent < 30, "MXNet pushes two bits an element, and pulls in full"
     assert (tmp_path / "out.md").read_text().count("\n") == 4
     before = (tmp_path / "out.json").stat().st_mtime_ns
@@ -48,11 +48,11 @@ def turn(*seconds, sent=1.0e6, cpu=0.1):
 
 def test_a_row_is_all_rounds_of_all_turns():
     setting = Setting(shapes.MODELS["vgg16"], 2, "100mbit")
-    row = peers.row(PEERS[0], setting, [turn(1.0, 2.0), turn(3.0, 4.0, 5.0, cpu=0.3)])
+    row = peers.row(PEERS[0], setting, [turn(1.0, 2.0), turn(3.0, 4.0, 5.0, cpu=0.3)], "abc")
     assert (row.seconds, row.seconds_min, row.seconds_max, row.rounds) == (3.0, 1.0, 5.0, 5)
     assert (row.mb_sent, row.mb_received, row.cpu_seconds, row.load) == (2.0, 0.5, 0.2, 0.25)
     assert row.limit_seconds == pytest.approx(8 * 3e6 / 100e6), "the busiest link's"
-    assert peers.row(PEERS[0], Setting(setting.model, 2, peers.UNSHAPED), [turn(1.0)]).limit_seconds is None
+    assert peers.row(PEERS[0], Setting(setting.model, 2, peers.UNSHAPED), [turn(1.0)], "abc").limit_seconds is None
 
 
 def test_rounds_fit_the_rate():
@@ -81,7 +81,18 @@ def test_who_fails_is_noted_and_not_tried_again(monkeypatch, tmp_path):
     assert taken == [*HERE, HERE[0]]
     found = json.loads(file.read_text())
     assert [one["peer"] for one in found["rows"]] == HERE[:1]
-    assert found["notes"] == [f"{HERE[1]}: resnet18_v2, 2 hosts, 1gbit: worker-0 failed with status 1; log: x"]
+    (failure,) = [peers.Failure(**one) for one in found["failed"]]
+    assert str(failure) == f"{HERE[1]}: resnet18_v2, 2 hosts, 1gbit: worker-0 failed with status 1; log: x"
+
+
+def test_another_file_is_not_written_over(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(peers, "require", lambda packages: None)
+    file = tmp_path / "other.json"
+    for text in ("", "[]", '{"rows": []}', '{"rows": [{"peer": "x"}], "failed": []}'):
+        file.write_text(text)
+        assert command_line.main(["bench", "peers", *SMALL[:-1], str(file), "--peer", HERE[0]]) == 2
+        assert capsys.readouterr().err.endswith(f"--json {file}: bench peers did not write this file; name another\n")
+        assert file.read_text() == text
 
 
 def test_the_models_are_those_of_the_guide():

@@ -95,7 +95,7 @@ def test_run_may_be_a_link(commands, tmp_path):
 def test_the_roles_by_hand(commands, tmp_path):
     """scheduler.sh, server.sh and worker.sh, each started by itself as on a cluster's hosts."""
     port = free_port()
-    names = dict(LOW, BYTEPS_GC_PORT=str(port), BYTEPS_GC_CACHE=str(tmp_path / "cache"))
+    names = dict(LOW, BYTEPS_GC_PORT=str(port))
     result = commands.run(EXAMPLE / "server.sh", BYTEPS_GC_PYTHON=sys.executable)
     assert (result.status, "needs BYTEPS_GC_PORT" in result.output) == (2, True)
     roles = [commands.start(EXAMPLE / "scheduler.sh", **names)]
@@ -186,7 +186,7 @@ def test_a_process_that_dies_ends_the_run(commands, victim, sig):
 def test_a_second_run_at_a_fixed_port_ends_the_first(commands, tmp_path):
     """On a cluster, run.sh ends what an earlier run of the same address left, and nobody else's processes."""
     port = free_port()
-    names = dict(LOW, BYTEPS_GC_PORT=str(port), BYTEPS_GC_CACHE=str(tmp_path / "cache"))
+    names = dict(LOW, BYTEPS_GC_PORT=str(port))
     first = commands.start(RUN, "baseline", "--", *TINY, *SMALL_MODEL, "--num-epochs", "500", **names)
     while "baseline: started" not in first.stdout.readline():
         assert first.poll() is None

@@ -9,11 +9,8 @@ import threading
 import time
 from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
+from byteps_gc.bench.rounds import BEGIN, END
 from byteps_gc.errors import ClusterError
-
-# what a worker prints around what is measured
-BEGIN = "bench: begin"
-END = "bench: end"
 
 _libc = ctypes.CDLL(None)
 

@@ -11,7 +11,7 @@ import time
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from byteps_gc.bench.cpu import Watch, Window
-from byteps_gc.bench.engine_worker import RESULT
+from byteps_gc.bench.rounds import RESULT
 from byteps_gc.cluster import local
 from byteps_gc.cluster.namespaces import Namespace, NamespaceHosts
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment

@@ -3,8 +3,7 @@
 import argparse
 from typing import Any, Callable
 
-from byteps_gc.bench.cpu import BEGIN, END
-from byteps_gc.bench.engine_worker import say
+from byteps_gc.bench.rounds import BEGIN, END, say
 
 INPUTS, WIDTH, CLASSES = 256, 512, 10  # six arrays, of 1.6 MB together, are exchanged
 WARM_UP = 10  # steps

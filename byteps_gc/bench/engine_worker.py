@@ -10,19 +10,13 @@ import sys
 import time
 from typing import Dict, List, Optional
 
-from byteps_gc.bench.cpu import BEGIN, END
+from byteps_gc.bench import rounds
+from byteps_gc.bench.rounds import BEGIN, END, say
 
 WARM_UP = 5  # rounds
 SETTLE = 0.5  # seconds until threads that wait have come to rest
 TOPK = {"compressor": "topk", "k": 0.001}
 RATE = 0.1  # the learning rate that compressors are told
-RESULT = "bench: result "
-
-
-def say(line: str) -> None:
-    """Print a line in one piece, whatever the threads of this process print meanwhile."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 class Tensors:
@@ -60,23 +54,20 @@ class Tensors:
         self.bps.push_pull(self.token, name="barrier", is_average=False)
         self.token.wait_to_read()
 
-    def exchange(self) -> float:
-        """Push and pull all arrays and wait for all; the seconds that it took."""
-        begin = time.monotonic()
+    def exchange(self) -> None:
+        """Push and pull all arrays and wait for all."""
         for index, tensor in enumerate(self.tensors):
             self.bps.push_pull(tensor, priority=-index, name=f"gradient_{index}", is_average=False)
         for tensor in self.tensors:
             tensor.wait_to_read()
-        return time.monotonic() - begin
 
-    def compressed_exchange(self) -> float:
+    def compressed_exchange(self) -> None:
         """:meth:`exchange` as the trainer's step has it; ends this process if an array could not be used."""
         self.native.begin_step(RATE, False)
-        seconds = self.exchange()
+        self.exchange()
         failure = self.native.failure()
         if failure:
             sys.exit(failure)
-        return seconds
 
 
 def idle(options: argparse.Namespace) -> None:
@@ -100,16 +91,11 @@ def idle(options: argparse.Namespace) -> None:
 def exchange(options: argparse.Namespace) -> None:
     """Time the first exchange, and then each round's."""
     one = Tensors(options.sizes, options.params)
-    seconds = []
-    for number in range(1 + options.warm_up + options.rounds):
-        one.fill()
-        one.barrier()
-        if number == 1 + options.warm_up:
-            say(BEGIN)
-        seconds.append(one.compressed_exchange() if options.params else one.exchange())
-    say(END)
+    work = one.compressed_exchange if options.params else one.exchange
+    one.fill()
     one.barrier()
-    say(RESULT + json.dumps({"init": seconds[0], "rounds": seconds[1 + options.warm_up :]}))
+    first = rounds.timed(work)
+    rounds.take(options.warm_up, options.rounds, one.barrier, work, before=one.fill, init=first)
 
 
 def server(options: argparse.Namespace) -> None:

@@ -1,20 +1,18 @@
 """A worker that exchanges gradients as PyTorch's DistributedDataParallel does, with gloo: peer_ddp.py '{...}'
 
-For :mod:`byteps_gc.bench.peers`, in an environment of its own that has PyTorch and not this package; what it
-prints is what engine_worker prints.
+For :mod:`byteps_gc.bench.peers`, in an environment of its own that has PyTorch and not this package.
 """
 
 import json
 import sys
-import time
 
+import rounds
 import torch
 from torch import distributed
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
 ONE_BUCKET = 4096  # MiB
-BEGIN, END, RESULT = "bench: begin", "bench: end", "bench: result "
 
 
 class Gradients(torch.nn.Module):
@@ -44,12 +42,6 @@ def wrapped(net, hook):
     return net
 
 
-def say(line):
-    """Print a line in one piece."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def main():
     """Exchange all gradients, round after round."""
     options = json.loads(sys.argv[1])
@@ -59,18 +51,13 @@ def main():
     torch.manual_seed(rank)
     gradients = [torch.randn(shape).flatten() for shape in options["shapes"]]
     net = wrapped(Gradients(options["shapes"]), options["hook"])
-    seconds = []
-    for number in range(options["warm_up"] + options["rounds"]):
+    loss = None
+
+    def forward():
+        nonlocal loss
         loss = net(gradients)
-        distributed.barrier()
-        if number == options["warm_up"]:
-            say(BEGIN)
-        begin = time.monotonic()
-        loss.backward()
-        seconds.append(time.monotonic() - begin)
-    say(END)
-    distributed.barrier()
-    say(RESULT + json.dumps({"rounds": seconds[options["warm_up"] :]}))
+
+    rounds.take(options["warm_up"], options["rounds"], distributed.barrier, lambda: loss.backward(), before=forward)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,14 @@
 """A worker that exchanges gradients as Horovod's MXNet trainer does, with gloo: peer_horovod.py '{...}'
 
-For :mod:`byteps_gc.bench.peers`, in an environment of its own that has Horovod and not this package; what it prints
-is what engine_worker prints. Rank 0 also serves the rendezvous at which the workers meet.
+For :mod:`byteps_gc.bench.peers`, in an environment of its own that has Horovod and not this package. Rank 0 also serves
+the rendezvous at which the workers meet.
 """
 
 import json
 import sys
 import threading
-import time
 
-BEGIN, END, RESULT = "bench: begin", "bench: end", "bench: result "
-
-
-def say(line):
-    """Print a line in one piece."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+import rounds
 
 
 def serve(hosts, port):
@@ -41,19 +34,16 @@ def main():
     gradients = [mx.nd.random.normal(shape=shape) for shape in options["shapes"]]
     token = mx.nd.zeros(1)
     mx.nd.waitall()
-    seconds = []
-    for number in range(options["warm_up"] + options["rounds"]):
+
+    def barrier():
         hvd.allreduce(token, name="barrier").wait_to_read()
-        if number == options["warm_up"]:
-            say(BEGIN)
-        begin = time.monotonic()
+
+    def exchange():
         for index, gradient in enumerate(gradients):
             hvd.allreduce_(gradient, average=True, name=f"gradient_{index}", priority=-index)
         mx.nd.waitall()
-        seconds.append(time.monotonic() - begin)
-    say(END)
-    hvd.allreduce(token, name="barrier").wait_to_read()
-    say(RESULT + json.dumps({"rounds": seconds[options["warm_up"] :]}))
+
+    rounds.take(options["warm_up"], options["rounds"], barrier, exchange)
     hvd.shutdown()
 
 

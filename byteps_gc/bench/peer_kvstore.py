@@ -1,14 +1,12 @@
 """A worker that exchanges gradients through MXNet's own KVStore: peer_kvstore.py '{"shapes": ..., "rounds": ...}'
 
-For :mod:`byteps_gc.bench.peers`; what it prints is what engine_worker prints.
+For :mod:`byteps_gc.bench.peers`.
 """
 
 import json
 import sys
-import time
 
-from byteps_gc.bench.cpu import BEGIN, END
-from byteps_gc.bench.engine_worker import RESULT, say
+from byteps_gc.bench import rounds
 
 
 def main() -> None:
@@ -25,20 +23,14 @@ def main() -> None:
     for key, gradient in enumerate(gradients):
         store.init(key, mx.nd.zeros_like(gradient))
     mx.nd.waitall()
-    seconds = []
-    for number in range(options["warm_up"] + options["rounds"]):
-        store._barrier()
-        if number == options["warm_up"]:
-            say(BEGIN)
-        begin = time.monotonic()
+
+    def exchange() -> None:
         for key, gradient in enumerate(gradients):
             store.push(key, gradient, priority=-key)
             store.pull(key, sums[key], priority=-key)
         mx.nd.waitall()
-        seconds.append(time.monotonic() - begin)
-    say(END)
-    store._barrier()
-    say(RESULT + json.dumps({"rounds": seconds[options["warm_up"] :]}))
+
+    rounds.take(options["warm_up"], options["rounds"], store._barrier, exchange)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 import shutil
 import subprocess
-import sys
 from typing import Callable, Dict, List, Optional, Set
 
 from byteps_gc import env
 from byteps_gc.bench import released_engine
 from byteps_gc.bench.peer_jobs import Places
+from byteps_gc.engine import build
 from byteps_gc.errors import UserError
 
 # PyPI's PyTorch of these versions brings all it needs, and of these Pythons there are wheels of all.
@@ -31,10 +31,8 @@ BUILD = {
     "HOROVOD_WITHOUT_PYTORCH": "1",
     "HOROVOD_WITHOUT_MPI": "1",
 }
-VERSIONS = {
-    "pytorch": "import torch; print(torch.__version__)",
-    "horovod": "import horovod; print(horovod.__version__)",
-}
+DISTRIBUTIONS = {"pytorch": "torch", "horovod": "horovod"}
+VERSION = "import sys; from importlib import metadata; print(metadata.version(sys.argv[1]))"
 
 
 def python() -> str:
@@ -91,13 +89,10 @@ def prepare(needs: Set[str], folder: Path, progress: Callable[[str], None]) -> P
 
 def versions(places: Places) -> Dict[str, str]:
     """Of the peers that have an environment, and of MXNet."""
-    found = {}
-    for name, code in VERSIONS.items():
-        interpreter = getattr(places, name)
+    interpreters = {name: getattr(places, name) for name in DISTRIBUTIONS}
+    found = {"mxnet": build.mxnet_version()}
+    for name, interpreter in interpreters.items():
         if interpreter:
-            found[name] = subprocess.check_output([str(interpreter), "-c", code], text=True).strip()
-    found["mxnet"] = subprocess.check_output(
-        [sys.executable, "-c", "import byteps_gc.env; import mxnet; print(mxnet.__version__)"],
-        stderr=subprocess.DEVNULL, text=True,
-    ).strip()  # fmt: skip
+            command = [str(interpreter), "-c", VERSION, DISTRIBUTIONS[name]]
+            found[name] = subprocess.check_output(command, text=True).strip()
     return found

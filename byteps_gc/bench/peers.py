@@ -36,7 +36,7 @@ class Row:
     """A contestant's rounds; MB are 10^6 bytes of one host in a round, the median host's, headers included.
 
     limit_seconds: what the link takes for the more of the bytes sent and received; cpu_seconds: of all processes.
-    load: what else the machine's processors did meanwhile, in cores.
+    load: what else the machine's processors did meanwhile, in cores; commit: of the project, when it was measured.
     """
 
     peer: str
@@ -52,6 +52,21 @@ class Row:
     limit_seconds: Optional[float]
     cpu_seconds: float
     load: float
+    commit: Optional[str]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A contestant that gets no row, and why."""
+
+    peer: str
+    model: str
+    hosts: int
+    rate: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.peer}: {self.model}, {self.hosts} hosts, {self.rate}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -119,7 +134,7 @@ def take(peer: Peer, setting: Setting, hosts: NamespaceHosts, plan: Plan, places
     )
 
 
-def row(peer: Peer, setting: Setting, turns: Sequence[Turn]) -> Row:
+def row(peer: Peer, setting: Setting, turns: Sequence[Turn], commit: Optional[str]) -> Row:
     """What a contestant's turns come to."""
     seconds = [one for turn in turns for one in turn.seconds]
     sent, received = (median(count for turn in turns for count in getattr(turn, name)) for name in ("sent", "received"))
@@ -138,6 +153,7 @@ def row(peer: Peer, setting: Setting, turns: Sequence[Turn]) -> Row:
         limit_seconds=8 * most / setting.bits if setting.bits else None,
         cpu_seconds=median(turn.cpu for turn in turns),
         load=max(turn.load for turn in turns),
+        commit=commit,
     )
 
 
@@ -147,11 +163,14 @@ class Contest:
     def __init__(self, options: argparse.Namespace, peers: Sequence[Peer], places: Places, about: Dict[str, Any]):
         self.options, self.peers, self.places, self.about = options, peers, places, about
         self.rows: List[Row] = []
-        self.notes: List[str] = []
+        self.failed: List[Failure] = []
         if options.json and options.json.exists():
-            before = json.loads(options.json.read_text())
-            self.rows = [Row(**one) for one in before["rows"]]
-            self.notes = before["notes"]
+            try:
+                before = json.loads(options.json.read_text())
+                self.rows = [Row(**one) for one in before["rows"]]
+                self.failed = [Failure(**one) for one in before["failed"]]
+            except (ValueError, LookupError, TypeError):
+                raise UserError(f"--json {options.json}: bench peers did not write this file; name another") from None
 
     def settings(self) -> Iterator[Setting]:
         """In order, the small ones first."""
@@ -161,9 +180,8 @@ class Contest:
                     yield Setting(shapes.MODELS[model], hosts, rate)
 
     def missing(self, setting: Setting) -> List[Peer]:
-        """The contestants that have no row yet."""
-        done = {one.peer for one in self.rows if (one.model, one.hosts, one.rate) == setting.key}
-        done |= {note.split(": ")[0] for note in self.notes if f": {setting}: " in note}
+        """The contestants that have no row yet, and have not failed."""
+        done = {one.peer for one in [*self.rows, *self.failed] if (one.model, one.hosts, one.rate) == setting.key}
         return [peer for peer in self.peers if peer.name not in done]
 
     def run(self, progress: Callable[[str], None]) -> None:
@@ -179,7 +197,7 @@ class Contest:
     def meet(
         self, setting: Setting, peers: Sequence[Peer], hosts: NamespaceHosts, progress: Callable[[str], None]
     ) -> None:
-        """All turns of these contestants; one that fails gets a note in the place of a row, and no more turns."""
+        """All turns of these contestants; one that fails gets no row and no more turns."""
         plan = setting.plan(shapes.of(setting.model))
         turns: Dict[Peer, List[Turn]] = {peer: [] for peer in peers}
         for number in range(self.options.repeats):
@@ -190,14 +208,14 @@ class Contest:
                         turns[peer].append(take(peer, setting, hosts, plan, self.places, Path(logs)))
                     except ClusterError as error:
                         del turns[peer]
-                        self.notes.append(f"{peer.name}: {setting}: {str(error).splitlines()[0]}")
-        self.rows += [row(peer, setting, taken) for peer, taken in turns.items()]
+                        self.failed.append(Failure(peer.name, *setting.key, str(error).splitlines()[0]))
+        self.rows += [row(peer, setting, taken, self.about["commit"]) for peer, taken in turns.items()]
 
     def write(self) -> None:
         """Write what has been found so far."""
         if self.options.json:
-            rows = [asdict(one) for one in self.rows]
-            self.options.json.write_text(json.dumps({**self.about, "notes": self.notes, "rows": rows}, indent=2) + "\n")
+            found = {"failed": [*map(asdict, self.failed)], "rows": [*map(asdict, self.rows)]}
+            self.options.json.write_text(json.dumps({**self.about, **found}, indent=2) + "\n")
 
 
 TITLES = ("model", "hosts", "rate", "peer", "seconds", "least", "most", "limit", "sent MB", "received MB", "CPU s")
@@ -256,8 +274,8 @@ def main(options: argparse.Namespace) -> int:
         contest = Contest(options, peers, places, about)
         contest.run(status.update)
     tables.show(TITLES, map(cells, contest.rows), words=4)
-    for note in contest.notes:
-        print(note)
+    for failure in contest.failed:
+        print(failure)
     if options.markdown:
         options.markdown.write_text(markdown(contest.rows))
     return 0

@@ -14,7 +14,7 @@ def test_all_exchange(commands, tmp_path):
     result = commands.python("-m", "byteps_gc", "bench", "peers", *SMALL, timeout=3000)
     assert result.status == 0, result.output
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found["notes"] == []
+    assert found["failed"] == []
     assert [one["peer"] for one in found["rows"]] == [peer.name for peer in PEERS]
     assert all(one["mb_sent"] > 0.1 for one in found["rows"])
     assert set(found["versions"]) == {"horovod", "mxnet", "pytorch"}
