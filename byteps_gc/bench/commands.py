@@ -45,6 +45,14 @@ def add(commands: Any) -> None:
     peers.add_argument("--peer", action="append", default=[], metavar="NAME", help="measure only this one; repeatable")
     peers.add_argument("--repeats", type=int, default=2, help="turns that each takes; default: 2")
     peers.set_defaults(run=bench_peers)
+    foretell = subjects.add_parser("foretell", help="a step on other networks, from runs or from kernels")
+    foretell.add_argument(
+        "folder", nargs="*", type=Path, metavar="FOLDER", help="of reproduce.sh: with rates, and without"
+    )
+    foretell.add_argument("--compute", action="append", default=[], metavar="MODEL=SECONDS", help="of a step on 8 GPUs")
+    foretell.add_argument("--compressors", type=Path, metavar="FILE", help="what bench compressors --json wrote")
+    foretell.add_argument("--cores", type=int, default=16, help="of a host, that compress; default: 16")
+    foretell.set_defaults(run=bench_foretell)
 
 
 def bench_compressors(options: argparse.Namespace) -> int:
@@ -66,6 +74,13 @@ def bench_engine(options: argparse.Namespace) -> int:
     from byteps_gc.bench import engine
 
     return engine.main(options)
+
+
+def bench_foretell(options: argparse.Namespace) -> int:
+    """Hold the model of a step against runs, and read it off."""
+    from byteps_gc.bench import step_model
+
+    return step_model.main(options)
 
 
 def bench_peers(options: argparse.Namespace) -> int:

@@ -1,0 +1,213 @@
+"""How long a training step takes on a network, from what it computes and what it sends.
+
+Gradients are exchanged while backward still computes others, and the next step's forward waits for all of them:
+
+    step = forward + max(backward, exchange)    forward = compute / 3, backward twice that
+    exchange = work + 8 * sent * 2 * (n - 1) / n / rate
+
+work: seconds of an exchange that costs no network: compressing, adding up, handing over. sent: bytes that a worker
+hands over in a step; with a server on each of n hosts, a host sends (n - 1) / n of them to other hosts, and as much
+in its server's answers, and receives the same. rate: of its link, bits per second in each direction.
+
+:func:`check` holds this against runs: work and compute are those of a run without a limit, and a run with one says
+whether its step was foretold. :func:`foretell` reads it off for clusters of GPUs, where work is what
+``bench compressors`` measured of each kernel.
+"""
+
+import argparse
+from dataclasses import dataclass
+import itertools
+import json
+import math
+from pathlib import Path
+from statistics import median
+from typing import Dict, Iterator, List, Sequence, Tuple
+
+from byteps_gc.bench import shapes, tables
+from byteps_gc.cluster.namespaces import bits_per_second
+from byteps_gc.errors import UserError
+from byteps_gc.report import rows
+
+FORWARD = 1 / 3  # of what is computed: a multiplication forward, and two backward
+CONFIGURATION = "configuration.json"
+# of the guide's compressors with error feedback and momentum, in what ``bench compressors`` measures
+CODECS = ("onebit scaling", "topk k=0.001", "randomk k=0.001", "dithering k=2 linear l2 bucket=512", "identity half")
+HOSTS, RATES = (8, 64), ("10gbit", "25gbit", "100gbit")
+
+
+def exchange(work: float, sent: float, hosts: int, bits: float) -> float:
+    """Seconds of an exchange; ``sent`` in bytes, ``bits`` a second, infinite without a limit."""
+    return work + 8 * sent * 2 * (hosts - 1) / hosts / bits
+
+
+def step(compute: float, exchanged: float) -> float:
+    """Seconds of a step that computes and exchanges so long."""
+    return compute * FORWARD + max(compute * (1 - FORWARD), exchanged)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row of a folder of ``reproduce.sh``: seconds of a step, and what it is made of."""
+
+    compressor: str
+    hosts: int
+    rate: str
+    compute: float
+    exchange: float
+    sent: float
+    step: float
+
+    @property
+    def bits(self) -> float:
+        """The link's, in a second."""
+        return bits_per_second(self.rate) if self.rate else math.inf
+
+
+def measured(folder: Path) -> Iterator[Measured]:
+    """The rows of a folder; :class:`UserError` if it is none of ``reproduce.sh``."""
+    file = folder / CONFIGURATION
+    if not file.is_file():
+        raise UserError(f"{folder} is no folder of reproduce.sh: it has no {CONFIGURATION}")
+    about = json.loads(file.read_text())["configuration"]
+    for row in rows.group(rows.find([folder])):
+        start = row.runs[0].start
+        images = start["batch_size"] * start["workers"]
+        yield Measured(
+            compressor=row.name,
+            hosts=about["hosts"],
+            rate=about["rate"],
+            compute=row.compute,
+            exchange=row.exchange,
+            sent=1e6 * row.sent,
+            step=images / row.step("samples_per_second"),
+        )
+
+
+@dataclass(frozen=True)
+class Check:
+    """A measured row with a limit, and what the run without one foretells of it."""
+
+    run: Measured
+    foretold: float
+
+    @property
+    def ratio(self) -> float:
+        """Of the measured step to the foretold one."""
+        return self.run.step / self.foretold
+
+
+def check(runs: Sequence[Measured]) -> List[Check]:
+    """Every run on a link with a rate beside the one of as many hosts without."""
+    free = {(one.compressor, one.hosts): one for one in runs if not one.rate}
+    found = []
+    for one in runs:
+        base = free.get((one.compressor, one.hosts))
+        if one.rate and base:
+            exchanged = exchange(base.exchange, one.sent, one.hosts, one.bits)
+            found.append(Check(one, step(base.compute, exchanged)))
+    return found
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """A compressor: GB/s of float32 on one core, of a worker that compresses and one that decompresses and of a server
+    that adds up; and the bits that an element costs.
+    """
+
+    compress: float
+    decompress: float
+    add: float
+    bits: float
+
+    def work(self, size: float, hosts: int, cores: int) -> float:
+        """Seconds that a host's cores need for a gradient of so many bytes: its worker's, and its server's share."""
+        compressing = (1 + 1 / hosts) / self.compress
+        return size / 1e9 * (compressing + 1 / self.decompress + 1 / self.add) / cores
+
+
+def kernels(file: Path) -> Tuple[Dict[str, Kernels], float]:
+    """Of each codec in what ``bench compressors --json`` wrote, and memcpy's GB/s; :class:`UserError` if it is none."""
+    try:
+        found = {(one["codec"], one["op"]): one for one in json.loads(file.read_text())}
+        speeds = {
+            codec: Kernels(
+                compress=found[codec, "compress+ef+momentum"]["gbps"],
+                decompress=found[codec, "decompress"]["gbps"],
+                add=found[codec, "decompress+add"]["gbps"],
+                bits=found[codec, "compress"]["bits_per_element"],
+            )
+            for codec in CODECS
+        }
+        return speeds, median(one["memcpy_gbps"] for one in found.values())
+    except (OSError, ValueError, LookupError, TypeError):
+        raise UserError(f"--compressors {file} is not what bench compressors --json writes of all codecs") from None
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """Seconds of a step on a cluster of ``hosts`` hosts, and how often faster that is than without compression."""
+
+    model: str
+    hosts: int
+    rate: str
+    codec: str
+    step: float
+    speed_up: float
+
+
+def foretell(computes: Dict[str, float], codecs: Dict[str, Kernels], memcpy: float, cores: int) -> Iterator[Foretold]:
+    """Steps of models that compute so many seconds, on clusters of HOSTS and RATES, without and with each codec.
+
+    memcpy: GB/s, with which dense gradients are added up; cores: of a host, that compress.
+    """
+    dense = Kernels(compress=math.inf, decompress=math.inf, add=memcpy, bits=32)
+    for (model, compute), hosts, rate in itertools.product(computes.items(), HOSTS, RATES):
+        size, steps = shapes.MODELS[model].bytes, {}
+        for codec, one in {"none": dense, **codecs}.items():
+            work = one.work(size, hosts, cores)
+            steps[codec] = step(compute, exchange(work, size * one.bits / 32, hosts, bits_per_second(rate)))
+            yield Foretold(model, hosts, rate, codec, steps[codec], steps["none"] / steps[codec])
+
+
+def seconds_of(words: Sequence[str]) -> Dict[str, float]:
+    """What ``--compute MODEL=SECONDS`` says; :class:`UserError`."""
+    found = {}
+    for word in words:
+        model, _, number = word.partition("=")
+        try:
+            found[model] = float(number)
+        except ValueError:
+            found[model] = math.nan
+        if model not in shapes.MODELS or not 0 < found[model] < math.inf:
+            raise UserError(f"--compute {word}: wanted is MODEL=SECONDS, with one of {', '.join(shapes.MODELS)}")
+    return found
+
+
+def main(options: argparse.Namespace) -> int:
+    """Show what runs say of the model, and what the model says of clusters."""
+    computes = seconds_of(options.compute)
+    if bool(computes) != bool(options.compressors) or options.cores < 1:
+        raise UserError("--compute and --compressors go together, and --cores is a number from 1 up")
+    checks = check([one for folder in options.folder for one in measured(folder)])
+    if options.folder and not checks:
+        raise UserError("these folders have no runs with and without a rate of the same compressor and hosts")
+    if checks:
+        titles = ("compressor", "hosts", "rate", "MB sent", "foretold s", "measured s", "ratio")
+        tables.show(titles, map(check_cells, checks), words=3)
+    if computes:
+        titles = ("model", "hosts", "rate", "codec", "step s", "speed-up")
+        found = foretell(computes, *kernels(options.compressors), options.cores)
+        tables.show(titles, map(foretold_cells, found), words=4)
+    return 0
+
+
+def check_cells(one: Check) -> Tuple[str, ...]:
+    """A row of the first table."""
+    run = one.run
+    numbers = (f"{run.sent / 1e6:.2f}", f"{one.foretold:.3f}", f"{run.step:.3f}", f"{one.ratio:.2f}")
+    return (run.compressor, str(run.hosts), run.rate, *numbers)
+
+
+def foretold_cells(one: Foretold) -> Tuple[str, ...]:
+    """A row of the second one."""
+    return one.model, f"{one.hosts} x 8", one.rate, one.codec, f"{one.step:.3f}", f"{one.speed_up:.2f}"

@@ -1,0 +1,100 @@
+"""The model of a step: its formula, what it reads, and what it refuses."""
+
+import json
+import math
+
+from byteps_gc import commands as command_line
+from byteps_gc.bench import step_model
+from byteps_gc.bench.step_model import Kernels, Measured
+import pytest
+
+SECONDS = {"compute_seconds": 0.3, "exchange_seconds": 0.1, "accuracy": 0.5, "seconds": 10.0, "sent_mb_per_step": 40.0}
+START = dict.fromkeys(("model", "dataset", "train_samples", "val_samples", "min_compress_bytes", "partition_bytes"), 0)
+
+
+def folder(place, hosts=2, rate="", step=0.3):
+    """What reproduce.sh leaves of one run without compression."""
+    place.mkdir()
+    (place / "configuration.json").write_text(json.dumps({"configuration": {"hosts": hosts, "rate": rate}}))
+    start = {"event": "start", **START, "workers": hosts, "batch_size": 8, "epochs": 1, "flags": {}, "compression": {}}
+    epoch = {"event": "epoch", "epoch": 0, **SECONDS, "samples_per_second": 8 * hosts / step}
+    (place / "baseline.jsonl").write_text("".join(json.dumps(one) + "\n" for one in (start, epoch, {"event": "end"})))
+    return place
+
+
+def test_what_is_exchanged_while_backward_computes_costs_nothing():
+    assert step_model.step(0.3, 0.19) == pytest.approx(0.3)
+    assert step_model.step(0.3, 0.5) == pytest.approx(0.1 + 0.5)
+
+
+def test_a_host_sends_what_goes_to_others_and_its_server_s_answers():
+    assert step_model.exchange(0.1, 12.5e6, hosts=2, bits=100e6) == pytest.approx(0.1 + 1.0)
+    assert step_model.exchange(0.1, 12.5e6, hosts=4, bits=100e6) == pytest.approx(0.1 + 1.5)
+    assert step_model.exchange(0.1, 12.5e6, hosts=4, bits=math.inf) == 0.1
+
+
+def test_runs_are_held_against_what_they_foretell(tmp_path, capsys):
+    """40 MB at 100 Mbit are 3.2 s, and a third of computing comes before."""
+    places = [folder(tmp_path / "free"), folder(tmp_path / "slow", rate="100mbit", step=3.74)]
+    (check,) = step_model.check([one for place in places for one in step_model.measured(place)])
+    assert check.run == Measured("baseline", 2, "100mbit", 0.3, 0.1, 40e6, pytest.approx(3.74))
+    assert check.foretold == pytest.approx(0.1 + 0.1 + 3.2) and check.ratio == pytest.approx(1.1)
+    assert command_line.main(["bench", "foretell", *map(str, places)]) == 0
+    shown = capsys.readouterr().out.split()
+    assert shown[-7:] == ["baseline", "2", "100mbit", "40.00", "3.400", "3.740", "1.10"]
+
+
+def kernels_file(place, codecs=step_model.CODECS):
+    """What bench compressors writes: 10 GB/s, and one bit for an element."""
+    ops = ("compress", "compress+ef+momentum", "decompress", "decompress+add")
+    rows = [
+        {"codec": codec, "op": op, "gbps": 10.0, "memcpy_gbps": 8.0, "bits_per_element": 1.0}
+        for codec in codecs
+        for op in ops
+    ]
+    place.write_text(json.dumps(rows))
+    return place
+
+
+def test_the_work_of_a_host():
+    """8 GB on 4 cores at 1 GB/s: compressed by the worker, an eighth again by the server, decompressed, added up."""
+    assert Kernels(1, 1, 1, 1).work(8e9, hosts=8, cores=4) == pytest.approx(8 / 4 * (1 + 1 / 8 + 1 + 1))
+
+
+def test_clusters_are_foretold(tmp_path, capsys):
+    file = kernels_file(tmp_path / "compressors.json")
+    found = {
+        (one.hosts, one.rate, one.codec): one
+        for one in step_model.foretell({"vgg16": 0.2}, *step_model.kernels(file), cores=16)
+    }
+    assert len(found) == 2 * 3 * 6
+    dense = found[8, "10gbit", "none"]
+    size = 553430176
+    assert dense.speed_up == 1
+    assert dense.step == pytest.approx(0.2 / 3 + size / 8e9 / 16 + 8 * size * 2 * 7 / 8 / 10e9)
+    onebit = found[8, "10gbit", "onebit scaling"]
+    assert onebit.step == pytest.approx(0.2) and onebit.speed_up == pytest.approx(dense.step / 0.2)
+    assert found[64, "10gbit", "none"].step > dense.step > found[8, "100gbit", "none"].step
+    words = ["bench", "foretell", "--compute", "vgg16=0.2", "--compressors", str(file)]
+    assert command_line.main(words) == 0
+    assert "64 x 8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        (["{}/nothing"], "nothing is no folder of reproduce.sh: it has no configuration.json"),
+        (["{}/free"], "these folders have no runs with and without a rate of the same compressor and hosts"),
+        (["--compute", "vgg16=0.2"], "--compute and --compressors go together"),
+        (["--compute", "vgg=1"], "--compute vgg=1: wanted is MODEL=SECONDS, with one of resnet18_v2, "),
+        (["--compute", "vgg16=fast"], "--compute vgg16=fast: wanted is MODEL=SECONDS"),
+        (["--compute", "vgg16=1", "--compressors", "{}/few.json"], "few.json is not what bench compressors --json"),
+        (["--compute", "vgg16=1", "--compressors", "{}/nothing"], "nothing is not what bench compressors --json"),
+    ],
+)
+def test_a_mistake_is_one_line(capsys, tmp_path, words, reason):
+    folder(tmp_path / "free")
+    kernels_file(tmp_path / "few.json", codecs=step_model.CODECS[1:])
+    assert command_line.main(["bench", "foretell", *(word.format(tmp_path) for word in words)]) == 2
+    error = capsys.readouterr().err
+    assert reason in error and error.count("\n") == 1
