@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Set up, then run the test suite: ./scripts/test.sh [PYTEST ARGUMENTS]
-# Without arguments: all of it, the clusters one after the other and the rest beside them, on all processors.
+# Without arguments: all of it, what starts no cluster on all processors, and the clusters one after the other.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/.."
-[ $# -gt 0 ] || set -- -q -n auto --dist loadgroup
-exec "$here/setup.sh" --with dataset-fashion-mnist -- python -m pytest "$@"
+pytest=("$here/setup.sh" --with dataset-fashion-mnist -- python -m pytest)
+[ $# -eq 0 ] || exec "${pytest[@]}" "$@"
+"${pytest[@]}" -q -n auto -m "not cluster"
+exec "${pytest[@]}" -m cluster

@@ -120,14 +120,6 @@ class Commands:
                 continue
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Clusters run one after the other, also where pytest-xdist (--dist loadgroup) runs the rest beside them."""
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-
-
 @pytest.fixture
 def commands(tmp_path):
     """Runs commands in a temporary folder; a process that outlives its command fails the test."""

@@ -63,7 +63,6 @@ def check_run(folder, jobs, batches=4):
     assert [row.split("|")[1].strip() for row in rows] == ["baseline", "dist-EF-SGDM"]
 
 
-@pytest.mark.every_python
 @pytest.mark.cluster
 def test_the_guides_jobs_with_their_own_flags(commands, home):
     """run.sh without a job: both of them, with the guide's paths, schedule and compression."""
@@ -90,7 +89,6 @@ onebit = {onebit}
 """
 
 
-@pytest.mark.every_python
 @pytest.mark.cluster
 def test_an_experiment_of_ones_own_and_resuming(commands, home, tmp_path):
     """Folders instead of records, with every flag of the recipe; the second epoch is the same, resumed or not."""
@@ -116,7 +114,6 @@ def test_an_experiment_of_ones_own_and_resuming(commands, home, tmp_path):
         assert resumed["top5"] == pytest.approx(whole[1]["top5"], abs=0.05)
 
 
-@pytest.mark.every_python
 @pytest.mark.cluster
 def test_a_pretrained_model_and_a_teacher(commands, records):
     """From a file in GluonCV's folder of models; the student begins as its teacher, and does not move."""
@@ -136,7 +133,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.every_python
 @pytest.mark.cluster
 def test_workers_with_different_data_say_so(commands, home, tmp_path):
     """Otherwise one of them would wait for ever for the other's last steps."""

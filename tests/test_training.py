@@ -6,7 +6,7 @@ import pytest
 
 from conftest import PROGRAMS, Commands
 
-pytestmark = [pytest.mark.cluster, pytest.mark.every_python]
+pytestmark = pytest.mark.cluster
 
 EF = {"ef": "vanilla", "momentum": "nesterov"}
 ONEBIT = {"compressor": "onebit", "scaling": True, **EF}
