@@ -89,9 +89,11 @@ class DistributedTrainer(mx.gluon.Trainer):
         whole = all(np.dtype(param.dtype) == np.float32 for param in self._params)
         self._optimizer_divides = whole and not self._compresses
         self.skipped_steps = 0
-        self._scope = next_trainer()
-        for index, _ in enumerate(self._params):
-            declare(f"{self._scope}parameter_{index}")
+        scope, indices = next_trainer(), range(len(self._params))
+        self._parameter_names = [f"{scope}parameter_{index}" for index in indices]
+        self._gradient_names = [f"{scope}gradient_{index}" for index in indices]
+        for name in self._parameter_names:
+            declare(name)
         advice = settings.advice()
         if advice and engine.rank() == 0:
             warnings.warn(advice, stacklevel=2)
@@ -120,7 +122,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         if len(param.list_grad()) != 1 or param.list_grad()[0].stype != "default":
             raise ExchangeError(f"{param.name}: its gradient is not one dense array on one device")
         compressed = self._settings.compressor is not None and int(np.prod(param.shape)) * 4 >= threshold()
-        name = f"{self._scope}gradient_{index}"
+        name = self._gradient_names[index]
         declare(name, **wire.engine_options(self._settings, self._momentum, name, compressed))
         self._compressed[index] = compressed
         if self._settings.momentum:
@@ -186,7 +188,7 @@ class DistributedTrainer(mx.gluon.Trainer):
                 continue
             self._declare(index, param)
             gradient = param.list_grad()[0]
-            total, name = outgoing(gradient, self._divisor), f"{self._scope}gradient_{index}"
+            total, name = outgoing(gradient, self._divisor), self._gradient_names[index]
             if total is self._exchanged.get(index):
                 push_pull_again(total, name, -index)
             else:
@@ -236,7 +238,7 @@ class DistributedTrainer(mx.gluon.Trainer):
             if param._deferred_init:
                 waiting.append(param)
                 continue
-            name = f"{self._scope}parameter_{self._param2idx[param.name]}"
+            name = self._parameter_names[self._param2idx[param.name]]
             replace_by_root(param.list_data()[0], name, self._root_rank)
         self._params_to_init = waiting
 

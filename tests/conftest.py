@@ -1,5 +1,6 @@
 """Fixtures that run the project's own commands as a user would, and leave nothing behind."""
 
+import contextlib
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import List, Optional
+from typing import Iterator, List, Optional
 
 import pytest
 
@@ -120,11 +121,20 @@ class Commands:
                 continue
 
 
+@contextlib.contextmanager
+def commands_in(folder: Path) -> Iterator[Commands]:
+    """Runs commands in a folder; a process that outlives its command fails the test."""
+    runner = Commands(folder)
+    try:
+        yield runner
+    finally:
+        left = runner.gone(5)
+        runner.end()
+    assert not left, f"processes were left behind: {left}"
+
+
 @pytest.fixture
 def commands(tmp_path):
-    """Runs commands in a temporary folder; a process that outlives its command fails the test."""
-    runner = Commands(tmp_path)
-    yield runner
-    left = runner.gone(5)
-    runner.end()
-    assert not left, f"processes were left behind: {left}"
+    """Runs commands in a temporary folder."""
+    with commands_in(tmp_path) as runner:
+        yield runner

@@ -18,7 +18,7 @@ from byteps_gc.settings import Settings
 from byteps_gc.training import resume
 import pytest
 
-from conftest import EXAMPLE, Commands
+from conftest import EXAMPLE, commands_in
 
 RUN = EXAMPLE / "run.sh"
 EPOCHS = 4
@@ -63,10 +63,10 @@ def kill_after_an_epoch(commands, role, *words, job):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The folder of a run of the baseline that nothing interrupts."""
-    runner = Commands(tmp_path_factory.mktemp("whole"))
-    result = run(runner, "baseline")
-    assert result.status == 0, result.output
-    return runner.folder / "out"
+    with commands_in(tmp_path_factory.mktemp("whole")) as runner:
+        result = run(runner, "baseline")
+        assert result.status == 0, result.output
+        return runner.folder / "out"
 
 
 @pytest.mark.cluster

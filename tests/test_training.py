@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from conftest import PROGRAMS, Commands
+from conftest import PROGRAMS, commands_in
 
 pytestmark = pytest.mark.cluster
 
@@ -49,9 +49,8 @@ def train(commands, *trainings, steps=50, threshold=2000, workers=2, **env):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The workers' results of every row, from one cluster."""
-    runner = Commands(tmp_path_factory.mktemp("rows"))
-    yield dict(zip(ROWS, train(runner, *ROWS.values())))
-    assert not runner.gone(5)
+    with commands_in(tmp_path_factory.mktemp("rows")) as runner:
+        yield dict(zip(ROWS, train(runner, *ROWS.values())))
 
 
 @pytest.mark.parametrize("row", ROWS)
