@@ -18,7 +18,7 @@ from statistics import mean
 import time
 from typing import Any, Dict, List, Sequence, Tuple
 
-from byteps_gc import env, report
+from byteps_gc import report
 from byteps_gc.bench import machine
 from byteps_gc.cluster import folders, one_machine, run
 from byteps_gc.cluster.experiment import Experiment
@@ -73,7 +73,7 @@ class Series:
             "rate": self.rate,
             "workers_per_host": 1 if self.hosts else cluster.workers_per_host,
             "servers_per_host": cluster.servers_per_host,
-            "min_compress_bytes": env.min_compress_bytes(),
+            "min_compress_bytes": int(cluster.variables("worker")["BYTEPS_MIN_COMPRESS_BYTES"]),
         }
 
 
@@ -97,12 +97,12 @@ def claim(series: Series, configuration: Dict[str, Any]) -> None:
 def prepare(series: Series) -> None:
     """Check what is asked for and the folder, on all hosts of the cluster; raises a UserError on all of them."""
     experiment, host = Experiment.read(series.file), Host.from_environment()
-    configuration = series.configuration(experiment, host)
+    cluster = host
     if series.hosts:  # they come later
         host = dataclasses.replace(host, hosts=(LOOPBACK,), scheduler=LOOPBACK, port=0, index=0)
     with Roll(host, [*series.jobs, str(len(series.seeds)), *series.extra]) as roll:
         run.check(experiment, series.jobs, series.extra, host.variables("worker"))
-        claim(series, configuration)
+        claim(series, series.configuration(experiment, cluster))
         roll.gather()
 
 

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Make the tables and plots of docs/results again: ./scripts/results.sh FOLDER [TABLE...]
+# TABLE: any of those below; default: all. FOLDER takes them; what is finished there is not run again. As root: the hosts
+# are namespaces of this machine. All of them take about 12 hours on two cores.
+set -euo pipefail
+here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../example/mxnet/gradient_compression" && pwd)
+. "$here/settings.sh"
+tables="2-hosts-100mbit 2-hosts-1gbit 2-hosts 4-hosts-100mbit 4-hosts-1gbit 4-hosts accuracy guide-threshold peers"
+if [ $# -eq 0 ] || [[ $1 = -* ]]; then
+    echo "results: name a folder, and, if not all are wanted, any of: $tables" >&2
+    exit 2
+fi
+folder=$(realpath -m "$1"); shift
+for table in "$@"; do
+    [[ " $tables " = *" $table "* ]] || { echo "results: no table $table; there are: $tables" >&2; exit 2; }
+done
+export BYTEPS_MIN_COMPRESS_BYTES=65536  # BytePS's default; the guide's is 1024000
+guide="baseline onebit topk randomk dithering"
+all="$guide topk-ef randomk-ef dithering-ef"
+
+train() {  # TABLE JOBS IMAGES FLAGS-OF-THE-CLUSTER...
+    local table=$1 jobs=$2 images=$3; shift 3
+    "$here/../../../scripts/reproduce.sh" cifar100 "$jobs" --seeds 2 --out "$folder/$table" "$@" -- --dataset fashion-mnist \
+        --train-samples "$images" --val-samples 2000 --num-epochs 3 --warmup-epochs 0 --lr 0.02
+}
+
+for table in ${*:-$tables}; do
+    case $table in
+        2-hosts-100mbit) train "$table" "$all" 5120 --hosts 2 --rate 100mbit ;;
+        2-hosts-1gbit) train "$table" "$guide" 5120 --hosts 2 --rate 1gbit ;;
+        2-hosts) train "$table" "$guide" 5120 --hosts 2 ;;
+        4-hosts-100mbit) train "$table" "$guide" 5120 --hosts 4 --rate 100mbit ;;
+        4-hosts-1gbit) train "$table" "$guide" 5120 --hosts 4 --rate 1gbit ;;
+        4-hosts) train "$table" "$guide" 5120 --hosts 4 ;;
+        accuracy) train "$table" "$all" 20000 --hosts 2 ;;
+        guide-threshold) BYTEPS_MIN_COMPRESS_BYTES=1024000 train "$table" "$guide" 5120 --hosts 2 --rate 100mbit ;;
+        peers) "$BYTEPS_GC_PYTHON" -m byteps_gc bench peers --json "$folder/peers.json" --markdown "$folder/peers.md" ;;
+    esac
+done
