@@ -29,7 +29,11 @@ def commit() -> Optional[str]:
 
 
 def about(cores: List[int]) -> Dict[str, Any]:
-    """Date, commit, machine, Python and the variables that change what runs. ``cores``: the processors it runs on."""
+    """Date, commit, machine, Python and the variables that change what runs, which are not those that are paths.
+
+    cores: the processors it runs on.
+    """
+    variables = {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)}
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -41,5 +45,5 @@ def about(cores: List[int]) -> Dict[str, Any]:
             "memory_gib": round(memory, 1),
         },
         "python": platform.python_version(),
-        "environment": {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)},
+        "environment": {name: value for name, value in variables.items() if not value.startswith("/")},
     }
