@@ -28,7 +28,6 @@ from byteps_gc.cluster.roll import Roll
 from byteps_gc.errors import SettingsError
 from byteps_gc.report import record, rows
 
-CONFIGURATION = "configuration.json"
 FIRST_HOST = "host-1"  # of hosts that are namespaces: the one with worker 0
 
 
@@ -79,7 +78,7 @@ class Series:
 
 def claim(series: Series, configuration: Dict[str, Any]) -> None:
     """Note the configuration in the folder; :class:`SettingsError` if what is there was made with another."""
-    file = series.folder / CONFIGURATION
+    file = series.folder / folders.CONFIGURATION
     if not file.is_file():
         series.folder.mkdir(parents=True, exist_ok=True)
         began = {**machine.about(sorted(os.sched_getaffinity(0))), "configuration": configuration}

@@ -5,7 +5,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../example/mxnet/gradient_compression" && pwd)
 . "$here/settings.sh"
-tables="2-hosts-100mbit 2-hosts-1gbit 2-hosts 4-hosts-100mbit 4-hosts-1gbit 4-hosts accuracy guide-threshold peers"
+tables="2-hosts-100mbit 2-hosts-1gbit 2-hosts 4-hosts-100mbit 4-hosts-1gbit 4-hosts accuracy guide-threshold"
+tables+=" peers compressors step-model"
 if [ $# -eq 0 ] || [[ $1 = -* ]]; then
     echo "results: name a folder, and, if not all are wanted, any of: $tables" >&2
     exit 2
@@ -24,6 +25,11 @@ train() {  # TABLE JOBS IMAGES FLAGS-OF-THE-CLUSTER...
         --train-samples "$images" --val-samples 2000 --num-epochs 3 --warmup-epochs 0 --lr 0.02
 }
 
+bench() {
+    mkdir -p "$folder"
+    "$BYTEPS_GC_PYTHON" -m byteps_gc bench "$@"
+}
+
 for table in ${*:-$tables}; do
     case $table in
         2-hosts-100mbit) train "$table" "$all" 5120 --hosts 2 --rate 100mbit ;;
@@ -34,6 +40,10 @@ for table in ${*:-$tables}; do
         4-hosts) train "$table" "$guide" 5120 --hosts 4 ;;
         accuracy) train "$table" "$all" 20000 --hosts 2 ;;
         guide-threshold) BYTEPS_MIN_COMPRESS_BYTES=1024000 train "$table" "$guide" 5120 --hosts 2 --rate 100mbit ;;
-        peers) "$BYTEPS_GC_PYTHON" -m byteps_gc bench peers --json "$folder/peers.json" --markdown "$folder/peers.md" ;;
+        peers) bench peers --json "$folder/peers.json" --markdown "$folder/peers.md" ;;
+        compressors) bench compressors --json "$folder/compressors.json" ;;
+        step-model)  # of what the others have left: seconds of a V100 with the guide's batches
+            bench foretell "$folder"/[24]-hosts* --markdown "$folder/step_model.md" \
+                --compressors "$folder/compressors.json" --compute resnet50_v2=0.167 --compute vgg16=0.133 ;;
     esac
 done

@@ -1,12 +1,12 @@
 """The benchmark beside peers, run small; what its rows are made of."""
 
+import argparse
 import contextlib
 import json
 import shutil
 
 from byteps_gc import commands as command_line
 from byteps_gc.bench import peers, shapes
-from byteps_gc.bench.peer_jobs import PEERS
 from byteps_gc.bench.peers import Row, Setting, Turn
 from byteps_gc.errors import ClusterError
 import pytest
@@ -36,23 +36,33 @@ def test_ours_beside_mxnets(commands, tmp_path):
         assert 0 < one.cpu_seconds < 10
     assert 1.3 < ours.mb_sent < 2.5, "a bit an element, and the small gradients in full"
     assert 20 < theirs.mb_sent < 30, "MXNet pushes two bits an element, and pulls in full"
-    assert (tmp_path / "out.md").read_text().count("\n") == 4
+    assert [len(turn["seconds"]) for turn in found["turns"]] == [peers.MOST_ROUNDS] * 2
+    heading, _, _, *table = (tmp_path / "out.md").read_text().splitlines()
+    assert heading.startswith("`python -m byteps_gc bench peers`, 20") and "mxnet 1.9.1" in heading
+    assert len(table) == 4 and table[2].startswith(f"| resnet18_v2 | 2 | 1gbit | {HERE[0]} | {ours.seconds:.3f} |")
     before = (tmp_path / "out.json").stat().st_mtime_ns
     result = commands.python("-m", "byteps_gc", "bench", "peers", *SMALL, *named(*HERE))
     assert result.status == 0 and (tmp_path / "out.json").stat().st_mtime_ns == before, result.output
 
 
-def turn(*seconds, sent=1.0e6, cpu=0.1):
-    return Turn([*seconds], [sent, 3 * sent], [sent / 2, sent / 2], cpu, 0.25)
+@pytest.fixture
+def no_hosts(monkeypatch):
+    """Nothing is made for a contest to run on."""
+    monkeypatch.setattr(peers, "NamespaceHosts", lambda *arguments: contextlib.nullcontext())
+    monkeypatch.setattr(peers, "require", lambda packages: None)
+
+
+def turn(*seconds, peer=HERE[0], model="vgg16", rate="100mbit", sent=1.0e6, cpu=0.1):
+    return Turn(peer, model, 2, rate, [*seconds], [sent, 3 * sent], [sent / 2, sent / 2], cpu, 0.25, "abc")
 
 
 def test_a_row_is_all_rounds_of_all_turns():
-    setting = Setting(shapes.MODELS["vgg16"], 2, "100mbit")
-    row = peers.row(PEERS[0], setting, [turn(1.0, 2.0), turn(3.0, 4.0, 5.0, cpu=0.3)], "abc")
+    row = peers.row([turn(1.0, 2.0), turn(3.0, 4.0, 5.0, cpu=0.3)])
+    assert (row.peer, row.model, row.hosts, row.rate, row.commit) == (HERE[0], "vgg16", 2, "100mbit", "abc")
     assert (row.seconds, row.seconds_min, row.seconds_max, row.rounds) == (3.0, 1.0, 5.0, 5)
     assert (row.mb_sent, row.mb_received, row.cpu_seconds, row.load) == (2.0, 0.5, 0.2, 0.25)
     assert row.limit_seconds == pytest.approx(8 * 3e6 / 100e6), "the busiest link's"
-    assert peers.row(PEERS[0], Setting(setting.model, 2, peers.UNSHAPED), [turn(1.0)], "abc").limit_seconds is None
+    assert peers.row([turn(1.0, rate=peers.UNSHAPED)]).limit_seconds is None
 
 
 def test_rounds_fit_the_rate():
@@ -61,7 +71,7 @@ def test_rounds_fit_the_rate():
     assert rounds == [peers.LEAST_ROUNDS, 4, peers.MOST_ROUNDS]
 
 
-def test_who_fails_is_noted_and_not_tried_again(monkeypatch, tmp_path):
+def test_who_fails_is_noted_and_not_tried_again(monkeypatch, no_hosts, tmp_path):
     """The others go on; a second run does not take the failed one up either."""
     taken = []
 
@@ -69,13 +79,11 @@ def test_who_fails_is_noted_and_not_tried_again(monkeypatch, tmp_path):
         taken.append(peer.name)
         if peer.name == HERE[1]:
             raise ClusterError("worker-0 failed with status 1; log: x\nmore")
-        return turn(1.0)
+        return turn(1.0, peer=peer.name, model="resnet18_v2", rate="1gbit")
 
     monkeypatch.setattr(peers, "take", take)
-    monkeypatch.setattr(peers, "NamespaceHosts", lambda *arguments: contextlib.nullcontext())
-    monkeypatch.setattr(peers, "require", lambda packages: None)
     file = tmp_path / "out.json"
-    words = [*SMALL[:-1], str(file), "--repeats", "2", *named(*HERE)]
+    words = [*SMALL[:-1], str(file), "--markdown", str(tmp_path / "out.md"), "--repeats", "2", *named(*HERE)]
     for _ in range(2):
         assert command_line.main(["bench", "peers", *words]) == 0
     assert taken == [*HERE, HERE[0]]
@@ -83,12 +91,48 @@ def test_who_fails_is_noted_and_not_tried_again(monkeypatch, tmp_path):
     assert [one["peer"] for one in found["rows"]] == HERE[:1]
     (failure,) = [peers.Failure(**one) for one in found["failed"]]
     assert str(failure) == f"{HERE[1]}: resnet18_v2, 2 hosts, 1gbit: worker-0 failed with status 1; log: x"
+    assert (tmp_path / "out.md").read_text().endswith(f"\n\n- failed: {failure}\n")
+
+
+def test_it_goes_on_with_the_turn_that_it_was_taking(monkeypatch, no_hosts, tmp_path):
+    taken = []
+
+    def take(peer, *arguments):
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+        taken.append(peer.name)
+        return turn(1.0, peer=peer.name, model="resnet18_v2", rate="1gbit")
+
+    monkeypatch.setattr(peers, "take", take)
+    words = ["bench", "peers", *SMALL[:-1], str(tmp_path / "out.json"), "--repeats", "2", *named(*HERE)]
+    command_line.main(words)
+    assert taken == [*HERE, HERE[0]]
+    taken.clear()
+    assert command_line.main(words) == 0
+    assert taken == [HERE[1]]
+
+
+def test_rows_stand_in_order():
+    """By model, rate and hosts, whatever came first."""
+    contest = peers.Contest(argparse.Namespace(json=None), [], None, {})
+    contest.turns = [
+        turn(1.0),
+        turn(1.0, model="resnet18_v2", rate=peers.UNSHAPED),
+        turn(1.0, model="resnet18_v2", rate="1gbit", peer=HERE[1]),
+        turn(1.0, model="resnet18_v2", rate="1gbit"),
+    ]
+    assert [(row.model, row.rate, row.peer) for row in contest.rows()] == [
+        ("resnet18_v2", "1gbit", HERE[0]),
+        ("resnet18_v2", "1gbit", HERE[1]),
+        ("resnet18_v2", peers.UNSHAPED, HERE[0]),
+        ("vgg16", "100mbit", HERE[0]),
+    ]
 
 
 def test_another_file_is_not_written_over(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(peers, "require", lambda packages: None)
     file = tmp_path / "other.json"
-    for text in ("", "[]", '{"rows": []}', '{"rows": [{"peer": "x"}], "failed": []}'):
+    for text in ("", "[]", '{"rows": []}', '{"turns": [{"peer": "x"}], "failed": []}'):
         file.write_text(text)
         assert command_line.main(["bench", "peers", *SMALL[:-1], str(file), "--peer", HERE[0]]) == 2
         assert capsys.readouterr().err.endswith(f"--json {file}: bench peers did not write this file; name another\n")

@@ -82,7 +82,7 @@ def test_unbiased(implementation, row):
     assert_mean(found, values)
     if implementation.fast:
         x = np.random.default_rng(2).standard_normal(64).astype(np.float32)
-        assert_mean(draws(implementation, row, x, 10**4), x)
+        assert_mean(draws(implementation, row, x, 2000), x)
 
 
 @rows(lambda row: row.unbiased)
@@ -489,15 +489,15 @@ def difference(where, one, other):
 
 @pytest.mark.parametrize("d", laws.LENGTHS)
 @every_row
-@other_implementations
-def test_agreement(implementation, row, d):
+@pytest.mark.skipif(not OTHERS, reason="there is nothing but the reference")
+def test_agreement(row, d):
     for values in laws.VALUES:
-        assert_agreement([implementation], row, d, values, mu=0.9, ef=True, steps=5)
+        assert_agreement(OTHERS, row, d, values, mu=0.9, ef=True, steps=5)
     for wrap in ({}, {"mu": 0.5}, {"ef": True}):
-        assert_agreement([implementation], row, d, "normal", **wrap)
-        assert_agreement([implementation], row, d, "wide", **wrap)
-    assert_agreement([implementation], row, d, "normal", dtype="float16", mu=0.9, ef=True)
-    assert_agreement([implementation], row, d, "outlier", dtype="float16")
+        assert_agreement(OTHERS, row, d, "normal", **wrap)
+        assert_agreement(OTHERS, row, d, "wide", **wrap)
+    assert_agreement(OTHERS, row, d, "normal", dtype="float16", mu=0.9, ef=True)
+    assert_agreement(OTHERS, row, d, "outlier", dtype="float16")
 
 
 @pytest.mark.parametrize("d", laws.LONG)

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 SCRIPT = ROOT / "scripts" / "reproduce.sh"
+RESULTS = ROOT / "scripts" / "results.sh"
 FLAGS = "--dataset synthetic --train-samples 128 --val-samples 64 --num-epochs 1 --warmup-epochs 0 --lr 0.01".split()
 FLAGS += ["--model", "cifar_resnet20_v1"]
 NAMES = {"BYTEPS_MIN_COMPRESS_BYTES": "16384", "BYTEPS_GC_PYTHON": sys.executable}
@@ -39,6 +40,9 @@ def test_it_goes_on_where_it_was_interrupted(commands, tmp_path):
         ("topk(k=0.001)", "2"),
     ]
     baseline, _ = json.loads((out / "table.json").read_text())
+    configuration = json.loads((out / "configuration.json").read_text())
+    assert configuration["configuration"]["min_compress_bytes"] == int(NAMES["BYTEPS_MIN_COMPRESS_BYTES"])
+    assert not any(value.startswith("/") for value in configuration["environment"].values())
     assert baseline["seeds"] == [0, 1] and baseline["finished"] and baseline["exchange_seconds_per_step"] > 0
     assert (out / "step_time.png").read_bytes().startswith(b"\x89PNG")
     for seed in ("seed-0", "seed-1"):
@@ -66,6 +70,20 @@ def test_it_goes_on_where_it_was_interrupted(commands, tmp_path):
 )
 def test_a_mistake_is_one_line(commands, tmp_path, words, message):
     result = commands.run(SCRIPT, *words, **NAMES)
+    assert result.status == 2 and result.output.startswith(message), result.output
+    assert len(result.output.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ([], "results: name a folder, and, if not all are wanted, any of: 2-hosts-100mbit "),
+        (["results", "peers", "3-hosts"], "results: no table 3-hosts; there are: 2-hosts-100mbit "),
+    ],
+)
+def test_a_mistake_in_what_results_are_wanted_is_one_line(commands, tmp_path, words, message):
+    result = commands.run(RESULTS, *words, **NAMES)
     assert result.status == 2 and result.output.startswith(message), result.output
     assert len(result.output.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []

@@ -76,8 +76,11 @@ def test_clusters_are_foretold(tmp_path, capsys):
     assert onebit.step == pytest.approx(0.2) and onebit.speed_up == pytest.approx(dense.step / 0.2)
     assert found[64, "10gbit", "none"].step > dense.step > found[8, "100gbit", "none"].step
     words = ["bench", "foretell", "--compute", "vgg16=0.2", "--compressors", str(file)]
-    assert command_line.main(words) == 0
+    assert command_line.main([*words, "--markdown", str(tmp_path / "out.md")]) == 0
     assert "64 x 8" in capsys.readouterr().out
+    _, _, first, *others = (tmp_path / "out.md").read_text().splitlines()
+    assert first.startswith(f"| vgg16 | 8 x 8 | 10gbit | {dense.step:.3f} | {onebit.speed_up:.2f} | ")
+    assert len(others) == 2 * 3 - 1
 
 
 @pytest.mark.parametrize(

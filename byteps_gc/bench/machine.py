@@ -47,3 +47,12 @@ def about(cores: List[int]) -> Dict[str, Any]:
         "python": platform.python_version(),
         "environment": {name: value for name, value in variables.items() if not value.startswith("/")},
     }
+
+
+def line(about: Dict[str, Any]) -> str:
+    """What :func:`about` says, for people."""
+    machine = about["machine"]
+    return (
+        f"{about['date'][:10]}, commit {about['commit']}, {len(machine['cores_used'])} cores of {machine['processor']},"
+        f" {machine['memory_gib']:.0f} GiB, Python {about['python']}"
+    )

@@ -8,6 +8,7 @@ several times. A round is as long as its slowest worker's; rounds begin when all
 import argparse
 from dataclasses import asdict, dataclass
 import json
+import math
 import os
 from pathlib import Path
 from statistics import median
@@ -107,16 +108,34 @@ class Setting:
 
 @dataclass
 class Turn:
-    """What one job has measured."""
+    """What one job of a contestant has measured; lists of bytes a round have one number for each host."""
 
+    peer: str
+    model: str
+    hosts: int
+    rate: str
     seconds: List[float]
-    sent: List[float]  # bytes a round, of each host
+    sent: List[float]
     received: List[float]
-    cpu: float  # seconds a round
+    cpu: float
     load: float
+    commit: Optional[str]
+
+    @property
+    def setting(self) -> Setting:
+        """Where it was taken."""
+        return Setting(shapes.MODELS[self.model], self.hosts, self.rate)
 
 
-def take(peer: Peer, setting: Setting, hosts: NamespaceHosts, plan: Plan, places: Places, logs: Path) -> Turn:
+def take(
+    peer: Peer,
+    setting: Setting,
+    hosts: NamespaceHosts,
+    plan: Plan,
+    places: Places,
+    logs: Path,
+    commit: Optional[str],
+) -> Turn:
     """Run one job of a contestant; :class:`ClusterError` if it fails."""
 
     def counts() -> List[int]:
@@ -126,48 +145,50 @@ def take(peer: Peer, setting: Setting, hosts: NamespaceHosts, plan: Plan, places
     window = job.watch.window()
     bytes_a_round = [count / plan.rounds for count in window.counts]
     return Turn(
+        peer.name,
+        *setting.key,
         seconds=[max(times) for times in zip(*(result["rounds"] for result in job.results))],
         sent=bytes_a_round[::2],
         received=bytes_a_round[1::2],
         cpu=window.total / plan.rounds,
         load=window.others / window.seconds,
+        commit=commit,
     )
 
 
-def row(peer: Peer, setting: Setting, turns: Sequence[Turn], commit: Optional[str]) -> Row:
+def row(turns: Sequence[Turn]) -> Row:
     """What a contestant's turns come to."""
+    last, bits = turns[-1], turns[-1].setting.bits
     seconds = [one for turn in turns for one in turn.seconds]
     sent, received = (median(count for turn in turns for count in getattr(turn, name)) for name in ("sent", "received"))
     most = max(max(turn.sent + turn.received) for turn in turns)
     return Row(
-        peer=peer.name,
-        model=setting.model.name,
-        hosts=setting.hosts,
-        rate=setting.rate,
+        last.peer,
+        *last.setting.key,
         seconds=median(seconds),
         seconds_min=min(seconds),
         seconds_max=max(seconds),
         rounds=len(seconds),
         mb_sent=sent / 1e6,
         mb_received=received / 1e6,
-        limit_seconds=8 * most / setting.bits if setting.bits else None,
+        limit_seconds=8 * most / bits if bits else None,
         cpu_seconds=median(turn.cpu for turn in turns),
         load=max(turn.load for turn in turns),
-        commit=commit,
+        commit=last.commit,
     )
 
 
 class Contest:
-    """All settings and contestants; what is found is kept in a file after every setting, and not measured again."""
+    """All settings and contestants; what a turn finds is kept in a file at once, and not measured again."""
 
     def __init__(self, options: argparse.Namespace, peers: Sequence[Peer], places: Places, about: Dict[str, Any]):
         self.options, self.peers, self.places, self.about = options, peers, places, about
-        self.rows: List[Row] = []
+        self.turns: List[Turn] = []
         self.failed: List[Failure] = []
         if options.json and options.json.exists():
             try:
                 before = json.loads(options.json.read_text())
-                self.rows = [Row(**one) for one in before["rows"]]
+                self.turns = [Turn(**one) for one in before["turns"]]
                 self.failed = [Failure(**one) for one in before["failed"]]
             except (ValueError, LookupError, TypeError):
                 raise UserError(f"--json {options.json}: bench peers did not write this file; name another") from None
@@ -179,46 +200,61 @@ class Contest:
                 for hosts in self.options.hosts:
                     yield Setting(shapes.MODELS[model], hosts, rate)
 
-    def missing(self, setting: Setting) -> List[Peer]:
-        """The contestants that have no row yet, and have not failed."""
-        done = {one.peer for one in [*self.rows, *self.failed] if (one.model, one.hosts, one.rate) == setting.key}
-        return [peer for peer in self.peers if peer.name not in done]
+    def left(self, setting: Setting, number: int) -> List[Peer]:
+        """The contestants that have not taken so many turns there, and have not failed."""
+        found = [one.peer for one in self.turns if one.setting == setting]
+        failed = [one.peer for one in self.failed if (one.model, one.hosts, one.rate) == setting.key]
+        return [peer for peer in self.peers if found.count(peer.name) < number and peer.name not in failed]
 
     def run(self, progress: Callable[[str], None]) -> None:
-        """Measure what is missing."""
+        """Measure what is missing; a contestant that fails gets no more turns there."""
         for setting in self.settings():
-            peers = self.missing(setting)
-            if not peers:
+            if not self.left(setting, self.options.repeats):
                 continue
+            plan = setting.plan(shapes.of(setting.model))
             with NamespaceHosts(setting.hosts, "" if setting.rate == UNSHAPED else setting.rate) as hosts:
-                self.meet(setting, peers, hosts, progress)
-            self.write()
+                for number in range(1, self.options.repeats + 1):
+                    for peer in self.left(setting, number):
+                        progress(f"{setting}, turn {number} of {self.options.repeats}: {peer.name}")
+                        self.meet(peer, setting, hosts, plan)
 
-    def meet(
-        self, setting: Setting, peers: Sequence[Peer], hosts: NamespaceHosts, progress: Callable[[str], None]
-    ) -> None:
-        """All turns of these contestants; one that fails gets no row and no more turns."""
-        plan = setting.plan(shapes.of(setting.model))
-        turns: Dict[Peer, List[Turn]] = {peer: [] for peer in peers}
-        for number in range(self.options.repeats):
-            for peer in list(turns):
-                progress(f"{setting}, turn {number + 1} of {self.options.repeats}: {peer.name}")
-                with tempfile.TemporaryDirectory(prefix="byteps_gc-") as logs:
-                    try:
-                        turns[peer].append(take(peer, setting, hosts, plan, self.places, Path(logs)))
-                    except ClusterError as error:
-                        del turns[peer]
-                        self.failed.append(Failure(peer.name, *setting.key, str(error).splitlines()[0]))
-        self.rows += [row(peer, setting, taken, self.about["commit"]) for peer, taken in turns.items()]
+    def meet(self, peer: Peer, setting: Setting, hosts: NamespaceHosts, plan: Plan) -> None:
+        """One turn of a contestant."""
+        with tempfile.TemporaryDirectory(prefix="byteps_gc-") as logs:
+            try:
+                self.turns.append(take(peer, setting, hosts, plan, self.places, Path(logs), self.about["commit"]))
+            except ClusterError as error:
+                self.failed.append(Failure(peer.name, *setting.key, str(error).splitlines()[0]))
+        self.write()
+
+    def rows(self) -> List[Row]:
+        """Of all contestants but those that failed, by model, rate and hosts."""
+        taken: Dict[Tuple[str, Setting], List[Turn]] = {}
+        for turn in self.turns:
+            taken.setdefault((turn.peer, turn.setting), []).append(turn)
+        failed = {(one.peer, one.model, one.hosts, one.rate) for one in self.failed}
+        found = [row(turns) for (peer, setting), turns in taken.items() if (peer, *setting.key) not in failed]
+        models, peers = [*shapes.MODELS], [peer.name for peer in PEERS]
+        return sorted(
+            found,
+            key=lambda one: (
+                models.index(one.model),
+                math.inf if one.rate == UNSHAPED else bits_per_second(one.rate),
+                one.hosts,
+                peers.index(one.peer) if one.peer in peers else len(peers),
+            ),
+        )
 
     def write(self) -> None:
         """Write what has been found so far."""
         if self.options.json:
-            found = {"failed": [*map(asdict, self.failed)], "rows": [*map(asdict, self.rows)]}
+            found = {name: [*map(asdict, getattr(self, name))] for name in ("failed", "turns")}
+            found["rows"] = [*map(asdict, self.rows())]
             self.options.json.write_text(json.dumps({**self.about, **found}, indent=2) + "\n")
 
 
 TITLES = ("model", "hosts", "rate", "peer", "seconds", "least", "most", "limit", "sent MB", "received MB", "CPU s")
+WORDS = 4  # of them do not name numbers
 
 
 def cells(one: Row) -> Tuple[str, ...]:
@@ -229,10 +265,17 @@ def cells(one: Row) -> Tuple[str, ...]:
     return (one.model, str(one.hosts), one.rate, one.peer, *times, limit, *more)
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The table, for a document."""
-    lines = ["| " + " | ".join(TITLES) + " |", "|" + " --- |" * 4 + " ---: |" * 7]
-    lines += ["| " + " | ".join(cells(one)) + " |" for one in rows]
+def markdown(contest: Contest, rows: Sequence[Row]) -> str:
+    """The table, for a document, with where it comes from and who failed."""
+    about, load = contest.about, max((one.load for one in rows), default=0)
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    lines = [
+        f"`python -m byteps_gc bench peers`, {machine.line(about)}; {versions}.",
+        f"Turns of each contestant: {contest.options.repeats}; at most {load:.2f} processors did something else.",
+        "",
+        *tables.markdown(TITLES, map(cells, rows), WORDS),
+    ]
+    lines += ["", *(f"- failed: {one}" for one in contest.failed)] if contest.failed else []
     return "\n".join(lines) + "\n"
 
 
@@ -273,9 +316,10 @@ def main(options: argparse.Namespace) -> int:
         about = {**machine.about(sorted(os.sched_getaffinity(0))), "versions": peer_places.versions(places)}
         contest = Contest(options, peers, places, about)
         contest.run(status.update)
-    tables.show(TITLES, map(cells, contest.rows), words=4)
+    rows = contest.rows()
+    tables.show(TITLES, map(cells, rows), WORDS)
     for failure in contest.failed:
         print(failure)
     if options.markdown:
-        options.markdown.write_text(markdown(contest.rows))
+        options.markdown.write_text(markdown(contest, rows))
     return 0

@@ -21,15 +21,15 @@ import json
 import math
 from pathlib import Path
 from statistics import median
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from byteps_gc.bench import shapes, tables
+from byteps_gc.cluster import folders
 from byteps_gc.cluster.namespaces import bits_per_second
 from byteps_gc.errors import UserError
 from byteps_gc.report import rows
 
 FORWARD = 1 / 3  # of what is computed: a multiplication forward, and two backward
-CONFIGURATION = "configuration.json"
 # of the guide's compressors with error feedback and momentum, in what ``bench compressors`` measures
 CODECS = ("onebit scaling", "topk k=0.001", "randomk k=0.001", "dithering k=2 linear l2 bucket=512", "identity half")
 HOSTS, RATES = (8, 64), ("10gbit", "25gbit", "100gbit")
@@ -65,9 +65,9 @@ class Measured:
 
 def measured(folder: Path) -> Iterator[Measured]:
     """The rows of a folder; :class:`UserError` if it is none of ``reproduce.sh``."""
-    file = folder / CONFIGURATION
+    file = folder / folders.CONFIGURATION
     if not file.is_file():
-        raise UserError(f"{folder} is no folder of reproduce.sh: it has no {CONFIGURATION}")
+        raise UserError(f"{folder} is no folder of reproduce.sh: it has no {folders.CONFIGURATION}")
     about = json.loads(file.read_text())["configuration"]
     for row in rows.group(rows.find([folder])):
         start = row.runs[0].start
@@ -191,13 +191,19 @@ def main(options: argparse.Namespace) -> int:
     checks = check([one for folder in options.folder for one in measured(folder)])
     if options.folder and not checks:
         raise UserError("these folders have no runs with and without a rate of the same compressor and hosts")
+    tables.require_folder("--markdown", options.markdown)
+    found = []
     if checks:
         titles = ("compressor", "hosts", "rate", "MB sent", "foretold s", "measured s", "ratio")
-        tables.show(titles, map(check_cells, checks), words=3)
+        found.append((titles, [*map(check_cells, checks)], 3))
     if computes:
-        titles = ("model", "hosts", "rate", "codec", "step s", "speed-up")
-        found = foretell(computes, *kernels(options.compressors), options.cores)
-        tables.show(titles, map(foretold_cells, found), words=4)
+        titles = ("model", "hosts", "rate", "none: step s", *(f"{codec}: x" for codec in CODECS))
+        steps = foretell(computes, *kernels(options.compressors), options.cores)
+        found.append((titles, [*foretold_cells(steps)], 3))
+    for one in found:
+        tables.show(*one)
+    if options.markdown:
+        options.markdown.write_text("\n".join("\n".join([*tables.markdown(*one), ""]) for one in found))
     return 0
 
 
@@ -208,6 +214,8 @@ def check_cells(one: Check) -> Tuple[str, ...]:
     return (run.compressor, str(run.hosts), run.rate, *numbers)
 
 
-def foretold_cells(one: Foretold) -> Tuple[str, ...]:
-    """A row of the second one."""
-    return one.model, f"{one.hosts} x 8", one.rate, one.codec, f"{one.step:.3f}", f"{one.speed_up:.2f}"
+def foretold_cells(found: Iterable[Foretold]) -> Iterator[Tuple[str, ...]]:
+    """The rows of the second one: a step without compression, and how often faster it is with each codec."""
+    for (model, hosts, rate), steps in itertools.groupby(found, key=lambda one: (one.model, one.hosts, one.rate)):
+        none, *others = steps
+        yield (model, f"{hosts} x 8", rate, f"{none.step:.3f}", *(f"{one.speed_up:.2f}" for one in others))
