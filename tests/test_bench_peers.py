@@ -7,6 +7,7 @@ import shutil
 
 from byteps_gc import commands as command_line
 from byteps_gc.bench import peers, shapes
+from byteps_gc.bench.peer_jobs import PEERS
 from byteps_gc.bench.peers import Row, Setting, Turn
 from byteps_gc.errors import ClusterError
 import pytest
@@ -67,8 +68,13 @@ def test_a_row_is_all_rounds_of_all_turns():
 
 def test_rounds_fit_the_rate():
     model = shapes.MODELS["vgg16"]
-    rounds = [Setting(model, 2, rate).plan([]).rounds for rate in ("100mbit", "1gbit", peers.UNSHAPED)]
-    assert rounds == [peers.LEAST_ROUNDS, 4, peers.MOST_ROUNDS]
+    byteps, ddp = (peer for peer in PEERS if peer.name in ("byteps_gc", "PyTorch DDP"))
+    found = [
+        (plan.warm_up, plan.rounds)
+        for rate in ("100mbit", "1gbit", peers.UNSHAPED)
+        for plan in (Setting(model, 2, rate).plan(peer) for peer in (byteps, ddp))
+    ]
+    assert found == [(1, 3), (3, 3), (1, 4), (3, 4), (3, 15), (3, 15)]
 
 
 def test_who_fails_is_noted_and_not_tried_again(monkeypatch, no_hosts, tmp_path):

@@ -49,12 +49,16 @@ Roles = List[local.Role]
 
 @dataclass(frozen=True, eq=False)
 class Peer:
-    """A contestant: what makes its roles, with these options; ``needs``: a field of :class:`Places`, if any."""
+    """A contestant: what makes its roles, with these options.
+
+    needs: a field of :class:`Places`, if any; warm_up: its first rounds that are not like the others.
+    """
 
     name: str
     make: Callable[..., Roles]
     options: Dict[str, Any] = field(default_factory=dict)
     needs: str = ""
+    warm_up: int = 1
 
     def roles(self, hosts: Sequence[Namespace], plan: Plan, places: Places) -> Roles:
         """The processes of one job on the hosts."""
@@ -135,6 +139,11 @@ def ours(name: str, least: int = env.MIN_COMPRESS_BYTES, **params: Any) -> Peer:
     return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least})
 
 
+def torch(hook: str = "", name: str = "") -> Peer:
+    """PyTorch's DDP with a communication hook, whose first rounds build buckets, or are not compressed yet."""
+    return Peer(f"PyTorch DDP{name}", ddp, {"hook": hook}, needs="pytorch", warm_up=3)
+
+
 PEERS: Tuple[Peer, ...] = (
     Peer("byteps_gc", byteps),
     ours("fp16", compressor="identity", half=True),
@@ -143,9 +152,9 @@ PEERS: Tuple[Peer, ...] = (
     Peer("BytePS as released", byteps, needs="released"),
     Peer("MXNet dist_sync", kvstore),
     Peer("MXNet dist_sync 2bit", kvstore, {"compression": {"type": "2bit", "threshold": 0.5}}),
-    Peer("PyTorch DDP", ddp, needs="pytorch"),
-    Peer("PyTorch DDP fp16", ddp, {"hook": "fp16"}, needs="pytorch"),
-    Peer("PyTorch DDP PowerSGD rank 1", ddp, {"hook": "powersgd-1"}, needs="pytorch"),
-    Peer("PyTorch DDP PowerSGD rank 4", ddp, {"hook": "powersgd-4"}, needs="pytorch"),
+    torch(),
+    torch("fp16", " fp16"),
+    torch("powersgd-1", " PowerSGD rank 1"),
+    torch("powersgd-4", " PowerSGD rank 4"),
     Peer("Horovod MXNet", horovod, needs="horovod"),
 )

@@ -27,7 +27,8 @@ from rich.console import Console
 UNSHAPED = "unshaped"
 SECONDS = 20.0  # that the rounds of a job should take, if all gradients were sent
 LEAST_ROUNDS, MOST_ROUNDS = 3, 15
-WARM_UP = 3  # rounds; the first ones of DDP build buckets, or are not compressed yet
+WARM_UP = 3  # rounds that do not count, where one takes less than LONG seconds; elsewhere one, which registers
+LONG = 1.0
 PATIENCE = 8  # times what the rounds should take; then a job is given up
 START = 120.0  # seconds, more
 
@@ -93,10 +94,11 @@ class Setting:
         """What its rows have in common."""
         return self.model.name, self.hosts, self.rate
 
-    def plan(self, found: Sequence[shapes.Shape]) -> Plan:
-        """As many rounds as fit into the time, would all gradients be sent and received once."""
+    def plan(self, peer: Peer) -> Plan:
+        """A contestant's rounds: as many as fit into the time, would all gradients be sent and received once."""
         rounds = int(SECONDS / self.whole) if self.whole else MOST_ROUNDS
-        return Plan(found, WARM_UP, max(LEAST_ROUNDS, min(MOST_ROUNDS, rounds)))
+        warm_up = max(peer.warm_up, WARM_UP if self.whole < LONG else 1)
+        return Plan(shapes.of(self.model), warm_up, max(LEAST_ROUNDS, min(MOST_ROUNDS, rounds)))
 
     def limit(self, plan: Plan) -> float:
         """Seconds after which a job is given up."""
@@ -131,12 +133,12 @@ def take(
     peer: Peer,
     setting: Setting,
     hosts: NamespaceHosts,
-    plan: Plan,
     places: Places,
     logs: Path,
     commit: Optional[str],
 ) -> Turn:
     """Run one job of a contestant; :class:`ClusterError` if it fails."""
+    plan = setting.plan(peer)
 
     def counts() -> List[int]:
         return [number for host in hosts for number in host.traffic()]
@@ -211,18 +213,17 @@ class Contest:
         for setting in self.settings():
             if not self.left(setting, self.options.repeats):
                 continue
-            plan = setting.plan(shapes.of(setting.model))
             with NamespaceHosts(setting.hosts, "" if setting.rate == UNSHAPED else setting.rate) as hosts:
                 for number in range(1, self.options.repeats + 1):
                     for peer in self.left(setting, number):
                         progress(f"{setting}, turn {number} of {self.options.repeats}: {peer.name}")
-                        self.meet(peer, setting, hosts, plan)
+                        self.meet(peer, setting, hosts)
 
-    def meet(self, peer: Peer, setting: Setting, hosts: NamespaceHosts, plan: Plan) -> None:
+    def meet(self, peer: Peer, setting: Setting, hosts: NamespaceHosts) -> None:
         """One turn of a contestant."""
         with tempfile.TemporaryDirectory(prefix="byteps_gc-") as logs:
             try:
-                self.turns.append(take(peer, setting, hosts, plan, self.places, Path(logs), self.about["commit"]))
+                self.turns.append(take(peer, setting, hosts, self.places, Path(logs), self.about["commit"]))
             except ClusterError as error:
                 self.failed.append(Failure(peer.name, *setting.key, str(error).splitlines()[0]))
         self.write()
