@@ -23,25 +23,31 @@ def folder(place, hosts=2, rate="", step=0.3):
 
 
 def test_what_is_exchanged_while_backward_computes_costs_nothing():
-    assert step_model.step(0.3, 0.19) == pytest.approx(0.3)
-    assert step_model.step(0.3, 0.5) == pytest.approx(0.1 + 0.5)
+    assert step_model.step(0.3, 0.19, 0.19) == pytest.approx(0.3)
+    assert step_model.step(0.3, 0.5, 0.4) == pytest.approx(0.1 + 0.5)
+    assert step_model.step(0.3, 0.4, 0.5) == pytest.approx(0.1 + 0.5)
 
 
 def test_a_host_sends_what_goes_to_others_and_its_server_s_answers():
-    assert step_model.exchange(0.1, 12.5e6, hosts=2, bits=100e6) == pytest.approx(0.1 + 1.0)
-    assert step_model.exchange(0.1, 12.5e6, hosts=4, bits=100e6) == pytest.approx(0.1 + 1.5)
-    assert step_model.exchange(0.1, 12.5e6, hosts=4, bits=math.inf) == 0.1
+    assert step_model.network(12.5e6, hosts=2, bits=100e6) == pytest.approx(1.0)
+    assert step_model.network(12.5e6, hosts=4, bits=100e6) == pytest.approx(1.5)
+    assert step_model.network(12.5e6, hosts=4, bits=math.inf) == 0
 
 
 def test_runs_are_held_against_what_they_foretell(tmp_path, capsys):
-    """40 MB at 100 Mbit are 3.2 s, and a third of computing comes before."""
-    places = [folder(tmp_path / "free"), folder(tmp_path / "slow", rate="100mbit", step=3.74)]
-    (check,) = step_model.check([one for place in places for one in step_model.measured(place)])
-    assert check.run == Measured("baseline", 2, "100mbit", 0.3, 0.1, 40e6, pytest.approx(3.74))
-    assert check.foretold == pytest.approx(0.1 + 0.1 + 3.2) and check.ratio == pytest.approx(1.1)
+    """40 MB at 100 Mbit are 3.2 s, and a third of computing comes before; a fast link costs nothing."""
+    places = [
+        folder(tmp_path / "free", step=0.45),
+        folder(tmp_path / "slow", rate="100mbit", step=3.63),
+        folder(tmp_path / "fast", rate="100gbit", step=0.45),
+    ]
+    check, fast = step_model.check([one for place in places for one in step_model.measured(place)])
+    assert check.run == Measured("baseline", 2, "100mbit", 0.3, 40e6, pytest.approx(3.63))
+    assert check.foretold == pytest.approx(0.1 + 3.2) and check.ratio == pytest.approx(1.1)
+    assert fast.foretold == pytest.approx(0.45) and fast.ratio == pytest.approx(1)
     assert command_line.main(["bench", "foretell", *map(str, places)]) == 0
     shown = capsys.readouterr().out.split()
-    assert shown[-7:] == ["baseline", "2", "100mbit", "40.00", "3.400", "3.740", "1.10"]
+    assert shown[-14:-7] == ["baseline", "2", "100mbit", "40.00", "3.300", "3.630", "1.10"]
 
 
 def kernels_file(place, codecs=step_model.CODECS):
@@ -71,7 +77,7 @@ def test_clusters_are_foretold(tmp_path, capsys):
     dense = found[8, "10gbit", "none"]
     size = 553430176
     assert dense.speed_up == 1
-    assert dense.step == pytest.approx(0.2 / 3 + size / 8e9 / 16 + 8 * size * 2 * 7 / 8 / 10e9)
+    assert dense.step == pytest.approx(0.2 / 3 + 8 * size * 2 * 7 / 8 / 10e9)
     onebit = found[8, "10gbit", "onebit scaling"]
     assert onebit.step == pytest.approx(0.2) and onebit.speed_up == pytest.approx(dense.step / 0.2)
     assert found[64, "10gbit", "none"].step > dense.step > found[8, "100gbit", "none"].step

@@ -1,17 +1,18 @@
 """How long a training step takes on a network, from what it computes and what it sends.
 
-Gradients are exchanged while backward still computes others, and the next step's forward waits for all of them:
+Gradients are compressed, sent and added up while backward still computes others, and the next step's forward waits
+for all of them. What takes longest of the three counts:
 
-    step = forward + max(backward, exchange)    forward = compute / 3, backward twice that
-    exchange = work + 8 * sent * 2 * (n - 1) / n / rate
+    step = forward + max(backward, work, network)    forward = compute / 3, backward twice that
+    network = 8 * sent * 2 * (n - 1) / n / rate
 
-work: seconds of an exchange that costs no network: compressing, adding up, handing over. sent: bytes that a worker
-hands over in a step; with a server on each of n hosts, a host sends (n - 1) / n of them to other hosts, and as much
-in its server's answers, and receives the same. rate: of its link, bits per second in each direction.
+work: seconds that a host's processors need to compress, add up and hand over. sent: bytes that a worker hands over in
+a step; with a server on each of n hosts, a host sends (n - 1) / n of them to other hosts, and as much in its server's
+answers, and receives the same. rate: of its link, bits per second in each direction.
 
-:func:`check` holds this against runs: work and compute are those of a run without a limit, and a run with one says
-whether its step was foretold. :func:`foretell` reads it off for clusters of GPUs, where work is what
-``bench compressors`` measured of each kernel.
+:func:`check` holds this against runs on one machine, whose processors compute and do the work: there, backward and
+work come one after the other, and a step without a limit says how long both take. :func:`foretell` reads it off for
+clusters of GPUs, where work is what ``bench compressors`` measured of each kernel.
 """
 
 import argparse
@@ -35,14 +36,14 @@ CODECS = ("onebit scaling", "topk k=0.001", "randomk k=0.001", "dithering k=2 li
 HOSTS, RATES = (8, 64), ("10gbit", "25gbit", "100gbit")
 
 
-def exchange(work: float, sent: float, hosts: int, bits: float) -> float:
-    """Seconds of an exchange; ``sent`` in bytes, ``bits`` a second, infinite without a limit."""
-    return work + 8 * sent * 2 * (hosts - 1) / hosts / bits
+def network(sent: float, hosts: int, bits: float) -> float:
+    """Seconds that a host's link takes for a step's ``sent`` bytes; ``bits`` a second, infinite without a limit."""
+    return 8 * sent * 2 * (hosts - 1) / hosts / bits
 
 
-def step(compute: float, exchanged: float) -> float:
-    """Seconds of a step that computes and exchanges so long."""
-    return compute * FORWARD + max(compute * (1 - FORWARD), exchanged)
+def step(compute: float, work: float, sending: float) -> float:
+    """Seconds of a step that computes, works and sends so long."""
+    return compute * FORWARD + max(compute * (1 - FORWARD), work, sending)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,6 @@ class Measured:
     hosts: int
     rate: str
     compute: float
-    exchange: float
     sent: float
     step: float
 
@@ -77,7 +77,6 @@ def measured(folder: Path) -> Iterator[Measured]:
             hosts=about["hosts"],
             rate=about["rate"],
             compute=row.compute,
-            exchange=row.exchange,
             sent=1e6 * row.sent,
             step=images / row.step("samples_per_second"),
         )
@@ -103,8 +102,8 @@ def check(runs: Sequence[Measured]) -> List[Check]:
     for one in runs:
         base = free.get((one.compressor, one.hosts))
         if one.rate and base:
-            exchanged = exchange(base.exchange, one.sent, one.hosts, one.bits)
-            found.append(Check(one, step(base.compute, exchanged)))
+            processors = base.step - base.compute * FORWARD
+            found.append(Check(one, step(base.compute, processors, network(one.sent, one.hosts, one.bits))))
     return found
 
 
@@ -165,7 +164,7 @@ def foretell(computes: Dict[str, float], codecs: Dict[str, Kernels], memcpy: flo
         size, steps = shapes.MODELS[model].bytes, {}
         for codec, one in {"none": dense, **codecs}.items():
             work = one.work(size, hosts, cores)
-            steps[codec] = step(compute, exchange(work, size * one.bits / 32, hosts, bits_per_second(rate)))
+            steps[codec] = step(compute, work, network(size * one.bits / 32, hosts, bits_per_second(rate)))
             yield Foretold(model, hosts, rate, codec, steps[codec], steps["none"] / steps[codec])
 
 
