@@ -110,7 +110,11 @@ class Setting:
 
 @dataclass
 class Turn:
-    """What one job of a contestant has measured; lists of bytes a round have one number for each host."""
+    """What one job of a contestant has measured.
+
+    seconds: of each round; sent, received: bytes a round, of each host; cpu: seconds a round, of all processes; load,
+    commit: see :class:`Row`.
+    """
 
     peer: str
     model: str
@@ -251,7 +255,9 @@ class Contest:
         if self.options.json:
             found = {name: [*map(asdict, getattr(self, name))] for name in ("failed", "turns")}
             found["rows"] = [*map(asdict, self.rows())]
-            self.options.json.write_text(json.dumps({**self.about, **found}, indent=2) + "\n")
+            whole = self.options.json.with_name(self.options.json.name + ".new")
+            whole.write_text(json.dumps({**self.about, **found}, indent=2) + "\n")
+            whole.replace(self.options.json)  # at once, or not at all
 
 
 TITLES = ("model", "hosts", "rate", "peer", "seconds", "least", "most", "limit", "sent MB", "received MB", "CPU s")
