@@ -137,12 +137,14 @@ def main(series: Series) -> int:
         gone = minutes(time.monotonic() - begun)
         print(f"{number} of {len(tasks)}: {job}, seed {seed}; {gone} gone{left(series)}", flush=True)
         run_job(series, seed, job)
-    conclude(series.folder)
+    conclude(series)
     return 0
 
 
-def conclude(folder: Path) -> None:
-    """Make and show the table of all seeds, on the host that has the records."""
-    records = rows.find([folder])
+def conclude(series: Series) -> None:
+    """Make and show the table of all that the folder has, in the experiment's order, on the host with the records."""
+    seeds = sorted(int(place.name.rpartition("-")[2]) for place in series.folder.glob("seed-*"))
+    jobs = Experiment.read(series.file).jobs
+    records = rows.read([series.record(seed, job) for job in jobs for seed in seeds])
     if records:
-        report.present(records, folder)
+        report.present(records, series.folder)

@@ -16,6 +16,7 @@ import marks
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "tests" / "programs"
+START = ROOT / "tests" / "start"  # what Pythons begin with, see there
 EXAMPLE = ROOT / "example" / "mxnet" / "gradient_compression"
 # for scripts that set up: this environment, as its own Python would set it up
 THIS_PYTHON = Path(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info[:2]))
@@ -59,7 +60,7 @@ class Commands:
             if name in os.environ:
                 env[name] = os.environ[name]
         name, _, value = self.mark.partition("=")
-        env.update({name: value, **extra})
+        env.update({name: value, "PYTHONPATH": str(START), **extra})
         return env
 
     def start(self, *command: object, cwd: Optional[Path] = None, **env: str) -> subprocess.Popen:

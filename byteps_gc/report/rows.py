@@ -113,9 +113,12 @@ class Row:
 
 def find(folders: Sequence[Path]) -> List[record.Record]:
     """The records with at least one epoch below the folders, in order of their last event."""
-    files = sorted(
-        {file for folder in folders for file in folder.rglob("*.jsonl")}, key=lambda file: file.stat().st_mtime
-    )
+    files = {file for folder in folders for file in folder.rglob("*.jsonl")}
+    return read(sorted(files, key=lambda file: file.stat().st_mtime))
+
+
+def read(files: Sequence[Path]) -> List[record.Record]:
+    """The records of these files that have at least one epoch."""
     return [one for one in map(record.read, files) if one.start and one.epochs]
 
 
