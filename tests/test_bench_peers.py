@@ -6,9 +6,9 @@ import json
 import shutil
 
 from byteps_gc import commands as command_line
-from byteps_gc.bench import peers, shapes
+from byteps_gc.bench import peer_rows, peers, shapes
 from byteps_gc.bench.peer_jobs import PEERS
-from byteps_gc.bench.peers import Row, Setting, Turn
+from byteps_gc.bench.peer_rows import UNSHAPED, Failure, Row, Setting, Turn
 from byteps_gc.errors import ClusterError
 import pytest
 
@@ -30,14 +30,14 @@ def test_ours_beside_mxnets(commands, tmp_path):
     ours, theirs = rows = [Row(**one) for one in found["rows"]]
     assert [one.peer for one in rows] == HERE and found["failed"] == []
     for one in rows:
-        assert one.rounds == peers.MOST_ROUNDS
+        assert one.rounds == peer_rows.MOST_ROUNDS
         assert 0 < one.seconds_min <= one.seconds <= one.seconds_max
         assert one.limit_seconds < one.seconds_max
         assert one.limit_seconds >= 8 * max(one.mb_sent, one.mb_received) / 1000 > 0
         assert 0 < one.cpu_seconds < 10
     assert 1.3 < ours.mb_sent < 2.5, "a bit an element, and the small gradients in full"
     assert 20 < theirs.mb_sent < 30, "MXNet pushes two bits an element, and pulls in full"
-    assert [len(turn["seconds"]) for turn in found["turns"]] == [peers.MOST_ROUNDS] * 2
+    assert [len(turn["seconds"]) for turn in found["turns"]] == [peer_rows.MOST_ROUNDS] * 2
     heading, _, _, *table = (tmp_path / "out.md").read_text().splitlines()
     assert heading.startswith("`python -m byteps_gc bench peers`, 20") and "mxnet 1.9.1" in heading
     assert len(table) == 4 and table[2].startswith(f"| resnet18_v2 | 2 | 1gbit | {HERE[0]} | {ours.seconds:.3f} |")
@@ -58,12 +58,12 @@ def turn(*seconds, peer=HERE[0], model="vgg16", rate="100mbit", sent=1.0e6, cpu=
 
 
 def test_a_row_is_all_rounds_of_all_turns():
-    row = peers.row([turn(1.0, 2.0), turn(3.0, 4.0, 5.0, cpu=0.3)])
+    row = peer_rows.row([turn(1.0, 2.0), turn(3.0, 4.0, 5.0, cpu=0.3)])
     assert (row.peer, row.model, row.hosts, row.rate, row.commit) == (HERE[0], "vgg16", 2, "100mbit", "abc")
     assert (row.seconds, row.seconds_min, row.seconds_max, row.rounds) == (3.0, 1.0, 5.0, 5)
     assert (row.mb_sent, row.mb_received, row.cpu_seconds, row.load) == (2.0, 0.5, 0.2, 0.25)
     assert row.limit_seconds == pytest.approx(8 * 3e6 / 100e6), "the busiest link's"
-    assert peers.row([turn(1.0, rate=peers.UNSHAPED)]).limit_seconds is None
+    assert peer_rows.row([turn(1.0, rate=UNSHAPED)]).limit_seconds is None
 
 
 def test_rounds_fit_the_rate():
@@ -71,7 +71,7 @@ def test_rounds_fit_the_rate():
     byteps, ddp = (peer for peer in PEERS if peer.name in ("byteps_gc", "PyTorch DDP"))
     found = [
         (plan.warm_up, plan.rounds)
-        for rate in ("100mbit", "1gbit", peers.UNSHAPED)
+        for rate in ("100mbit", "1gbit", UNSHAPED)
         for plan in (Setting(model, 2, rate).plan(peer) for peer in (byteps, ddp))
     ]
     assert found == [(1, 3), (3, 3), (1, 4), (3, 4), (3, 15), (3, 15)]
@@ -95,7 +95,7 @@ def test_who_fails_is_noted_and_not_tried_again(monkeypatch, no_hosts, tmp_path)
     assert taken == [*HERE, HERE[0]]
     found = json.loads(file.read_text())
     assert [one["peer"] for one in found["rows"]] == HERE[:1]
-    (failure,) = [peers.Failure(**one) for one in found["failed"]]
+    (failure,) = [Failure(**one) for one in found["failed"]]
     assert str(failure) == f"{HERE[1]}: resnet18_v2, 2 hosts, 1gbit: worker-0 failed with status 1; log: x"
     assert (tmp_path / "out.md").read_text().endswith(f"\n\n- failed: {failure}\n")
 
@@ -123,14 +123,14 @@ def test_rows_stand_in_order():
     contest = peers.Contest(argparse.Namespace(json=None), [], None, {})
     contest.turns = [
         turn(1.0),
-        turn(1.0, model="resnet18_v2", rate=peers.UNSHAPED),
+        turn(1.0, model="resnet18_v2", rate=UNSHAPED),
         turn(1.0, model="resnet18_v2", rate="1gbit", peer=HERE[1]),
         turn(1.0, model="resnet18_v2", rate="1gbit"),
     ]
     assert [(row.model, row.rate, row.peer) for row in contest.rows()] == [
         ("resnet18_v2", "1gbit", HERE[0]),
         ("resnet18_v2", "1gbit", HERE[1]),
-        ("resnet18_v2", peers.UNSHAPED, HERE[0]),
+        ("resnet18_v2", UNSHAPED, HERE[0]),
         ("vgg16", "100mbit", HERE[0]),
     ]
 

@@ -86,9 +86,9 @@ def bench_foretell(options: argparse.Namespace) -> int:
 
 def bench_peers(options: argparse.Namespace) -> int:
     """Measure exchanges beside peers."""
-    from byteps_gc.bench import peers, shapes
+    from byteps_gc.bench import peer_rows, peers, shapes
 
     options.model = options.model or list(shapes.MODELS)
     options.hosts = options.hosts or [2, 4]
-    options.rate = options.rate or ["100mbit", "1gbit", peers.UNSHAPED]
+    options.rate = options.rate or ["100mbit", "1gbit", peer_rows.UNSHAPED]
     return peers.main(options)

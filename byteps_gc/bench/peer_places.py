@@ -90,7 +90,7 @@ def prepare(needs: Set[str], folder: Path, progress: Callable[[str], None]) -> P
 def versions(places: Places) -> Dict[str, str]:
     """Of the peers that have an environment, and of MXNet."""
     interpreters = {name: getattr(places, name) for name in DISTRIBUTIONS}
-    found = {"mxnet": build.mxnet_version()}
+    found = {"mxnet": build.mxnet_version().rpartition("=")[2]}
     for name, interpreter in interpreters.items():
         if interpreter:
             command = [str(interpreter), "-c", VERSION, DISTRIBUTIONS[name]]

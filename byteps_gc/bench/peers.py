@@ -6,131 +6,23 @@ several times. A round is as long as its slowest worker's; rounds begin when all
 """
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 import json
 import math
 import os
 from pathlib import Path
-from statistics import median
 import tempfile
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from byteps_gc import native
 from byteps_gc.bench import machine, peer_places, shapes, tables
 from byteps_gc.bench.engine_clusters import Job
-from byteps_gc.bench.peer_jobs import PEERS, Peer, Places, Plan
+from byteps_gc.bench.peer_jobs import PEERS, Peer, Places
+from byteps_gc.bench.peer_rows import UNSHAPED, Failure, Row, Setting, Turn, row
 from byteps_gc.cluster.namespaces import MOST_HOSTS, NamespaceHosts, bits_per_second, require
 from byteps_gc.errors import ClusterError, UserError
 from byteps_gc.processes import exit_on_sigterm
 from rich.console import Console
-
-UNSHAPED = "unshaped"
-SECONDS = 20.0  # that the rounds of a job should take, if all gradients were sent
-LEAST_ROUNDS, MOST_ROUNDS = 3, 15
-WARM_UP = 3  # rounds that do not count, where one takes less than LONG seconds; elsewhere one, which registers
-LONG = 1.0
-PATIENCE = 8  # times what the rounds should take; then a job is given up
-START = 120.0  # seconds, more
-
-
-@dataclass
-class Row:
-    """A contestant's rounds; MB are 10^6 bytes of one host in a round, the median host's, headers included.
-
-    limit_seconds: what the link takes for the more of the bytes sent and received; cpu_seconds: of all processes.
-    load: what else the machine's processors did meanwhile, in cores; commit: of the project, when it was measured.
-    """
-
-    peer: str
-    model: str
-    hosts: int
-    rate: str
-    seconds: float
-    seconds_min: float
-    seconds_max: float
-    rounds: int
-    mb_sent: float
-    mb_received: float
-    limit_seconds: Optional[float]
-    cpu_seconds: float
-    load: float
-    commit: Optional[str]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A contestant that gets no row, and why."""
-
-    peer: str
-    model: str
-    hosts: int
-    rate: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.peer}: {self.model}, {self.hosts} hosts, {self.rate}: {self.reason}"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all contestants meet with."""
-
-    model: shapes.Model
-    hosts: int
-    rate: str
-
-    @property
-    def bits(self) -> int:
-        """Of the rate; 0 if there is none."""
-        return 0 if self.rate == UNSHAPED else bits_per_second(self.rate)
-
-    @property
-    def whole(self) -> float:
-        """Seconds that the link takes for all gradients; 0 without a rate."""
-        return 8 * self.model.bytes / self.bits if self.bits else 0.0
-
-    @property
-    def key(self) -> Tuple[str, int, str]:
-        """What its rows have in common."""
-        return self.model.name, self.hosts, self.rate
-
-    def plan(self, peer: Peer) -> Plan:
-        """A contestant's rounds: as many as fit into the time, would all gradients be sent and received once."""
-        rounds = int(SECONDS / self.whole) if self.whole else MOST_ROUNDS
-        warm_up = max(peer.warm_up, WARM_UP if self.whole < LONG else 1)
-        return Plan(shapes.of(self.model), warm_up, max(LEAST_ROUNDS, min(MOST_ROUNDS, rounds)))
-
-    def limit(self, plan: Plan) -> float:
-        """Seconds after which a job is given up."""
-        return START + PATIENCE * max(1.0, self.whole) * (plan.warm_up + plan.rounds)
-
-    def __str__(self) -> str:
-        return f"{self.model.name}, {self.hosts} hosts, {self.rate}"
-
-
-@dataclass
-class Turn:
-    """What one job of a contestant has measured.
-
-    seconds: of each round; sent, received: bytes a round, of each host; cpu: seconds a round, of all processes; load,
-    commit: see :class:`Row`.
-    """
-
-    peer: str
-    model: str
-    hosts: int
-    rate: str
-    seconds: List[float]
-    sent: List[float]
-    received: List[float]
-    cpu: float
-    load: float
-    commit: Optional[str]
-
-    @property
-    def setting(self) -> Setting:
-        """Where it was taken."""
-        return Setting(shapes.MODELS[self.model], self.hosts, self.rate)
 
 
 def take(
@@ -159,28 +51,6 @@ def take(
         cpu=window.total / plan.rounds,
         load=window.others / window.seconds,
         commit=commit,
-    )
-
-
-def row(turns: Sequence[Turn]) -> Row:
-    """What a contestant's turns come to."""
-    last, bits = turns[-1], turns[-1].setting.bits
-    seconds = [one for turn in turns for one in turn.seconds]
-    sent, received = (median(count for turn in turns for count in getattr(turn, name)) for name in ("sent", "received"))
-    most = max(max(turn.sent + turn.received) for turn in turns)
-    return Row(
-        last.peer,
-        *last.setting.key,
-        seconds=median(seconds),
-        seconds_min=min(seconds),
-        seconds_max=max(seconds),
-        rounds=len(seconds),
-        mb_sent=sent / 1e6,
-        mb_received=received / 1e6,
-        limit_seconds=8 * most / bits if bits else None,
-        cpu_seconds=median(turn.cpu for turn in turns),
-        load=max(turn.load for turn in turns),
-        commit=last.commit,
     )
 
 

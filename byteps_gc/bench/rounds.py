@@ -11,6 +11,7 @@ import time
 BEGIN = "bench: begin"
 END = "bench: end"
 RESULT = "bench: result "
+NOTICED = 0.3  # seconds in which whoever hears that rounds begin or end looks at its counters
 
 
 def say(line: str) -> None:
@@ -35,10 +36,12 @@ def take(warm_up, rounds, barrier, exchange, before=lambda: None, **more) -> Non
     seconds = []
     for number in range(warm_up + rounds):
         before()
-        barrier()
         if number == warm_up:
             say(BEGIN)
+            time.sleep(NOTICED)
+        barrier()
         seconds.append(timed(exchange))
     say(END)
+    time.sleep(NOTICED)
     barrier()
     say(RESULT + json.dumps({"rounds": seconds[warm_up:], **more}))
