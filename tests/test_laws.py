@@ -82,7 +82,7 @@ def test_unbiased(implementation, row):
     assert_mean(found, values)
     if implementation.fast:
         x = np.random.default_rng(2).standard_normal(64).astype(np.float32)
-        assert_mean(draws(implementation, row, x, 2000), x)
+        assert_mean(draws(implementation, row, x, 10**4), x)
 
 
 @rows(lambda row: row.unbiased)

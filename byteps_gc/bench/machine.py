@@ -33,7 +33,6 @@ def about(cores: List[int]) -> Dict[str, Any]:
 
     cores: the processors it runs on.
     """
-    variables = {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)}
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -45,7 +44,11 @@ def about(cores: List[int]) -> Dict[str, Any]:
             "memory_gib": round(memory, 1),
         },
         "python": platform.python_version(),
-        "environment": {name: value for name, value in variables.items() if not value.startswith("/")},
+        "environment": {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(VARIABLES) and not value.startswith("/")
+        },
     }
 
 

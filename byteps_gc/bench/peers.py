@@ -22,6 +22,7 @@ from byteps_gc.bench.peer_rows import UNSHAPED, Failure, Row, Setting, Turn, row
 from byteps_gc.cluster.namespaces import MOST_HOSTS, NamespaceHosts, bits_per_second, require
 from byteps_gc.errors import ClusterError, UserError
 from byteps_gc.processes import exit_on_sigterm
+from byteps_gc.report import table
 from rich.console import Console
 
 
@@ -150,7 +151,7 @@ def markdown(contest: Contest, rows: Sequence[Row]) -> str:
         f"`python -m byteps_gc bench peers`, {machine.line(about)}; {versions}.",
         f"Turns of each contestant: {contest.options.repeats}; at most {load:.2f} processors did something else.",
         "",
-        *tables.markdown(TITLES, map(cells, rows), WORDS),
+        *table.lines(TITLES, map(cells, rows), WORDS),
     ]
     lines += ["", *(f"- failed: {one}" for one in contest.failed)] if contest.failed else []
     return "\n".join(lines) + "\n"

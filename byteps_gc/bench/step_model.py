@@ -28,7 +28,7 @@ from byteps_gc.bench import shapes, tables
 from byteps_gc.cluster import folders
 from byteps_gc.cluster.namespaces import bits_per_second
 from byteps_gc.errors import UserError
-from byteps_gc.report import rows
+from byteps_gc.report import rows, table
 
 FORWARD = 1 / 3  # of what is computed: a multiplication forward, and two backward
 # of the guide's compressors with error feedback and momentum, in what ``bench compressors`` measures
@@ -184,13 +184,13 @@ def seconds_of(words: Sequence[str]) -> Dict[str, float]:
 
 def main(options: argparse.Namespace) -> int:
     """Show what runs say of the model, and what the model says of clusters."""
+    tables.require_folder("--markdown", options.markdown)
     computes = seconds_of(options.compute)
     if bool(computes) != bool(options.compressors) or options.cores < 1:
         raise UserError("--compute and --compressors go together, and --cores is a number from 1 up")
     checks = check([one for folder in options.folder for one in measured(folder)])
     if options.folder and not checks:
         raise UserError("these folders have no runs with and without a rate of the same compressor and hosts")
-    tables.require_folder("--markdown", options.markdown)
     found = []
     if checks:
         titles = ("compressor", "hosts", "rate", "MB sent", "foretold s", "measured s", "ratio")
@@ -202,7 +202,7 @@ def main(options: argparse.Namespace) -> int:
     for one in found:
         tables.show(*one)
     if options.markdown:
-        options.markdown.write_text("\n".join("\n".join([*tables.markdown(*one), ""]) for one in found))
+        options.markdown.write_text("\n".join("\n".join([*table.lines(*one), ""]) for one in found))
     return 0
 
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 import json
 from pathlib import Path
-from typing import Any, Iterable, List, Optional, Sequence
+from typing import Any, Iterable, Optional, Sequence
 
 from byteps_gc.errors import UserError
 from rich.box import SIMPLE
@@ -27,12 +27,6 @@ def show(titles: Sequence[str], rows: Iterable[Iterable[str]], words: int = 1) -
     for row in rows:
         table.add_row(*row)
     Console(width=max(Console().width, WIDTH)).print(table)
-
-
-def markdown(titles: Sequence[str], rows: Iterable[Iterable[str]], words: int = 1) -> List[str]:
-    """The lines of a table for a document; all columns but the first ``words`` hold numbers."""
-    rule = ["---"] * words + ["---:"] * (len(titles) - words)
-    return ["| " + " | ".join(line) + " |" for line in (titles, rule, *rows)]
 
 
 def write(rows: Sequence[Any], file: Optional[Path]) -> None:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from typing import List, Optional, Sequence
+from typing import Iterable, List, Optional, Sequence
 
 from byteps_gc.report.rows import Row, Spread
 from rich.console import Console
@@ -39,8 +39,13 @@ def cells(row: Row) -> List[str]:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table as Markdown."""
-    lines = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *map(cells, rows)]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return "".join(f"{line}\n" for line in lines(COLUMNS, map(cells, rows)))
+
+
+def lines(titles: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> List[str]:
+    """The lines of any table as Markdown; all columns but the first ``words`` hold numbers."""
+    rule = ["---"] * words + ["---:"] * (len(titles) - words)
+    return ["| " + " | ".join(line) + " |" for line in (titles, rule, *rows)]
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
