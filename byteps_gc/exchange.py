@@ -1,6 +1,7 @@
 """Push, pull and broadcast of MXNet arrays through BytePS, with every call checked first."""
 
 import contextlib
+import ctypes
 import itertools
 import os
 import sys
@@ -66,9 +67,11 @@ def next_trainer() -> str:
     return f"trainer_{number}." if number else ""
 
 
-def declare(name: str, **options: str) -> None:
+def declare(name: str, nbytes: int = 0, **options: str) -> None:
     """Announce a tensor. All workers declare the same names in the same order.
 
+    nbytes: of the arrays that will be exchanged under this name; by it the tensor's parts are spread over the servers,
+    without it by a hash of the name's number.
     ``options`` are the engine's compression keys (see :mod:`byteps_gc.wire`);
     a name that is declared already keeps what it was declared with.
     """
@@ -78,6 +81,9 @@ def declare(name: str, **options: str) -> None:
         raise ExchangeError(f"{name}: BytePS's own compressor {registered} is not used; see byteps_gc.wire for ours")
     if name not in _declared:
         engine.byteps_declare_tensor(name, **options)
+        place = getattr(engine.MXNET_LIB_CTYPES, "byteps_gc_place", None)  # which the engine as released lacks
+        if nbytes and place:
+            place(name.encode(), ctypes.c_uint64(nbytes))
         _declared.add(name)
         if options:
             _unregistered.add(name)
@@ -115,7 +121,7 @@ def push_pull(
     if _shapes.setdefault(name, shape) != shape:
         was, now = _shapes[name], shape
         raise ExchangeError(f"{name} was {was[0]} of {was[1]} before and is {now[0]} of {now[1]} now")
-    declare(name)
+    declare(name, tensor.size * np.dtype(dtype).itemsize)
     with registration(name) if name in _unregistered else contextlib.nullcontext():
         engine.byteps_push_pull(tensor, version=version, priority=priority, name=name, is_average=is_average)
     _unregistered.discard(name)

@@ -121,9 +121,9 @@ class DistributedTrainer(mx.gluon.Trainer):
             return
         if len(param.list_grad()) != 1 or param.list_grad()[0].stype != "default":
             raise ExchangeError(f"{param.name}: its gradient is not one dense array on one device")
-        compressed = self._settings.compressor is not None and int(np.prod(param.shape)) * 4 >= threshold()
-        name = self._gradient_names[index]
-        declare(name, **wire.engine_options(self._settings, self._momentum, name, compressed))
+        name, nbytes = self._gradient_names[index], int(np.prod(param.shape)) * 4
+        compressed = self._settings.compressor is not None and nbytes >= threshold()
+        declare(name, nbytes, **wire.engine_options(self._settings, self._momentum, name, compressed))
         self._compressed[index] = compressed
         if self._settings.momentum:
             decay = self._weight_decay * param.wd_mult

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Set up, then run the test suite: ./scripts/test.sh [PYTEST ARGUMENTS]
-# Without arguments: all of it, what starts no cluster on all processors, and the clusters one after the other.
+# Without arguments: all of it, what starts no cluster on all processors, and two clusters at a time.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/.."
 pytest=("$here/setup.sh" --with dataset-fashion-mnist -- python -m pytest)
 [ $# -eq 0 ] || exec "${pytest[@]}" "$@"
 "${pytest[@]}" -q -n auto -m "not cluster"
-exec "${pytest[@]}" -m cluster
+exec "${pytest[@]}" -q -n 2 -m cluster

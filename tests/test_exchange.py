@@ -1,5 +1,6 @@
 """push_pull on real clusters: exact, alone on its buffers, and ended by the first failure."""
 
+import re
 import signal
 import socket
 import sys
@@ -45,6 +46,30 @@ def test_two_clusters_on_one_machine_do_not_meet(commands):
 def test_three_workers_and_one_server(commands):
     result = commands.launch(PROGRAMS / "exchange.py", 20, workers=3, servers=1)
     assert result.status == 0, result.output
+
+
+@pytest.mark.parametrize("hash_function", ["", "naive"])
+def test_each_server_gets_as_many_bytes(commands, hash_function):
+    """Parts of tensors are spread over the servers alike by all workers, or by the hash that the user names."""
+    env = {"BYTEPS_KEY_HASH_FN": hash_function} if hash_function else {}
+    program = (
+        "import byteps_gc.mxnet as bps, mxnet as mx; bps.init()\n"
+        "for size in (3000000, 100, 2000000, 500, 500000, 1000000):\n"
+        "    a = mx.nd.ones(size); bps.push_pull(a, name=str(size), is_average=False)\n"
+        "    assert (a.asnumpy() == 2).all()\n"
+    )
+    result = commands.launch("-c", program, servers=3, BYTEPS_LOG_LEVEL="DEBUG", **env)
+    assert result.status == 0, result.output
+    assigned = r"key (\d+) assigned to server (\d), accumulated workload for this server is (\d+)"
+    found = re.findall(assigned, result.output)
+    places = {int(key): int(server) for key, server, _ in found}
+    assert len(found) == 2 * len(places) == 18  # parts of 4,096,000 bytes at most, 3 + 1 + 2 + 1 + 1 + 1
+    assert all(places[int(key)] == int(server) for key, server, _ in found)
+    loads = [max(int(load) for _, server, load in found if int(server) == number) for number in range(3)]
+    if hash_function:
+        assert all(server == (key // 65536 + key % 65536) * 9973 % 3 for key, server in places.items())
+    else:
+        assert max(loads) - min(loads) <= 4096000
 
 
 def test_a_failing_worker_ends_all_at_once(commands):

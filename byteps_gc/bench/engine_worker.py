@@ -41,7 +41,7 @@ class Tensors:
         for index, size in enumerate(sizes):
             compressed = settings.compressor is not None and 4 * size >= exchange.threshold()
             name = f"gradient_{index}"
-            bps.declare(name, **wire.engine_options(settings, None, name, compressed))
+            bps.declare(name, 4 * size, **wire.engine_options(settings, None, name, compressed))
 
     def fill(self) -> None:
         """Give every array its numbers, and wait until they are there."""

@@ -41,6 +41,9 @@ class Row:
     commit: Optional[str]
 
 
+Key = Tuple[str, str, int, str]  # a contestant, a model, the number of hosts, a rate
+
+
 @dataclass(frozen=True)
 class Failure:
     """A contestant that gets no row, and why."""
@@ -50,6 +53,11 @@ class Failure:
     hosts: int
     rate: str
     reason: str
+
+    @property
+    def key(self) -> Key:
+        """Whose it is."""
+        return self.peer, self.model, self.hosts, self.rate
 
     def __str__(self) -> str:
         return f"{self.peer}: {self.model}, {self.hosts} hosts, {self.rate}: {self.reason}"
@@ -73,10 +81,9 @@ class Setting:
         """Seconds that the link takes for all gradients; 0 without a rate."""
         return 8 * self.model.bytes / self.bits if self.bits else 0.0
 
-    @property
-    def key(self) -> Tuple[str, int, str]:
-        """What its rows have in common."""
-        return self.model.name, self.hosts, self.rate
+    def key(self, peer: Peer) -> Key:
+        """What a contestant's turns and its failure there have in common."""
+        return peer.name, self.model.name, self.hosts, self.rate
 
     def plan(self, peer: Peer) -> Plan:
         """A contestant's rounds: as many as fit into the time, would all gradients be sent and received once."""
@@ -112,20 +119,20 @@ class Turn:
     commit: Optional[str]
 
     @property
-    def setting(self) -> Setting:
-        """Where it was taken."""
-        return Setting(shapes.MODELS[self.model], self.hosts, self.rate)
+    def key(self) -> Key:
+        """Whose it is."""
+        return self.peer, self.model, self.hosts, self.rate
 
 
 def row(turns: Sequence[Turn]) -> Row:
     """What a contestant's turns come to."""
-    last, bits = turns[-1], turns[-1].setting.bits
+    last = turns[-1]
+    bits = Setting(shapes.MODELS[last.model], last.hosts, last.rate).bits
     seconds = [one for turn in turns for one in turn.seconds]
     sent, received = (median(count for turn in turns for count in getattr(turn, name)) for name in ("sent", "received"))
     most = max(max(turn.sent + turn.received) for turn in turns)
     return Row(
-        last.peer,
-        *last.setting.key,
+        *last.key,
         seconds=median(seconds),
         seconds_min=min(seconds),
         seconds_max=max(seconds),

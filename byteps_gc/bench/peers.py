@@ -18,7 +18,7 @@ from byteps_gc import native
 from byteps_gc.bench import machine, peer_places, shapes, tables
 from byteps_gc.bench.engine_clusters import Job
 from byteps_gc.bench.peer_jobs import PEERS, Peer, Places
-from byteps_gc.bench.peer_rows import UNSHAPED, Failure, Row, Setting, Turn, row
+from byteps_gc.bench.peer_rows import UNSHAPED, Failure, Key, Row, Setting, Turn, row
 from byteps_gc.cluster.namespaces import MOST_HOSTS, NamespaceHosts, bits_per_second, require
 from byteps_gc.errors import ClusterError, UserError
 from byteps_gc.processes import exit_on_sigterm
@@ -44,8 +44,7 @@ def take(
     window = job.watch.window()
     bytes_a_round = [count / plan.rounds for count in window.counts]
     return Turn(
-        peer.name,
-        *setting.key,
+        *setting.key(peer),
         seconds=[max(times) for times in zip(*(result["rounds"] for result in job.results))],
         sent=bytes_a_round[::2],
         received=bytes_a_round[1::2],
@@ -79,9 +78,9 @@ class Contest:
 
     def left(self, setting: Setting, number: int) -> List[Peer]:
         """The contestants that have not taken so many turns there, and have not failed."""
-        found = [one.peer for one in self.turns if one.setting == setting]
-        failed = [one.peer for one in self.failed if (one.model, one.hosts, one.rate) == setting.key]
-        return [peer for peer in self.peers if found.count(peer.name) < number and peer.name not in failed]
+        found, failed = [one.key for one in self.turns], [one.key for one in self.failed]
+        keys = {peer: setting.key(peer) for peer in self.peers}
+        return [peer for peer, key in keys.items() if found.count(key) < number and key not in failed]
 
     def run(self, progress: Callable[[str], None]) -> None:
         """Measure what is missing; a contestant that fails gets no more turns there."""
@@ -100,16 +99,16 @@ class Contest:
             try:
                 self.turns.append(take(peer, setting, hosts, self.places, Path(logs), self.about["commit"]))
             except ClusterError as error:
-                self.failed.append(Failure(peer.name, *setting.key, str(error).splitlines()[0]))
+                self.failed.append(Failure(*setting.key(peer), str(error).splitlines()[0]))
         self.write()
 
     def rows(self) -> List[Row]:
         """Of all contestants but those that failed, by model, rate and hosts."""
-        taken: Dict[Tuple[str, Setting], List[Turn]] = {}
+        taken: Dict[Key, List[Turn]] = {}
         for turn in self.turns:
-            taken.setdefault((turn.peer, turn.setting), []).append(turn)
-        failed = {(one.peer, one.model, one.hosts, one.rate) for one in self.failed}
-        found = [row(turns) for (peer, setting), turns in taken.items() if (peer, *setting.key) not in failed]
+            taken.setdefault(turn.key, []).append(turn)
+        failed = [one.key for one in self.failed]
+        found = [row(turns) for key, turns in taken.items() if key not in failed]
         models, peers = [*shapes.MODELS], [peer.name for peer in PEERS]
         return sorted(
             found,
