@@ -7,6 +7,7 @@ import sys
 import time
 import zipfile
 
+from byteps_gc.bench.step_model import placement
 from byteps_gc.engine import build
 import pytest
 
@@ -52,9 +53,10 @@ def test_three_workers_and_one_server(commands):
 def test_each_server_gets_as_many_bytes(commands, hash_function):
     """Parts of tensors are spread over the servers alike by all workers, or by the hash that the user names."""
     env = {"BYTEPS_KEY_HASH_FN": hash_function} if hash_function else {}
+    sizes = (3000000, 100, 2000000, 500, 500000, 1000000)
     program = (
         "import byteps_gc.mxnet as bps, mxnet as mx; bps.init()\n"
-        "for size in (3000000, 100, 2000000, 500, 500000, 1000000):\n"
+        f"for size in {sizes}:\n"
         "    a = mx.nd.ones(size); bps.push_pull(a, name=str(size), is_average=False)\n"
         "    assert (a.asnumpy() == 2).all()\n"
     )
@@ -70,6 +72,31 @@ def test_each_server_gets_as_many_bytes(commands, hash_function):
         assert all(server == (key // 65536 + key % 65536) * 9973 % 3 for key, server in places.items())
     else:
         assert max(loads) - min(loads) <= 4096000
+        parts = placement([4 * size for size in sizes], 3, 4096000)
+        assert [server for server, _ in parts] == [server for _, server in sorted(places.items())]
+
+
+def test_the_first_exchange_sends_no_more_than_others(commands):
+    """Servers are told how many bytes a tensor has; its bytes are sent when they are exchanged, and only then."""
+    program = (
+        "import byteps_gc.mxnet as bps, mxnet as mx; bps.init(); before = bps.sent_bytes()\n"
+        "for number in (1, 2):\n"
+        "    bps.push_pull(mx.nd.ones(3000000), name='a'); mx.nd.waitall()\n"
+        "    now = bps.sent_bytes(); print(f'sent {(now - before) / 1e6:.1f} MB'); before = now\n"
+    )
+    result = commands.launch("-c", program, BYTEPS_GC_SLOT_BYTES="1000000000")
+    assert result.status == 0, result.output
+    assert result.output.count("sent 12.0 MB") == 4, result.output
+
+
+def test_workers_that_disagree_about_a_size_are_told(commands):
+    program = (
+        "import byteps_gc.mxnet as bps, mxnet as mx; bps.init()\n"
+        "bps.push_pull(mx.nd.ones(1000 + bps.rank()), name='a'); mx.nd.waitall()\n"
+    )
+    result = commands.launch("-c", program)
+    assert result.status != 0
+    assert "workers disagree about the bytes of key 0" in result.output
 
 
 def test_a_failing_worker_ends_all_at_once(commands):

@@ -32,6 +32,15 @@ def test_a_host_sends_what_goes_to_others_and_its_server_s_answers():
     assert step_model.network(12.5e6, hosts=2, bits=100e6) == pytest.approx(1.0)
     assert step_model.network(12.5e6, hosts=4, bits=100e6) == pytest.approx(1.5)
     assert step_model.network(12.5e6, hosts=4, bits=math.inf) == 0
+    assert step_model.network(12.5e6, hosts=4, bits=100e6, share=0.5) == pytest.approx(3 * 0.5 + 0.5)
+
+
+def test_parts_go_to_the_server_that_has_the_fewest_bytes():
+    parts = [(0, 4), (1, 4), (0, 2), (1, 3), (0, 2), (1, 1)]
+    assert [*step_model.placement([10, 3, 2, 1], servers=2, partition=4)] == parts
+    vgg16 = step_model.shapes.MODELS["vgg16"]
+    assert step_model.most(vgg16, 2, 4096000) == pytest.approx(1 / 2, abs=4096000 / vgg16.bytes)
+    assert step_model.most(vgg16, 64, 10**9) > step_model.most(vgg16, 64, 10**5) == pytest.approx(1 / 64, rel=0.02)
 
 
 def test_runs_are_held_against_what_they_foretell(tmp_path, capsys):
@@ -64,20 +73,21 @@ def kernels_file(place, codecs=step_model.CODECS):
 
 def test_the_work_of_a_host():
     """8 GB on 4 cores at 1 GB/s: compressed by the worker, an eighth again by the server, decompressed, added up."""
-    assert Kernels(1, 1, 1, 1).work(8e9, hosts=8, cores=4) == pytest.approx(8 / 4 * (1 + 1 / 8 + 1 + 1))
+    assert Kernels(1, 1, 1, 1).work(8e9, hosts=8, cores=4, share=1 / 8) == pytest.approx(8 / 4 * (1 + 1 / 8 + 1 + 1))
 
 
 def test_clusters_are_foretold(tmp_path, capsys):
     file = kernels_file(tmp_path / "compressors.json")
     found = {
         (one.hosts, one.rate, one.codec): one
-        for one in step_model.foretell({"vgg16": 0.2}, *step_model.kernels(file), cores=16)
+        for one in step_model.foretell({"vgg16": 0.2}, *step_model.kernels(file), cores=16, partition=4096000)
     }
     assert len(found) == 2 * 3 * 6
     dense = found[8, "10gbit", "none"]
-    size = 553430176
+    vgg16 = step_model.shapes.MODELS["vgg16"]
+    share = step_model.most(vgg16, 8, 4096000)
     assert dense.speed_up == 1
-    assert dense.step == pytest.approx(0.2 / 3 + 8 * size * 2 * 7 / 8 / 10e9)
+    assert dense.step == pytest.approx(0.2 / 3 + 8 * vgg16.bytes * (7 * share + 1 - share) / 10e9)
     onebit = found[8, "10gbit", "onebit scaling"]
     assert onebit.step == pytest.approx(0.2) and onebit.speed_up == pytest.approx(dense.step / 0.2)
     assert found[64, "10gbit", "none"].step > dense.step > found[8, "100gbit", "none"].step
@@ -94,6 +104,7 @@ def test_clusters_are_foretold(tmp_path, capsys):
     [
         (["{}/nothing"], "nothing is no folder of reproduce.sh: it has no configuration.json"),
         (["{}/free"], "these folders have no runs with and without a rate of the same compressor and hosts"),
+        (["--partition-bytes", "0"], "--cores and --partition-bytes are numbers from 1 up"),
         (["--compute", "vgg16=0.2"], "--compute and --compressors go together"),
         (["--compute", "vgg=1"], "--compute vgg=1: wanted is MODEL=SECONDS, with one of resnet18_v2, "),
         (["--compute", "vgg16=fast"], "--compute vgg16=fast: wanted is MODEL=SECONDS"),

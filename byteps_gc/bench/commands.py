@@ -52,6 +52,9 @@ def add(commands: Any) -> None:
     foretell.add_argument("--compute", action="append", default=[], metavar="MODEL=SECONDS", help="of a step on 8 GPUs")
     foretell.add_argument("--compressors", type=Path, metavar="FILE", help="what bench compressors --json wrote")
     foretell.add_argument("--cores", type=int, default=16, help="of a host, that compress; default: 16")
+    foretell.add_argument(
+        "--partition-bytes", type=int, default=4096000, metavar="BYTES", help="BYTEPS_PARTITION_BYTES; default: 4096000"
+    )
     foretell.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables there")
     foretell.set_defaults(run=bench_foretell)
 

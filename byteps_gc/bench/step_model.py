@@ -8,11 +8,13 @@ for all of them. What takes longest of the three counts:
 
 work: seconds that a host's processors need to compress, add up and hand over. sent: bytes that a worker hands over in
 a step; with a server on each of n hosts, a host sends (n - 1) / n of them to other hosts, and as much in its server's
-answers, and receives the same. rate: of its link, bits per second in each direction.
+answers, and receives the same, if all servers have as many of the bytes. rate: of its link, bits per second in each
+direction.
 
 :func:`check` holds this against runs on one machine, whose processors compute and do the work: there, backward and
 work come one after the other, and a step without a limit says how long both take. :func:`foretell` reads it off for
-clusters of GPUs, where work is what ``bench compressors`` measured of each kernel.
+clusters of GPUs, where work is what ``bench compressors`` measured of each kernel, and servers have what the engine
+gives them: if the host that has most has a share s of the bytes, it sends (n - 1) s + 1 - s of them.
 """
 
 import argparse
@@ -22,7 +24,7 @@ import json
 import math
 from pathlib import Path
 from statistics import median
-from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from byteps_gc.bench import shapes, tables
 from byteps_gc.cluster import folders
@@ -34,11 +36,34 @@ FORWARD = 1 / 3  # of what is computed: a multiplication forward, and two backwa
 # of the guide's compressors with error feedback and momentum, in what ``bench compressors`` measures
 CODECS = ("onebit scaling", "topk k=0.001", "randomk k=0.001", "dithering k=2 linear l2 bucket=512", "identity half")
 HOSTS, RATES = (8, 64), ("10gbit", "25gbit", "100gbit")
+SERVERS = 2  # of a host, as in the guide
 
 
-def network(sent: float, hosts: int, bits: float) -> float:
-    """Seconds that a host's link takes for a step's ``sent`` bytes; ``bits`` a second, infinite without a limit."""
-    return 8 * sent * 2 * (hosts - 1) / hosts / bits
+def placement(sizes: Iterable[int], servers: int, partition: int) -> Iterator[Tuple[int, int]]:
+    """The server and the bytes of each part of tensors of ``sizes`` bytes, as the engine's ``placement.h`` has it."""
+    loads = [0] * servers
+    for size in sizes:
+        for start in range(0, size, partition):
+            server, part = loads.index(min(loads)), min(partition, size - start)
+            loads[server] += part
+            yield server, part
+
+
+def most(model: shapes.Model, hosts: int, partition: int) -> float:
+    """The share of a model's bytes that the servers of the host have which has most."""
+    loads = [0] * hosts
+    for server, part in placement((4 * math.prod(shape) for shape in shapes.of(model)), hosts * SERVERS, partition):
+        loads[server // SERVERS] += part
+    return max(loads) / sum(loads)
+
+
+def network(sent: float, hosts: int, bits: float, share: Optional[float] = None) -> float:
+    """Seconds that a host's link takes for a step's ``sent`` bytes; ``bits`` a second, infinite without a limit.
+
+    share: of the bytes, that the host's servers have; default: as much as the others.
+    """
+    share = 1 / hosts if share is None else share
+    return 8 * sent * ((hosts - 1) * share + 1 - share) / bits
 
 
 def step(compute: float, work: float, sending: float) -> float:
@@ -118,10 +143,10 @@ class Kernels:
     add: float
     bits: float
 
-    def work(self, size: float, hosts: int, cores: int) -> float:
-        """Seconds that a host's cores need for a gradient of so many bytes: its worker's, and its server's share."""
-        compressing = (1 + 1 / hosts) / self.compress
-        return size / 1e9 * (compressing + 1 / self.decompress + 1 / self.add) / cores
+    def work(self, size: float, hosts: int, cores: int, share: float) -> float:
+        """Seconds that a host's cores need for a gradient of so many bytes: its worker's, and its servers' share."""
+        compressing = (1 + share) / self.compress
+        return size / 1e9 * (compressing + 1 / self.decompress + hosts * share / self.add) / cores
 
 
 def kernels(file: Path) -> Tuple[Dict[str, Kernels], float]:
@@ -154,17 +179,19 @@ class Foretold:
     speed_up: float
 
 
-def foretell(computes: Dict[str, float], codecs: Dict[str, Kernels], memcpy: float, cores: int) -> Iterator[Foretold]:
+def foretell(
+    computes: Dict[str, float], codecs: Dict[str, Kernels], memcpy: float, cores: int, partition: int
+) -> Iterator[Foretold]:
     """Steps of models that compute so many seconds, on clusters of HOSTS and RATES, without and with each codec.
 
-    memcpy: GB/s, with which dense gradients are added up; cores: of a host, that compress.
+    memcpy: GB/s, with which dense gradients are added up; cores: of a host, that compress; partition: its bytes.
     """
     dense = Kernels(compress=math.inf, decompress=math.inf, add=memcpy, bits=32)
     for (model, compute), hosts, rate in itertools.product(computes.items(), HOSTS, RATES):
-        size, steps = shapes.MODELS[model].bytes, {}
+        size, steps, share = shapes.MODELS[model].bytes, {}, most(shapes.MODELS[model], hosts, partition)
         for codec, one in {"none": dense, **codecs}.items():
-            work = one.work(size, hosts, cores)
-            steps[codec] = step(compute, work, network(size * one.bits / 32, hosts, bits_per_second(rate)))
+            work = one.work(size, hosts, cores, share)
+            steps[codec] = step(compute, work, network(size * one.bits / 32, hosts, bits_per_second(rate), share))
             yield Foretold(model, hosts, rate, codec, steps[codec], steps["none"] / steps[codec])
 
 
@@ -186,8 +213,8 @@ def main(options: argparse.Namespace) -> int:
     """Show what runs say of the model, and what the model says of clusters."""
     tables.require_folder("--markdown", options.markdown)
     computes = seconds_of(options.compute)
-    if bool(computes) != bool(options.compressors) or options.cores < 1:
-        raise UserError("--compute and --compressors go together, and --cores is a number from 1 up")
+    if bool(computes) != bool(options.compressors) or min(options.cores, options.partition_bytes) < 1:
+        raise UserError("--compute and --compressors go together; --cores and --partition-bytes are numbers from 1 up")
     checks = check([one for folder in options.folder for one in measured(folder)])
     if options.folder and not checks:
         raise UserError("these folders have no runs with and without a rate of the same compressor and hosts")
@@ -197,7 +224,7 @@ def main(options: argparse.Namespace) -> int:
         found.append((titles, [*map(check_cells, checks)], 3))
     if computes:
         titles = ("model", "hosts", "rate", "none: step s", *(f"{codec}: x" for codec in CODECS))
-        steps = foretell(computes, *kernels(options.compressors), options.cores)
+        steps = foretell(computes, *kernels(options.compressors), options.cores, options.partition_bytes)
         found.append((titles, [*foretold_cells(steps)], 3))
     for one in found:
         tables.show(*one)

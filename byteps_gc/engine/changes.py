@@ -555,6 +555,64 @@ FIXUPS = (
         ),
     ),
     Fixup(
+        "announced-sizes",
+        "before the first exchange of a tensor a worker sends as many bytes as it has, which nobody reads, so that the"
+        " server knows how many there are: on a slow network as long as a step without compression; now it sends their"
+        " number",
+        edits=(
+            Edit(
+                SERVER_HEADER,
+                "  kDefaultPushPull, kRowSparsePushPull, kCompressedPushPull\n",
+                "  kDefaultPushPull, kRowSparsePushPull, kCompressedPushPull, kAnnounce\n",
+            ),
+            Edit(COMMON + "common.h", "  kCompressedPushPull\n", "  kCompressedPushPull,\n  kAnnounce\n"),
+            Edit(
+                COMMON + "operations.cc",
+                "      // false means not to delete data when SArray is deleted\n"
+                "      ps::SArray<char> vals(data + accumulated, len, false);\n      // cmd type\n"
+                "      int cmd = GetCommandType(RequestType::kDefaultPushPull, dtype);\n",
+                "      uint64_t size_of_part = len;\n"
+                "      ps::SArray<char> vals(reinterpret_cast<char *>(&size_of_part), sizeof size_of_part, false);\n"
+                "      ps::SArray<int> lens({static_cast<int>(sizeof size_of_part)});\n"
+                "      int cmd = GetCommandType(RequestType::kAnnounce, dtype);\n",
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                "      ps->Wait(ps->ZPush(pskv.keys, vals, pskv.lens, cmd));\n",
+                "      ps->Wait(ps->ZPush(pskv.keys, vals, lens, cmd));\n",
+            ),
+            Edit(
+                SERVER,
+                "void BytePSHandler(const ps::KVMeta& req_meta,\n",
+                "// A worker says how many bytes a key has; all are answered when all have said it.\n"
+                "void Announce(uint64_t key, DataHandleType type, const ps::KVMeta& meta,\n"
+                "              const ps::KVPairs<char>& data, ps::KVServer<char>* server) {\n"
+                "  uint64_t len;\n  CHECK_EQ(data.vals.size(), sizeof len);\n"
+                "  memcpy(&len, data.vals.data(), sizeof len);\n"
+                "  auto* stored = GetStore(key);\n  auto& updates = update_buf_[key];\n"
+                "  if (updates.request.empty()) {\n    updates.merged.len = len;\n"
+                "    updates.merged.dtype = type.dtype;\n  }\n"
+                '  CHECK_EQ(len, updates.merged.len) << "workers disagree about the bytes of key " << key;\n'
+                "  updates.request.push_back(meta);\n"
+                "  if (updates.request.size() < (size_t)ps::NumWorkers()) return;\n"
+                "  if (!stored->tensor) {\n    const size_t aligned = common::Align(len, type.dtype);\n"
+                "    PageAlignedMalloc((void**)&stored->tensor, aligned);\n    CHECK(stored->tensor);\n"
+                "    if (!sync_mode_) memset(stored->tensor, 0, aligned);  // pushes are added to it\n"
+                "    stored->len = len;\n    stored->dtype = type.dtype;\n  }\n"
+                "  for (const auto& request : updates.request) SendPushResponse(key, request, server);\n"
+                "  updates.request.clear();\n}\n\n"
+                "void BytePSHandler(const ps::KVMeta& req_meta,\n",
+            ),
+            Edit(
+                SERVER,
+                "  // register compressor\n",
+                "  if (type.requestType == RequestType::kAnnounce) {\n"
+                "    Announce(key, type, req_meta, req_data, server);\n    return;\n  }\n\n"
+                "  // register compressor\n",
+            ),
+        ),
+    ),
+    Fixup(
         "registry-order",
         "the table of compressors is a static of another object file: with another link order it does not exist"
         " yet when the first compressor registers",

@@ -154,7 +154,8 @@ class Slots {
       auto peer = peers_.find(server);
       if (peer == peers_.end()) return false;
       Place& slot = peer->second.slots[key];
-      if (slot.size < size && !peer->second.Allocate(size, &slot)) return false;
+      // what a compressor makes is now longer, now shorter
+      if (slot.size < size && !peer->second.Allocate(std::max(size, 2 * slot.size), &slot)) return false;
       *place = {slot.region, slot.offset, size};
       there = peer->second.regions[slot.region]->At(*place);
     }
