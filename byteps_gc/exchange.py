@@ -111,7 +111,8 @@ def push_pull(
         name = f"push_pull.{next(_unnamed)}"
     if not isinstance(tensor, mx.nd.NDArray):
         raise ExchangeError(f"{name}: push_pull takes an MXNet NDArray, not {type(tensor).__name__}")
-    dtype = np.dtype(tensor.dtype).name
+    kind = np.dtype(tensor.dtype)
+    dtype = kind.name
     if dtype not in DTYPES or tensor.stype != "default" or tensor.size == 0:
         raise ExchangeError(
             f"{name}: an array of shape {tensor.shape}, dtype {dtype} and storage {tensor.stype};"
@@ -121,7 +122,7 @@ def push_pull(
     if _shapes.setdefault(name, shape) != shape:
         was, now = _shapes[name], shape
         raise ExchangeError(f"{name} was {was[0]} of {was[1]} before and is {now[0]} of {now[1]} now")
-    declare(name, tensor.size * np.dtype(dtype).itemsize)
+    declare(name, tensor.size * kind.itemsize)
     with registration(name) if name in _unregistered else contextlib.nullcontext():
         engine.byteps_push_pull(tensor, version=version, priority=priority, name=name, is_average=is_average)
     _unregistered.discard(name)

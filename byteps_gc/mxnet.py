@@ -23,6 +23,7 @@ from byteps_gc.errors import UserError
 from byteps_gc.exchange import broadcast, declare, is_started, push_pull, require_started, started
 from byteps_gc.processes import tolerate_late_wakeups
 from byteps_gc.trainer import DistributedTrainer
+import mxnet as mx
 
 __all__ = [
     "DistributedOptimizer",
@@ -115,10 +116,16 @@ def local_size() -> int:
 
 
 def shutdown() -> None:
-    """Leave the cluster; returns when all workers and servers have been told."""
+    """Leave the cluster, when every exchange is done; returns when all workers and servers have been told.
+
+    An MXNet operation that has failed raises its error, once the cluster is left.
+    """
     if is_started():
         started(False)
-        _engine.MXNET_LIB_CTYPES.byteps_shutdown()
+        try:
+            mx.nd.waitall()  # other workers may read what this one does not
+        finally:
+            _engine.MXNET_LIB_CTYPES.byteps_shutdown()
 
 
 def sent_bytes() -> int:

@@ -44,6 +44,7 @@ for table in ${*:-$tables}; do
         compressors) bench compressors --json "$folder/compressors.json" ;;
         step-model)  # of what the others have left: seconds of a V100 with the guide's batches
             bench foretell "$folder"/[24]-hosts* --markdown "$folder/step_model.md" \
-                --compressors "$folder/compressors.json" --compute resnet50_v2=0.167 --compute vgg16=0.133 --partition-bytes 1024000 ;;
+                --compressors "$folder/compressors.json" --partition-bytes 1024000 \
+                --compute resnet50_v2=0.167 --compute vgg16=0.133 ;;
     esac
 done

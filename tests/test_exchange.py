@@ -224,6 +224,25 @@ print("equal", np.array_equal(total, shares.asnumpy()))
     assert result.output.count("equal True") == 2
 
 
+@pytest.mark.cluster
+def test_a_worker_leaves_when_its_exchanges_are_done(commands):
+    """What one worker reads, the other may have left behind: it is sent all the same."""
+    program = """
+import byteps_gc.mxnet as bps, mxnet as mx
+bps.init()
+arrays = [mx.nd.ones(1_000_000) for _ in range(30)]
+for i, array in enumerate(arrays):
+    bps.push_pull(array, name=f"array{i}", is_average=False)
+if bps.rank() == 1:
+    print("sum", sum(float(array.sum().asscalar()) for array in arrays))
+bps.shutdown()
+print("left")
+"""
+    result = commands.launch("-c", program)
+    assert result.status == 0, result.output
+    assert (result.output.count("sum 60000000.0"), result.output.count("left")) == (1, 2)
+
+
 def test_a_worker_that_does_not_know_its_cluster_says_so(commands):
     code = "import byteps_gc.mxnet as bps; from byteps_gc.errors import UserError\n"
     code += "try:\n    bps.init()\nexcept UserError as error:\n    print(error)"

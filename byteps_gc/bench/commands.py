@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from byteps_gc import env
+
 
 def add(commands: Any) -> None:
     """Add ``bench`` and its subjects to a parser's commands."""
@@ -53,7 +55,11 @@ def add(commands: Any) -> None:
     foretell.add_argument("--compressors", type=Path, metavar="FILE", help="what bench compressors --json wrote")
     foretell.add_argument("--cores", type=int, default=16, help="of a host, that compress; default: 16")
     foretell.add_argument(
-        "--partition-bytes", type=int, default=4096000, metavar="BYTES", help="BYTEPS_PARTITION_BYTES; default: 4096000"
+        "--partition-bytes",
+        type=int,
+        default=env.PARTITION_BYTES,
+        metavar="BYTES",
+        help="BYTEPS_PARTITION_BYTES; default: %(default)s",
     )
     foretell.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables there")
     foretell.set_defaults(run=bench_foretell)

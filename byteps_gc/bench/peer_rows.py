@@ -17,18 +17,32 @@ PATIENCE = 8  # times what the rounds should take; then a job is given up
 START = 120.0  # seconds, more
 
 
+Key = Tuple[str, str, int, str]  # a contestant, a model, the number of hosts, a rate
+
+
 @dataclass
-class Row:
+class Entry:
+    """Something of a contestant in a setting."""
+
+    peer: str
+    model: str
+    hosts: int
+    rate: str
+
+    @property
+    def key(self) -> Key:
+        """Whose it is."""
+        return self.peer, self.model, self.hosts, self.rate
+
+
+@dataclass
+class Row(Entry):
     """A contestant's rounds; MB are 10^6 bytes of one host in a round, the median host's, headers included.
 
     limit_seconds: what the link takes for the more of the bytes sent and received; cpu_seconds: of all processes.
     load: what else the machine's processors did meanwhile, in cores; commit: of the project, when it was measured.
     """
 
-    peer: str
-    model: str
-    hosts: int
-    rate: str
     seconds: float
     seconds_min: float
     seconds_max: float
@@ -41,23 +55,11 @@ class Row:
     commit: Optional[str]
 
 
-Key = Tuple[str, str, int, str]  # a contestant, a model, the number of hosts, a rate
-
-
-@dataclass(frozen=True)
-class Failure:
+@dataclass
+class Failure(Entry):
     """A contestant that gets no row, and why."""
 
-    peer: str
-    model: str
-    hosts: int
-    rate: str
     reason: str
-
-    @property
-    def key(self) -> Key:
-        """Whose it is."""
-        return self.peer, self.model, self.hosts, self.rate
 
     def __str__(self) -> str:
         return f"{self.peer}: {self.model}, {self.hosts} hosts, {self.rate}: {self.reason}"
@@ -100,28 +102,19 @@ class Setting:
 
 
 @dataclass
-class Turn:
+class Turn(Entry):
     """What one job of a contestant has measured.
 
     seconds: of each round; sent, received: bytes a round, of each host; cpu: seconds a round, of all processes; load,
     commit: see :class:`Row`.
     """
 
-    peer: str
-    model: str
-    hosts: int
-    rate: str
     seconds: List[float]
     sent: List[float]
     received: List[float]
     cpu: float
     load: float
     commit: Optional[str]
-
-    @property
-    def key(self) -> Key:
-        """Whose it is."""
-        return self.peer, self.model, self.hosts, self.rate
 
 
 def row(turns: Sequence[Turn]) -> Row:

@@ -187,12 +187,14 @@ def foretell(
     memcpy: GB/s, with which dense gradients are added up; cores: of a host, that compress; partition: its bytes.
     """
     dense = Kernels(compress=math.inf, decompress=math.inf, add=memcpy, bits=32)
-    for (model, compute), hosts, rate in itertools.product(computes.items(), HOSTS, RATES):
-        size, steps, share = shapes.MODELS[model].bytes, {}, most(shapes.MODELS[model], hosts, partition)
-        for codec, one in {"none": dense, **codecs}.items():
-            work = one.work(size, hosts, cores, share)
-            steps[codec] = step(compute, work, network(size * one.bits / 32, hosts, bits_per_second(rate), share))
-            yield Foretold(model, hosts, rate, codec, steps[codec], steps["none"] / steps[codec])
+    for (model, compute), hosts in itertools.product(computes.items(), HOSTS):
+        size, share = shapes.MODELS[model].bytes, most(shapes.MODELS[model], hosts, partition)
+        for rate in RATES:
+            steps: Dict[str, float] = {}
+            for codec, one in {"none": dense, **codecs}.items():
+                work = one.work(size, hosts, cores, share)
+                steps[codec] = step(compute, work, network(size * one.bits / 32, hosts, bits_per_second(rate), share))
+                yield Foretold(model, hosts, rate, codec, steps[codec], steps["none"] / steps[codec])
 
 
 def seconds_of(words: Sequence[str]) -> Dict[str, float]:

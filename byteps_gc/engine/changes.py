@@ -29,6 +29,25 @@ FIXUPS = (
         ),
     ),
     Fixup(
+        "shutdown-order",
+        "a worker that ends while a reply is on its way deletes the queues that the reply's handler uses, and crashes"
+        " or hangs; now they go after the connections to the servers",
+        edits=(
+            Edit(
+                COMMON + "global.cc",
+                "  for (size_t i = 0; i < QueueNum; i++) {\n    if (_queues[i]) {\n      delete _queues[i];\n"
+                "      _queues[i] = NULL;\n    }\n  }\n\n  if (_ps) {\n",
+                "  if (_ps) {\n",
+            ),
+            Edit(
+                COMMON + "global.cc",
+                "    delete _ps;\n    _ps = NULL;\n  }\n",
+                "    delete _ps;\n    _ps = NULL;\n  }\n"
+                "  for (auto& queue : _queues) {\n    delete queue;\n    queue = nullptr;\n  }\n",
+            ),
+        ),
+    ),
+    Fixup(
         "thread-pool",
         "the pool that compresses exists only if BYTEPS_THREADPOOL_SIZE is set, and has no thread if that is 0",
         issue="bytedance/byteps#373",
@@ -561,20 +580,12 @@ FIXUPS = (
         " number",
         edits=(
             Edit(
-                SERVER_HEADER,
-                "  kDefaultPushPull, kRowSparsePushPull, kCompressedPushPull\n",
-                "  kDefaultPushPull, kRowSparsePushPull, kCompressedPushPull, kAnnounce\n",
-            ),
-            Edit(COMMON + "common.h", "  kCompressedPushPull\n", "  kCompressedPushPull,\n  kAnnounce\n"),
-            Edit(
                 COMMON + "operations.cc",
                 "      // false means not to delete data when SArray is deleted\n"
-                "      ps::SArray<char> vals(data + accumulated, len, false);\n      // cmd type\n"
-                "      int cmd = GetCommandType(RequestType::kDefaultPushPull, dtype);\n",
+                "      ps::SArray<char> vals(data + accumulated, len, false);\n",
                 "      uint64_t size_of_part = len;\n"
                 "      ps::SArray<char> vals(reinterpret_cast<char *>(&size_of_part), sizeof size_of_part, false);\n"
-                "      ps::SArray<int> lens({static_cast<int>(sizeof size_of_part)});\n"
-                "      int cmd = GetCommandType(RequestType::kAnnounce, dtype);\n",
+                "      ps::SArray<int> lens({static_cast<int>(sizeof size_of_part)});\n",
             ),
             Edit(
                 COMMON + "operations.cc",
@@ -583,32 +594,33 @@ FIXUPS = (
             ),
             Edit(
                 SERVER,
-                "void BytePSHandler(const ps::KVMeta& req_meta,\n",
-                "// A worker says how many bytes a key has; all are answered when all have said it.\n"
-                "void Announce(uint64_t key, DataHandleType type, const ps::KVMeta& meta,\n"
-                "              const ps::KVPairs<char>& data, ps::KVServer<char>* server) {\n"
-                "  uint64_t len;\n  CHECK_EQ(data.vals.size(), sizeof len);\n"
-                "  memcpy(&len, data.vals.data(), sizeof len);\n"
-                "  auto* stored = GetStore(key);\n  auto& updates = update_buf_[key];\n"
-                "  if (updates.request.empty()) {\n    updates.merged.len = len;\n"
-                "    updates.merged.dtype = type.dtype;\n  }\n"
-                '  CHECK_EQ(len, updates.merged.len) << "workers disagree about the bytes of key " << key;\n'
-                "  updates.request.push_back(meta);\n"
-                "  if (updates.request.size() < (size_t)ps::NumWorkers()) return;\n"
-                "  if (!stored->tensor) {\n    const size_t aligned = common::Align(len, type.dtype);\n"
-                "    PageAlignedMalloc((void**)&stored->tensor, aligned);\n    CHECK(stored->tensor);\n"
-                "    if (!sync_mode_) memset(stored->tensor, 0, aligned);  // pushes are added to it\n"
-                "    stored->len = len;\n    stored->dtype = type.dtype;\n  }\n"
-                "  for (const auto& request : updates.request) SendPushResponse(key, request, server);\n"
-                "  updates.request.clear();\n}\n\n"
-                "void BytePSHandler(const ps::KVMeta& req_meta,\n",
+                "    auto len = (size_t)req_data.lens[0];\n",
+                "    auto len = (size_t)req_data.lens[0];\n"
+                "    if (!stored->tensor) {  // the first push of a key says how many bytes it has\n"
+                "      uint64_t announced;\n      CHECK_EQ(len, sizeof announced);\n"
+                "      memcpy(&announced, req_data.vals.data(), sizeof announced);\n      len = announced;\n    }\n",
             ),
             Edit(
                 SERVER,
-                "  // register compressor\n",
-                "  if (type.requestType == RequestType::kAnnounce) {\n"
-                "    Announce(key, type, req_meta, req_data, server);\n    return;\n  }\n\n"
-                "  // register compressor\n",
+                "      if (sync_mode_ && (update_buf_.find(key) == update_buf_.end())) {\n",
+                "      if (update_buf_.find(key) == update_buf_.end()) {\n",
+            ),
+            Edit(
+                SERVER,
+                "      // buffer the request meta\n      auto& updates = update_buf_[key];\n",
+                "      // buffer the request meta\n      auto& updates = update_buf_[key];\n"
+                '      CHECK_EQ(len, updates.merged.len) << "workers disagree about the bytes of key " << key;\n',
+            ),
+            Edit(
+                SERVER,
+                "                  << (size_t)req_data.lens[0];\n      }\n",
+                "                  << len;\n      }\n",
+            ),
+            Edit(
+                SERVER,
+                "      bps_reducer_->copy(stored->tensor, recved,\n"
+                "                         len);  // we may not need this copy\n",
+                "      if (!sync_mode_) memset(stored->tensor, 0, aligned_size);  // pushes are added to it\n",
             ),
         ),
     ),

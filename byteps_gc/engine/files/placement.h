@@ -25,14 +25,13 @@ class Placement {
   // A tensor of so many bytes, in partitions of at most `bound` with the keys
   // from `first` on. A user who has named a hash function gets that instead.
   void Add(uint64_t first, size_t bytes, size_t bound) {
-    const char* servers = getenv("DMLC_NUM_SERVER");
-    const char* mixed = getenv("BYTEPS_ENABLE_MIXED_MODE");
-    if (!servers || atoi(servers) < 1 || getenv("BYTEPS_KEY_HASH_FN") ||
-        (mixed && atoi(mixed))) {
+    const int servers = Number("DMLC_NUM_SERVER");
+    if (servers < 1 || getenv("BYTEPS_KEY_HASH_FN") ||
+        Number("BYTEPS_ENABLE_MIXED_MODE")) {
       return;
     }
     std::lock_guard<std::mutex> lock(mutex_);
-    loads_.resize(atoi(servers));
+    loads_.resize(servers);
     for (uint64_t key = first; bytes > 0; ++key) {
       const size_t part = std::min(bytes, bound);
       const auto least = std::min_element(loads_.begin(), loads_.end());
@@ -58,6 +57,11 @@ class Placement {
   }
 
  private:
+  static int Number(const char* variable) {
+    const char* text = getenv(variable);
+    return text ? atoi(text) : 0;
+  }
+
   std::mutex mutex_;
   std::vector<size_t> loads_;  // bytes of each server
   std::unordered_map<uint64_t, int> servers_;
