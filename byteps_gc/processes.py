@@ -7,7 +7,6 @@ import sys
 from typing import Callable
 
 PR_SET_PDEATHSIG = 1
-PR_SET_TIMERSLACK = 29
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -25,16 +24,6 @@ def tied() -> Callable[[], None]:
             os._exit(1)
 
     return tie
-
-
-def tolerate_late_wakeups(microseconds: int = 200) -> None:
-    """Let the kernel end this thread's sleeps up to so much later, and those of threads it starts.
-
-    BytePS's loops sleep for one microsecond between looks at their queues; a
-    slack of a fraction of a millisecond turns tens of thousands of wake-ups a
-    second into a few thousand.
-    """
-    _libc.prctl(PR_SET_TIMERSLACK, microseconds * 1000, 0, 0, 0)
 
 
 def exit_on_sigterm() -> None:

@@ -389,7 +389,8 @@ def test_a_wrong_push_is_refused_and_the_next_step_is_served(implementation, row
     assert len(cases) > 30
     for case in range(len(cases)):
         first, second = cluster.compress(gradients("normal", D, 2, case), 0.1)
-        name, wrong, reason = list(wrong_pushes(row, second))[case % len(list(wrong_pushes(row, second)))]
+        wrongs = list(wrong_pushes(row, second))
+        name, wrong, reason = wrongs[case % len(wrongs)]
         before = cluster.server.state()
         pair = [wrong, first] if case % 2 and name not in RELATIVE else [first, wrong]
         reasons = [refused(lambda push=push: cluster.server.push(push)) for push in pair]
