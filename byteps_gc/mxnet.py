@@ -21,6 +21,7 @@ import byteps.mxnet.ops as _engine
 from byteps_gc import env, native
 from byteps_gc.errors import UserError
 from byteps_gc.exchange import broadcast, declare, is_started, push_pull, require_started, started
+from byteps_gc.processes import tolerate_late_wakeups
 from byteps_gc.trainer import DistributedTrainer
 import mxnet as mx
 
@@ -64,6 +65,7 @@ def init(lazy: bool = True) -> None:
     env.check_cluster("worker")
     for name, value in ALONE.items():
         os.environ.setdefault(name, value)
+    tolerate_late_wakeups()
     native.start(env.integer("DMLC_NUM_WORKER", 1), env.integer("DMLC_WORKER_ID", 0))
     threshold = env.min_compress_bytes()
     with _decided_here():

@@ -7,6 +7,7 @@ import sys
 from typing import Callable
 
 PR_SET_PDEATHSIG = 1
+PR_SET_TIMERSLACK = 29
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -24,6 +25,17 @@ def tied() -> Callable[[], None]:
             os._exit(1)
 
     return tie
+
+
+def tolerate_late_wakeups(microseconds: int = 200) -> None:
+    """Let the kernel end this thread's sleeps up to so much later, and those of threads it starts.
+
+    For BytePS as released, whose loops sleep for one microsecond between looks
+    at their queues: a slack of a fraction of a millisecond turns tens of
+    thousands of wake-ups a second into a few thousand, which makes it more
+    than twice as fast on two cores.
+    """
+    _libc.prctl(PR_SET_TIMERSLACK, microseconds * 1000, 0, 0, 0)
 
 
 def exit_on_sigterm() -> None:

@@ -20,8 +20,6 @@ import pytest
 
 from conftest import EXAMPLE, commands_in
 
-pytestmark = pytest.mark.xdist_group("resume")  # one process makes the fixture, once
-
 RUN = EXAMPLE / "run.sh"
 EPOCHS = 4
 FLAGS = "--dataset fashion-mnist --train-samples 256 --val-samples 100 --warmup-epochs 0 --lr 0.01".split()

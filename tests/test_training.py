@@ -6,7 +6,7 @@ import pytest
 
 from conftest import PROGRAMS, commands_in
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("training")]  # one process makes the fixture, once
+pytestmark = pytest.mark.cluster
 
 EF = {"ef": "vanilla", "momentum": "nesterov"}
 ONEBIT = {"compressor": "onebit", "scaling": True, **EF}

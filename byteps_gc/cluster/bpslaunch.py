@@ -16,7 +16,7 @@ from typing import Dict, List, Optional, Sequence, Set
 
 from byteps_gc import env, native
 from byteps_gc.errors import ClusterError, EngineError, SettingsError, UserError
-from byteps_gc.processes import exit_on_sigterm, tied
+from byteps_gc.processes import exit_on_sigterm, tied, tolerate_late_wakeups
 
 NODES = Path("/sys/devices/system/node")
 SHARED_MEMORY = Path("/dev/shm")
@@ -38,6 +38,7 @@ def main(command: Sequence[str]) -> int:
 
 def serve() -> None:
     """Run this process as the scheduler or a server until the cluster ends."""
+    tolerate_late_wakeups()
     library = server_library()
     if env.text("DMLC_ROLE") == "server":
         native.register("server")
