@@ -224,7 +224,6 @@ print("equal", np.array_equal(total, shares.asnumpy()))
     assert result.output.count("equal True") == 2
 
 
-@pytest.mark.cluster
 def test_a_worker_leaves_when_its_exchanges_are_done(commands):
     """What one worker reads, the other may have left behind: it is sent all the same."""
     program = """
