@@ -1,12 +1,29 @@
-"""NVIDIA's driver, without which MXNet for CUDA does not load."""
+"""NVIDIA's driver, without which MXNet for CUDA does not load, and the GPUs that it shows."""
 
 import ctypes
+from dataclasses import dataclass
 from importlib import metadata
+from typing import List
 
 from byteps_gc.errors import EngineError
 
 CUDA_DISTRIBUTION = "mxnet-cu112"
 LIBRARY = "libcuda.so.1"
+KERNELS = range(5, 9)  # its kernels are machine code for 5.0, 6.0, 7.0, 8.0 and 8.6, each good for its major number
+NO_DEVICE = 100  # a status, and two attributes, of CUDA's driver API
+MAJOR, MINOR = 75, 76
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that the driver shows to this process, with its compute capability."""
+
+    name: str
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.name} (compute capability {self.major}.{self.minor})"
 
 
 def wanted() -> bool:
@@ -18,19 +35,58 @@ def wanted() -> bool:
     return True
 
 
-def loads() -> bool:
-    """Whether the driver's library is there."""
+def load() -> ctypes.CDLL:
+    """The driver's library; :class:`EngineError` if it is not there."""
     try:
-        ctypes.CDLL(LIBRARY)
+        return ctypes.CDLL(LIBRARY)
     except OSError:
-        return False
-    return True
+        raise EngineError(f"NVIDIA's driver ({LIBRARY}) is not installed") from None
+
+
+def gpus() -> List[Gpu]:
+    """The GPUs of this process, CUDA_VISIBLE_DEVICES considered; :class:`EngineError` if the driver does not work."""
+    library = load()
+
+    def call(function: str, *arguments: object) -> int:
+        status: int = getattr(library, function)(*arguments)
+        if status not in (0, NO_DEVICE):
+            raise EngineError(f"NVIDIA's driver does not work: {function} gives the status {status}")
+        return status
+
+    count, device, number = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    name = ctypes.create_string_buffer(100)
+    if call("cuInit", 0) == NO_DEVICE:
+        return []
+    call("cuDeviceGetCount", ctypes.byref(count))
+    found = []
+    for ordinal in range(count.value):
+        call("cuDeviceGet", ctypes.byref(device), ordinal)
+        call("cuDeviceGetName", name, len(name), device)
+        numbers = []
+        for attribute in (MAJOR, MINOR):
+            call("cuDeviceGetAttribute", ctypes.byref(number), attribute, device)
+            numbers.append(number.value)
+        found.append(Gpu(name.value.decode(), *numbers))
+    return found
 
 
 def check() -> None:
     """:class:`EngineError` if MXNet needs a driver that is not there."""
-    if wanted() and not loads():
-        raise EngineError(
-            f"{CUDA_DISTRIBUTION} is installed, but NVIDIA's driver ({LIBRARY}) is not; install the driver, or set up"
-            " for the CPU: ./scripts/setup.sh --cpu"
-        )
+    if wanted():
+        try:
+            load()
+        except EngineError:
+            raise EngineError(
+                f"{CUDA_DISTRIBUTION} is installed, but NVIDIA's driver ({LIBRARY}) is not; install the driver, or set"
+                " up for the CPU: ./scripts/setup.sh --cpu"
+            ) from None
+
+
+def check_kernels() -> None:
+    """:class:`EngineError` if MXNet sees a GPU that it has no kernels for: the first operation on it would fail."""
+    for gpu in gpus() if wanted() else ():
+        if gpu.major not in KERNELS:
+            raise EngineError(
+                f"{CUDA_DISTRIBUTION} has no kernels for {gpu}, only for 5.0 to 8.9; hide it with CUDA_VISIBLE_DEVICES,"
+                " train without it (--num-gpus 0), or set up for the CPU (./scripts/setup.sh --cpu)"
+            )

@@ -1,6 +1,7 @@
 """What a GPU host needs that can be looked at without a GPU."""
 
 import os
+import subprocess
 import sys
 
 from byteps_gc import commands as command_line
@@ -10,6 +11,12 @@ from byteps_gc.errors import EngineError
 import pytest
 
 from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import check_gpu  # noqa: E402
+
+from soak import COMPRESSORS  # noqa: E402
 
 
 @pytest.fixture
@@ -78,6 +85,86 @@ def test_a_missing_driver_is_one_line(monkeypatch):
     monkeypatch.setattr(driver, "LIBRARY", "libno-such-driver.so.1")
     with pytest.raises(EngineError, match=r"NVIDIA's driver \(libno-such-driver.so.1\) is not; install"):
         driver.check()
+    with pytest.raises(EngineError, match=r"NVIDIA's driver \(libno-such-driver.so.1\) is not installed"):
+        driver.gpus()
+
+
+DRIVER = """
+#include <cstring>
+extern "C" {
+int cuInit(unsigned) { return STATUS; }
+int cuDeviceGetCount(int* count) { *count = 2; return 0; }
+int cuDeviceGet(int* device, int ordinal) { *device = 10 + ordinal; return 0; }
+int cuDeviceGetName(char* name, int size, int device) {
+  std::strncpy(name, device == 10 ? "NVIDIA A100" : "NVIDIA H100", size);
+  return 0;
+}
+int cuDeviceGetAttribute(int* value, int what, int device) {
+  *value = what == 76 ? 0 : what != 75 ? -1 : device == 10 ? 8 : 9;
+  return 0;
+}
+}
+"""
+
+
+@pytest.fixture
+def pretended(tmp_path, monkeypatch):
+    """A driver of two GPUs whose first call gives a status, in the place of NVIDIA's."""
+
+    def pretend(status):
+        (tmp_path / "driver.cc").write_text(DRIVER)
+        library = tmp_path / f"libdriver-{status}.so"
+        command = ["g++", "-shared", "-fPIC", f"-DSTATUS={status}", "-o", str(library), str(tmp_path / "driver.cc")]
+        subprocess.run(command, check=True)
+        monkeypatch.setattr(driver, "wanted", lambda: True)
+        monkeypatch.setattr(driver, "LIBRARY", str(library))
+
+    return pretend
+
+
+def test_a_gpu_without_kernels_is_one_line(pretended):
+    driver.check_kernels()  # MXNet for the CPU needs none
+    pretended(status=0)
+    assert list(map(str, driver.gpus())) == [
+        "NVIDIA A100 (compute capability 8.0)",
+        "NVIDIA H100 (compute capability 9.0)",
+    ]
+    driver.check()
+    with pytest.raises(
+        EngineError, match=r"mxnet-cu112 has no kernels for NVIDIA H100 \(compute capability 9.0\), only"
+    ):
+        driver.check_kernels()
+
+
+def test_a_driver_that_does_not_work_is_one_line(pretended):
+    pretended(status=driver.NO_DEVICE)
+    assert driver.gpus() == []
+    driver.check_kernels()
+    pretended(status=803)
+    with pytest.raises(EngineError, match="NVIDIA's driver does not work: cuInit gives the status 803"):
+        driver.check_kernels()
+
+
+@pytest.mark.cluster
+def test_the_check_of_a_gpu_without_one(commands):
+    """What check_gpu.py does on a GPU, as far as it goes in host memory."""
+    result = commands.python(ROOT / "scripts" / "check_gpu.py", "--host")
+    assert result.status == 0, result.output
+    lines = [line for line in result.output.splitlines() if "compiling" not in line]
+    assert lines[0] == "engine for host, arrays in the host's memory:"
+    assert len(lines) == 1 + len(COMPRESSORS) and all(": the same sums" in line for line in lines[1:])
+
+
+def test_a_gpu_that_gives_other_sums_is_told(capsys):
+    right = [{"params": {}, "digest": "a", "wrong": 0, "seconds": 1}, {"params": {"fp16": True}, "digest": "b"}]
+    right[1].update(wrong=None, seconds=None)
+    assert check_gpu.judge({"worker-0": right, "worker-1": right}, right) == []
+    other = [dict(right[0], wrong=2), dict(right[1], digest="c")]
+    assert check_gpu.judge({"worker-0": right, "worker-1": other}, right) == [
+        "{}: 2 sums are not NumPy's",
+        '{"fp16": true}: other sums',
+    ]
+    assert "OTHER SUMS" in capsys.readouterr().out
 
 
 def test_each_local_rank_computes_on_its_gpu(commands):

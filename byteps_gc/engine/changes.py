@@ -574,6 +574,60 @@ FIXUPS = (
         ),
     ),
     Fixup(
+        "pinned-copy",
+        "with CUDA, the memory of every array in host memory is pinned, also when the framework has freed it; the"
+        ' next array that begins elsewhere in it ends the process ("CUDA: invalid argument"); now a copy is exchanged,'
+        " which is pinned as long as its name is declared",
+        edits=(
+            Edit(
+                COMMON + "common.h",
+                "  size_t buff_len;\n",
+                "  size_t buff_len;\n  // the copy of an array in host memory that GPUs see\n"
+                "  std::shared_ptr<void> pinned;\n",
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                "Status EnqueueTensor(",
+                "// Where a GPU sees what stands in host memory.\n"
+                "static void* Pinned(BPSContext& context, const Tensor& array) {\n"
+                "#ifdef BYTEPS_GC_HOST_MEMORY\n  return const_cast<void*>(array.data());\n#else\n"
+                "  if (!context.pinned) {\n"
+                "    void* memory = nullptr;\n"
+                "    CUDA_CALL(cudaSetDevice(BytePSGlobal::GetLocalRank()));\n"
+                "    CUDA_CALL(cudaHostAlloc(&memory, array.size(), cudaHostAllocMapped));\n"
+                "    context.pinned.reset(memory, [](void* unused) { cudaFreeHost(unused); });\n  }\n"
+                "  memcpy(context.pinned.get(), array.data(), array.size());\n"
+                "  return context.pinned.get();\n#endif\n}\n\n"
+                "Status EnqueueTensor(",
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                "    cudaError_t err = cudaHostRegister(const_cast<void *>(input->data()),\n"
+                "                                       input->size(), cudaHostRegisterMapped);\n"
+                "    if (err == cudaSuccess) {\n",
+                "    void* pinned = Pinned(context, *input);\n    if (pinned != input->data()) {\n",
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                '" cpu address has changed, so it is pinned again."',
+                '" is exchanged from a copy."',
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                "(&(context.gpu_ptr),\n                                       const_cast<void *>(input->data()), 0)",
+                "(&(context.gpu_ptr), pinned, 0)",
+            ),
+            Edit(
+                COMMON + "core_loops.cc",
+                "      task->callback(Status::OK());\n",
+                "      const auto& pinned = task->context->pinned;\n"
+                "      if (pinned && task->device == CPU_DEVICE_ID) {\n"
+                "        memcpy(const_cast<void*>(task->output->data()), pinned.get(), task->output->size());\n"
+                "      }\n      task->callback(Status::OK());\n",
+            ),
+        ),
+    ),
+    Fixup(
         "announced-sizes",
         "before the first exchange of a tensor a worker sends as many bytes as it has, which nobody reads, so that the"
         " server knows how many there are: on a slow network as long as a step without compression; now it sends their"

@@ -27,9 +27,9 @@ COMPRESSORS = tuple(
 )
 SHARED = tuple(f"byteps/common/{name}.cc" for name in ("common", "cpu_reducer", "logging"))
 SERVER = ("byteps/server/server.cc",) + SHARED + COMPRESSORS
-WORKER = (
-    tuple(f"byteps/mxnet/{name}.cc" for name in ("ops", "ready_event", "tensor_util", "cuda_util", "adapter"))
-    + tuple(
+FRAMEWORK = tuple(f"byteps/mxnet/{name}.cc" for name in ("ops", "ready_event", "tensor_util", "cuda_util", "adapter"))
+CORE = (
+    tuple(
         f"byteps/common/{name}.cc"
         for name in (
             "core_loops",
@@ -50,7 +50,8 @@ WORKER = (
 PS_LITE = tuple(f"3rdparty/ps-lite/src/{name}.cc" for name in ("van", "postoffice", "customer"))
 
 # No flag depends on the processor of the machine that compiles.
-FLAGS = ("-std=c++14", "-O3", "-fPIC", "-fopenmp", "-w", "-include", "memory", "-include", "cstring")
+FLAGS = ("-std=c++14", "-O3", "-fPIC", "-fopenmp", "-w")
+FLAGS += tuple(word for header in ("cstdint", "cstring", "memory", "string") for word in ("-include", header))
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Device:
     macros: Tuple[str, ...] = ("MSHADOW_USE_CUDA=0",)
     libraries: Tuple[str, ...] = ()
     flags: Tuple[str, ...] = ()  # more, for compiler and linker
+
+    def library_folders(self) -> List[Path]:
+        """Where the libraries stand, of those that are linked from a folder, when what is linked runs."""
+        pairs = zip(self.libraries, self.libraries[1:])
+        return [Path(where[2:], f"lib{what[2:]}.so").resolve().parent for where, what in pairs if where[:2] == "-L"]
 
 
 HOST = Device("host")
@@ -116,12 +122,38 @@ class Build(Compiler):
             partial.replace(library)
         return library
 
+    def network(self, device: Device) -> List[Path]:
+        """Compile ps-lite and ZeroMQ."""
+        includes = ("-I3rdparty/ps-lite/src", "-I3rdparty/ps-lite/include", f"-I{ZEROMQ}/include")
+        zeromq = self.zeromq(device.flags)
+        return [*self.compile_all(PS_LITE, (*FLAGS, *device.flags, *includes)), zeromq]
+
     def link(self, target: Path, objects: List[Path], *flags: str) -> None:
         """Link a shared library that exports BytePS's own symbols."""
         export = "-Wl,--version-script=byteps.lds"
         symbols = [] if "-g" in flags else ["-s"]
         files = [*map(str, objects), *flags, "-lrt", "-o", str(target)]
         self.run("g++", "-shared", "-fopenmp", *symbols, export, *files)
+
+
+def common_flags(device: Device) -> Tuple[str, ...]:
+    """How the sources of server and worker are compiled."""
+    return (*FLAGS, *device.flags, "-DEIGEN_MPL2_ONLY=1", "-I3rdparty/ps-lite/include")
+
+
+def worker_flags(device: Device) -> Tuple[str, ...]:
+    """How those of the worker are."""
+    macros = (f"-D{macro}" for macro in device.macros)
+    return (*macros, *(f"-I{folder}" for folder in device.includes), *common_flags(device))
+
+
+def build_core(build: Build, device: Device, program: Path) -> Path:
+    """Compile ``program`` (C++) and a worker's core, without a framework, into one library; returns its path."""
+    network = build.network(device)
+    objects = build.compile_all((str(program), *CORE), (*worker_flags(device), "-I."))
+    library = build.tree / f"{program.stem}.so"
+    build.link(library, objects + network, *device.libraries, *device.flags)
+    return library
 
 
 def build_libraries(build: Build, device: Device, mxnet: Path) -> None:
@@ -132,19 +164,14 @@ def build_libraries(build: Build, device: Device, mxnet: Path) -> None:
     worker's library, so that the wheel can be installed anywhere beside it.
     """
     (build.tree / "mxnet-package").symlink_to(mxnet)
-    zeromq = build.zeromq(device.flags)
-    ps_lite = ("-I3rdparty/ps-lite/src", "-I3rdparty/ps-lite/include", f"-I{ZEROMQ}/include")
-    network = [*build.compile_all(PS_LITE, (*FLAGS, *device.flags, *ps_lite)), zeromq]
-
-    device_flags = (*(f"-D{macro}" for macro in device.macros), *(f"-I{folder}" for folder in device.includes))
-    common = (*FLAGS, *device.flags, "-DEIGEN_MPL2_ONLY=1", "-I3rdparty/ps-lite/include")
-    server = build.compile_all(SERVER, (*common, "-DBYTEPS_BUILDING_SERVER"))
+    network = build.network(device)
+    server = build.compile_all(SERVER, (*common_flags(device), "-DBYTEPS_BUILDING_SERVER"))
     build.link(build.tree / "byteps/server/c_lib.so", server + network, *device.flags)
 
     headers = "mxnet-package/include"
     onednn = (build.tree / headers / "mkldnn").is_dir()
     framework = (f"-I{headers}", f"-I{headers}/mkldnn", f"-DMXNET_USE_MKLDNN={int(onednn)}", "-DMSHADOW_USE_MKL=0")
-    worker = build.compile_all(WORKER, (*common[:-1], *framework, *device_flags, common[-1]))
+    worker = build.compile_all(FRAMEWORK + CORE, (*framework, *worker_flags(device)))
     beside = "-Wl,-rpath,$ORIGIN/../../mxnet"
     libraries = ("-Lmxnet-package", "-lmxnet", beside, *device.libraries, *device.flags)
     build.link(build.tree / "byteps/mxnet/c_lib.so", worker + network, *libraries)

@@ -90,4 +90,6 @@ def check(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> None:
     opt.compression = arguments.compression(opt)
     opt.flags = resume.fixed_flags(parser, opt)
     driver.check()
+    if opt.num_gpus:
+        driver.check_kernels()
     resume.check(opt)

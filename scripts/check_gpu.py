@@ -1,0 +1,117 @@
+"""Exchange arrays from a GPU's memory, and compare with the host's: .venv/bin/python scripts/check_gpu.py
+
+Two workers, which share the first GPU, and two servers exchange arrays uncompressed and with every compressor: through
+the engine for host memory, and through the one for CUDA from the GPU's memory and from the host's. Sums without
+compression have to be NumPy's, and the engine for CUDA has to give what the other one gives, to the last bit. MXNet
+has no part in it, so it also tells of GPUs that MXNet has no kernels for.
+Needs NVIDIA's driver, and CUDA and NCCL: NVIDIA's wheels (./scripts/setup.sh --cuda), or --cuda-home and --nccl-home.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+import shutil
+import sys
+import tempfile
+
+from byteps_gc import driver, env
+from byteps_gc.cluster import local
+from byteps_gc.engine import changes, fixups, nvidia, source
+from byteps_gc.engine import compile as compiling
+from byteps_gc.errors import UserError
+
+PROGRAMS = Path(__file__).resolve().parent.parent / "tests" / "programs"
+WORKERS = SERVERS = 2
+
+
+def build(device, release, folder):
+    """A library of the worker's core for the device, and of what device_exchange.py calls."""
+    cache = env.cache_folder() / "engine"
+    tree = source.unpack(source.fetch(cache, release), folder)
+    fixups.apply(tree, changes.FIXUPS)
+
+    def progress(line):
+        print(f"  compiling {line}", file=sys.stderr, flush=True)
+
+    work = compiling.Build(tree, cache / "objects", os.cpu_count() or 1, progress)
+    return compiling.build_core(work, device, PROGRAMS / "device_exchange.cc")
+
+
+def exchange(library, device, memory, folder):
+    """Run the cluster; what each worker found, case by case."""
+    found = {}
+
+    def show(name, line):
+        if line.startswith("{"):
+            found.setdefault(name, []).append(json.loads(line))
+
+    base = dict(os.environ, BYTEPS_MIN_COMPRESS_BYTES="0", NVIDIA_VISIBLE_DEVICES="0")
+    places = [str(place) for place in device.library_folders()]
+    base["LD_LIBRARY_PATH"] = ":".join([*places, *filter(None, [base.get("LD_LIBRARY_PATH")])])
+    words = [sys.executable, str(PROGRAMS / "device_exchange.py"), str(library), memory]
+    local.launch(local.job(WORKERS, SERVERS, words, base=base), folder / f"{device.name}-{memory}", show)
+    return found
+
+
+def judge(found, wanted):
+    """What is wrong with what the workers found, beside what they should have; and a line for each case."""
+    wrong = []
+    for case, right in enumerate(wanted):
+        ours = [results[case] for results in found.values()]
+        what = json.dumps(right["params"])
+        same = all(one["digest"] == right["digest"] for one in ours)
+        if not same:
+            wrong.append(f"{what}: other sums")
+        bad = max(one["wrong"] or 0 for one in ours)
+        if bad:
+            wrong.append(f"{what}: {bad} sums are not NumPy's")
+        times = [one["seconds"] for one in ours if one["seconds"]]
+        took = f", {max(times):.3f} s an exchange of a large array" if times else ""
+        print(f"  {what}: {'the same sums' if same else 'OTHER SUMS'}{took}")
+    return wrong
+
+
+def check(devices, release):
+    """Build, exchange and compare; what is wrong. The folder of all that stays where a cluster has failed."""
+    wrong, wanted = [], None
+    folder = Path(tempfile.mkdtemp(prefix="byteps_gc-gpu-"))
+    for device in devices:
+        place = folder / device.name
+        place.mkdir()
+        library = build(device, release, place)
+        for memory in ("host",) if device is compiling.HOST else ("gpu", "host"):
+            print(f"engine for {device.name}, arrays in the {memory}'s memory:", flush=True)
+            found = exchange(library, device, memory, place)
+            wanted = wanted or found["worker-0"]
+            wrong += judge(found, wanted)
+    shutil.rmtree(folder)
+    return wrong
+
+
+def main():
+    """Check what can be checked here."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cuda-home", type=Path, help="an installed CUDA toolkit, instead of NVIDIA's wheels")
+    parser.add_argument("--nccl-home", type=Path, help="NCCL; needed with --cuda-home")
+    parser.add_argument("--source", type=Path, help="a copy of BytePS's source release, instead of pip's")
+    parser.add_argument("--host", action="store_true", help="without a GPU: only the engine for host memory")
+    options = parser.parse_args()
+    try:
+        devices = [compiling.HOST]
+        if not options.host:
+            for gpu in driver.gpus():
+                print(gpu)
+            home = options.cuda_home or nvidia.toolkit(env.cache_folder() / "engine")
+            devices.append(compiling.cuda(home, options.nccl_home or home))
+        wrong = check(devices, options.source)
+    except UserError as error:
+        print(f"check_gpu: {error}", file=sys.stderr)
+        return 2
+    for line in wrong:
+        print(f"check_gpu: {line}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

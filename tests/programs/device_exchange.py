@@ -1,0 +1,121 @@
+"""A worker that exchanges arrays through BytePS's core, without MXNet: device_exchange.py LIBRARY host|gpu.
+
+LIBRARY is what scripts/check_gpu.py has compiled of device_exchange.cc; host or gpu says in whose memory the arrays
+stand. Prints a line of JSON for each way to compress: a digest of all sums, how many of them are not NumPy's (without
+compression; else null), and, for some, the median seconds of an exchange of as many numbers as resnet50_v2 has.
+"""
+
+import ctypes
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+import statistics
+import sys
+import time
+
+from byteps_gc import native, wire
+from byteps_gc.settings import Settings
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from soak import COMPRESSORS  # noqa: E402
+
+SIZES = (4096, 99999, 1024001)  # elements; the last one has two partitions
+TINY = (1, 7)  # more of them, without compression
+LARGE = 25557032
+TIMED = (0, 1)  # of COMPRESSORS: none, and onebit
+ROUNDS = 10
+
+
+class Core:
+    """The engine's core in this process, joined to its cluster."""
+
+    def __init__(self, library, on_gpu):
+        self.library = ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
+        self.on_gpu = on_gpu
+        self.worker, self.workers = int(os.environ["DMLC_WORKER_ID"]), int(os.environ["DMLC_NUM_WORKER"])
+        native.register("worker")
+        native.start(self.workers, self.worker)
+        self.library.byteps_init()
+
+    def declare(self, name, array, options):
+        """Announce an array that will be exchanged under this name."""
+        texts = ctypes.c_char_p * len(options)
+        keys = texts(*(key[len("byteps_") :].encode() for key in options))
+        values = texts(*(text.encode() for text in options.values()))
+        size, dtype = ctypes.c_uint64(array.nbytes), native.DTYPES[array.dtype.name]
+        self.library.byteps_gc_declare(name.encode(), size, dtype, self.on_gpu, len(options), keys, values)
+
+    def exchange(self, arrays):
+        """Replace all arrays, by their names, by their sums over the workers; the seconds without copies of ours."""
+        native.begin_step(0.1, False)
+        names = [name.encode() for name in arrays]
+        for name, array in zip(names, arrays.values()):
+            self.library.byteps_gc_put(name, ctypes.c_void_p(array.ctypes.data))
+        begun = time.monotonic()
+        for name in names:
+            self.library.byteps_gc_begin(name)
+        failed = any([self.library.byteps_gc_end(name) for name in names])
+        taken = time.monotonic() - begun
+        if failed or native.failure():
+            sys.exit("an exchange has failed")
+        for name in names:
+            self.library.byteps_gc_get(name)
+        return taken
+
+
+@functools.lru_cache(maxsize=None)
+def pool(worker):
+    """Random numbers of a worker."""
+    return np.random.RandomState(worker).randn(max(SIZES) + ROUNDS).astype(np.float32)
+
+
+def sent(worker, number, size, dtype):
+    """What a worker sends in a round."""
+    return pool(worker)[number : number + size].astype(dtype)
+
+
+def sums(core, case, settings):
+    """Exchange arrays of all sizes and dtypes; the digest of the sums, and how many of them are wrong."""
+    sizes = SIZES if settings.compressor or settings.fp16 else TINY + SIZES
+    shapes = {f"{case}.{dtype}.{size}": (size, dtype) for dtype in native.DTYPES for size in sizes}
+    plain = True
+    for name, (size, dtype) in shapes.items():
+        options = wire.engine_options(settings, 0.9, name, True)
+        plain = plain and not options
+        core.declare(name, np.empty(size, dtype), options)
+    digest, wrong = hashlib.sha256(), 0
+    for number in range(ROUNDS):
+        arrays = {name: sent(core.worker, number, *shape) for name, shape in shapes.items()}
+        core.exchange(arrays)
+        for name, array in arrays.items():
+            digest.update(array.tobytes())
+            if plain:
+                want = sum(sent(worker, number, *shapes[name]) for worker in range(core.workers))
+                wrong += not np.array_equal(array, want)
+    return digest.hexdigest(), wrong if plain else None
+
+
+def seconds(core, case, settings):
+    """The median seconds of a large exchange."""
+    name = f"{case}.large"
+    array = np.resize(pool(core.worker), LARGE)
+    core.declare(name, array, wire.engine_options(settings, 0.9, name, True))
+    return statistics.median([core.exchange({name: array}) for _ in range(ROUNDS + 1)][1:])
+
+
+def main():
+    core = Core(sys.argv[1], sys.argv[2] == "gpu")
+    for case, params in enumerate(COMPRESSORS):
+        settings = Settings.from_params(params)
+        digest, wrong = sums(core, case, settings)
+        large = seconds(core, case, settings) if case in TIMED else None
+        print(json.dumps({"params": params, "digest": digest, "wrong": wrong, "seconds": large}), flush=True)
+    core.library.byteps_shutdown()
+
+
+if __name__ == "__main__":
+    main()
