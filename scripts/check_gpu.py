@@ -1,9 +1,11 @@
 """Exchange arrays from a GPU's memory, and compare with the host's: .venv/bin/python scripts/check_gpu.py
 
-Two workers, which share the first GPU, and two servers exchange arrays uncompressed and with every compressor: through
-the engine for host memory, and through the one for CUDA from the GPU's memory and from the host's. Sums without
-compression have to be NumPy's, and the engine for CUDA has to give what the other one gives, to the last bit. MXNet
-has no part in it, so it also tells of GPUs that MXNet has no kernels for.
+Two workers and two servers exchange arrays uncompressed and with every compressor: through the engine for host memory,
+and through the one for CUDA from the GPU's memory and from the host's; from the GPU's also with two processes a worker,
+whose arrays are added up by NCCL, or, with another of BytePS's settings, by the processor. Sums without compression
+have to be NumPy's, and the engine for CUDA has to give what the other one gives, to the last bit. Both workers share
+the GPUs; where there is but one, so do a worker's processes. MXNet has no part in it, so it also tells of GPUs that
+MXNet has no kernels for.
 Needs NVIDIA's driver, and CUDA and NCCL: NVIDIA's wheels (./scripts/setup.sh --cuda), or --cuda-home and --nccl-home.
 """
 
@@ -19,13 +21,22 @@ from byteps_gc import driver, env
 from byteps_gc.cluster import local
 from byteps_gc.engine import changes, fixups, nvidia, source
 from byteps_gc.engine import compile as compiling
-from byteps_gc.errors import UserError
+from byteps_gc.errors import EngineError, UserError
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "tests" / "programs"
 WORKERS = SERVERS = 2
 
 
-def build(device, release, folder):
+# with CUDA: in whose memory the arrays stand, how many processes a worker has, and the environment
+RUNS = (
+    ("gpu", 1, {}),
+    ("host", 1, {}),
+    ("gpu", 2, {}),
+    ("gpu", 2, {"BYTEPS_PCIE_SWITCH_SIZE": "1"}),
+)
+
+
+def build(device, release, folder, *flags):
     """A library of the worker's core for the device, and of what device_exchange.py calls."""
     cache = env.cache_folder() / "engine"
     tree = source.unpack(source.fetch(cache, release), folder)
@@ -35,27 +46,29 @@ def build(device, release, folder):
         print(f"  compiling {line}", file=sys.stderr, flush=True)
 
     work = compiling.Build(tree, cache / "objects", os.cpu_count() or 1, progress)
-    return compiling.build_core(work, device, PROGRAMS / "device_exchange.cc")
+    return compiling.build_core(work, device, PROGRAMS / "device_exchange.cc", *flags)
 
 
-def exchange(library, device, memory, folder):
-    """Run the cluster; what each worker found, case by case."""
+def exchange(library, device, memory, processes, more, logs):
+    """Run the cluster; what each process found, case by case."""
     found = {}
 
     def show(name, line):
         if line.startswith("{"):
-            found.setdefault(name, []).append(json.loads(line))
+            one = json.loads(line)
+            found.setdefault(f"{name}.{one['rank']}", []).append(one)
 
-    base = dict(os.environ, BYTEPS_MIN_COMPRESS_BYTES="0", NVIDIA_VISIBLE_DEVICES="0")
+    base = dict(os.environ, BYTEPS_MIN_COMPRESS_BYTES="0", **more)
+    base["NVIDIA_VISIBLE_DEVICES"] = ",".join(map(str, range(processes)))
     places = [str(place) for place in device.library_folders()]
     base["LD_LIBRARY_PATH"] = ":".join([*places, *filter(None, [base.get("LD_LIBRARY_PATH")])])
     words = [sys.executable, str(PROGRAMS / "device_exchange.py"), str(library), memory]
-    local.launch(local.job(WORKERS, SERVERS, words, base=base), folder / f"{device.name}-{memory}", show)
+    local.launch(local.job(WORKERS, SERVERS, words, base=base), logs, show)
     return found
 
 
 def judge(found, wanted):
-    """What is wrong with what the workers found, beside what they should have; and a line for each case."""
+    """What is wrong with what the processes found, beside what they should have; and a line for each case."""
     wrong = []
     for case, right in enumerate(wanted):
         ours = [results[case] for results in found.values()]
@@ -72,18 +85,22 @@ def judge(found, wanted):
     return wrong
 
 
-def check(devices, release):
+def check(devices, release, gpus):
     """Build, exchange and compare; what is wrong. The folder of all that stays where a cluster has failed."""
     wrong, wanted = [], None
     folder = Path(tempfile.mkdtemp(prefix="byteps_gc-gpu-"))
+    shared = {"ONE_GPU": "1", "NCCL_SOCKET_IFNAME": "lo", "NCCL_IB_DISABLE": "1"} if gpus == 1 else {}
     for device in devices:
         place = folder / device.name
         place.mkdir()
-        library = build(device, release, place)
-        for memory in ("host",) if device is compiling.HOST else ("gpu", "host"):
-            print(f"engine for {device.name}, arrays in the {memory}'s memory:", flush=True)
-            found = exchange(library, device, memory, place)
-            wanted = wanted or found["worker-0"]
+        flags = ("-include", str(PROGRAMS / "one_gpu.h")) if device.name == "cuda" and shared else ()
+        library = build(device, release, place, *flags)
+        for number, (memory, processes, more) in enumerate(RUNS if device.name == "cuda" else (("host", 1, {}),)):
+            several = f", {processes} processes a worker" if processes > 1 else ""
+            settings = "".join(f", {name}={value}" for name, value in more.items())
+            print(f"engine for {device.name}, arrays in the {memory}'s memory{several}{settings}:", flush=True)
+            found = exchange(library, device, memory, processes, {**shared, **more}, place / f"run-{number}")
+            wanted = wanted or found["worker-0.0"]
             wrong += judge(found, wanted)
     shutil.rmtree(folder)
     return wrong
@@ -98,13 +115,15 @@ def main():
     parser.add_argument("--host", action="store_true", help="without a GPU: only the engine for host memory")
     options = parser.parse_args()
     try:
-        devices = [compiling.HOST]
+        devices, gpus = [compiling.HOST], []
         if not options.host:
-            for gpu in driver.gpus():
-                print(gpu)
+            gpus = driver.gpus()
+            if not gpus:
+                raise EngineError("the driver shows no GPU; --host looks at the rest")
+            print(*gpus, sep="\n")
             home = options.cuda_home or nvidia.toolkit(env.cache_folder() / "engine")
             devices.append(compiling.cuda(home, options.nccl_home or home))
-        wrong = check(devices, options.source)
+        wrong = check(devices, options.source, len(gpus))
     except UserError as error:
         print(f"check_gpu: {error}", file=sys.stderr)
         return 2

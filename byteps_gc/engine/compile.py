@@ -147,10 +147,10 @@ def worker_flags(device: Device) -> Tuple[str, ...]:
     return (*macros, *(f"-I{folder}" for folder in device.includes), *common_flags(device))
 
 
-def build_core(build: Build, device: Device, program: Path) -> Path:
+def build_core(build: Build, device: Device, program: Path, *flags: str) -> Path:
     """Compile ``program`` (C++) and a worker's core, without a framework, into one library; returns its path."""
     network = build.network(device)
-    objects = build.compile_all((str(program), *CORE), (*worker_flags(device), "-I."))
+    objects = build.compile_all((str(program), *CORE), (*flags, *worker_flags(device), "-I."))
     library = build.tree / f"{program.stem}.so"
     build.link(library, objects + network, *device.libraries, *device.flags)
     return library

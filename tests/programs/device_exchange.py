@@ -1,8 +1,10 @@
 """A worker that exchanges arrays through BytePS's core, without MXNet: device_exchange.py LIBRARY host|gpu.
 
 LIBRARY is what scripts/check_gpu.py has compiled of device_exchange.cc; host or gpu says in whose memory the arrays
-stand. Prints a line of JSON for each way to compress: a digest of all sums, how many of them are not NumPy's (without
-compression; else null), and, for some, the median seconds of an exchange of as many numbers as resnet50_v2 has.
+stand. A worker of one process sends what one of two would send in all. Prints a line of JSON for each way to compress:
+a digest of all sums, how many of them are not NumPy's (without compression; else null), and, for some, the median
+seconds of an exchange of as many numbers as resnet50_v2 has, if a worker has one process.
+ONE_GPU=1: for NCCL, which wants a GPU for each process of a host, each process is a host.
 """
 
 import ctypes
@@ -27,7 +29,9 @@ SIZES = (4096, 99999, 1024001)  # elements; the last one has two partitions
 TINY = (1, 7)  # more of them, without compression
 LARGE = 25557032
 TIMED = (0, 1)  # of COMPRESSORS: none, and onebit
-ROUNDS = 10
+ROUNDS = 5
+TIMED_ROUNDS = 10
+RANKS = 2  # processes of a worker, if it has several
 
 
 class Core:
@@ -37,9 +41,16 @@ class Core:
         self.library = ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
         self.on_gpu = on_gpu
         self.worker, self.workers = int(os.environ["DMLC_WORKER_ID"]), int(os.environ["DMLC_NUM_WORKER"])
+        self.rank, self.alone = int(os.environ["BYTEPS_LOCAL_RANK"]), os.environ["BYTEPS_LOCAL_SIZE"] == "1"
+        if os.environ.get("ONE_GPU"):
+            os.environ["NCCL_HOSTID"] = f"worker-{self.worker}.{self.rank}"
         native.register("worker")
         native.start(self.workers, self.worker)
         self.library.byteps_init()
+
+    def sends(self, *what):
+        """What this process sends."""
+        return sent(self.worker, *what) if self.alone else part(self.worker, self.rank, *what)
 
     def declare(self, name, array, options):
         """Announce an array that will be exchanged under this name."""
@@ -68,14 +79,19 @@ class Core:
 
 
 @functools.lru_cache(maxsize=None)
-def pool(worker):
-    """Random numbers of a worker."""
-    return np.random.RandomState(worker).randn(max(SIZES) + ROUNDS).astype(np.float32)
+def pool(process):
+    """Random numbers of a process."""
+    return np.random.RandomState(process).randn(max(SIZES) + ROUNDS).astype(np.float32)
 
 
-def sent(worker, number, size, dtype):
-    """What a worker sends in a round."""
-    return pool(worker)[number : number + size].astype(dtype)
+def part(worker, rank, number, size, dtype):
+    """What a process of a worker sends in a round."""
+    return pool(RANKS * worker + rank)[number : number + size].astype(dtype)
+
+
+def sent(worker, *what):
+    """What a worker sends."""
+    return sum(part(worker, rank, *what) for rank in range(RANKS))
 
 
 def sums(core, case, settings):
@@ -89,7 +105,7 @@ def sums(core, case, settings):
         core.declare(name, np.empty(size, dtype), options)
     digest, wrong = hashlib.sha256(), 0
     for number in range(ROUNDS):
-        arrays = {name: sent(core.worker, number, *shape) for name, shape in shapes.items()}
+        arrays = {name: core.sends(number, *shape) for name, shape in shapes.items()}
         core.exchange(arrays)
         for name, array in arrays.items():
             digest.update(array.tobytes())
@@ -104,7 +120,7 @@ def seconds(core, case, settings):
     name = f"{case}.large"
     array = np.resize(pool(core.worker), LARGE)
     core.declare(name, array, wire.engine_options(settings, 0.9, name, True))
-    return statistics.median([core.exchange({name: array}) for _ in range(ROUNDS + 1)][1:])
+    return statistics.median([core.exchange({name: array}) for _ in range(TIMED_ROUNDS + 1)][1:])
 
 
 def main():
@@ -112,8 +128,9 @@ def main():
     for case, params in enumerate(COMPRESSORS):
         settings = Settings.from_params(params)
         digest, wrong = sums(core, case, settings)
-        large = seconds(core, case, settings) if case in TIMED else None
-        print(json.dumps({"params": params, "digest": digest, "wrong": wrong, "seconds": large}), flush=True)
+        large = seconds(core, case, settings) if case in TIMED and core.alone else None
+        found = {"params": params, "digest": digest, "wrong": wrong, "seconds": large}
+        print(json.dumps({"rank": core.rank, **found}), flush=True)
     core.library.byteps_shutdown()
 
 
