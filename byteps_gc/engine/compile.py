@@ -72,7 +72,7 @@ class Device:
 
 HOST = Device("host")
 # Races are told while it runs; a Python that loads it has LD_PRELOAD=libtsan.so.2.
-TSAN = Device("tsan", flags=("-fsanitize=thread", "-g"))
+TSAN = Device("tsan", flags=("-fsanitize=thread", "-g", "-O1"))
 
 
 def cuda(cuda_home: Path, nccl_home: Path) -> Device:
