@@ -11,7 +11,7 @@ import sys
 import time
 
 from byteps_gc.cluster import local, namespaces, one_machine, ssh
-from byteps_gc.cluster.local import PEER_LOST
+from byteps_gc.cluster.local import PEER_LOST, UNREACHED
 from byteps_gc.cluster.namespaces import NamespaceHosts
 from byteps_gc.cluster.roles import Cluster, environment
 from byteps_gc.errors import ClusterError, SettingsError, UserError
@@ -254,6 +254,26 @@ def test_a_host_that_is_cut_off_ends_the_job_on_all(machine, commands):
         line = "byteps: worker-2 on 10.99.0.3 has been silent for 3 s: it has stopped, or its host is gone"
         assert all(line in output for output in said[:4])
         assert "byteps: scheduler on 10.99.0.1 has been silent for 3 s" in said[4]
+
+
+@pytest.mark.cluster
+def test_a_worker_that_cannot_call_a_server_says_so(machine, commands):
+    """Its host reaches the scheduler's; it would wait for a server's first answer for ever."""
+    with NamespaceHosts(3) as hosts:
+        cluster = Cluster(2, 1, scheduler=hosts[0].address, port=1234)
+
+        def start(kind, host, number=None):
+            env = environment(cluster, kind, number, address=host.address, neighbours=1)
+            command = [*local.BPSLAUNCH, sys.executable, "-u", "-c", FOR_EVER]
+            return host.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+
+        hosts[2].network("ip", "route", "add", "unreachable", hosts[1].address)
+        roles = [start("scheduler", hosts[0]), start("server", hosts[1])]
+        roles += [start("worker", host, number) for number, host in enumerate((hosts[0], hosts[2]))]
+        said = [role.communicate(timeout=60)[0] for role in roles]
+        assert [role.returncode for role in roles] == [PEER_LOST] * 3 + [UNREACHED], said
+        assert "byteps: worker-1 on 10.99.0.3 reaches the scheduler, but not the server at 10.99.0.2:" in said[3]
+        assert all("byteps: worker-1 on 10.99.0.3 has died" in output for output in said[:3])
 
 
 @pytest.mark.cluster

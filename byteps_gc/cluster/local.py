@@ -20,6 +20,7 @@ from byteps_gc.processes import tied
 LAST_LINES = 12
 POLL = 0.05  # seconds
 PEER_LOST = 69  # the engine's status when it ends because another process of the job has died
+UNREACHED = 68  # when a worker cannot call a server
 WORD = 2.0  # seconds that who saw such a process end, here or on another host, has to say how
 BPSLAUNCH = (sys.executable, "-m", "byteps_gc", "role", "--")  # becomes the role that DMLC_ROLE names
 
@@ -194,7 +195,7 @@ class Supervisor:
         one.reader.join(2)
         status = state if state >= 0 else 128 - state
         reason = next((line[8:] for line in reversed(one.lines) if line.startswith("byteps: ")), "")
-        if state == PEER_LOST and reason:
+        if state in (PEER_LOST, UNREACHED) and reason:
             return ClusterError(f"{reason}; log: {self.logs / (one.role.name + '.log')}", status)
         how = f"failed with status {status}" if state >= 0 else f"was ended by {signal.Signals(-state).name}"
         if state == 0:

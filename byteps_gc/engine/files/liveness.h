@@ -4,7 +4,8 @@
 // both say a few times in the limit that they live, and "bye" when the job is done. A line that ends without
 // a "bye" is a process that died; one that is silent for longer than the limit has stopped, or its host is
 // gone. The scheduler then tells all others who it was, and every process ends with that reason and status
-// 69. Time counts as this thread has lived through it: a machine that slept accuses nobody.
+// 69; a worker that cannot call a server, with 68. Time counts as this thread has lived through it: a machine
+// that slept accuses nobody.
 //
 //   BYTEPS_GC_DEATH_TIMEOUT   seconds of silence that are a death (60)
 //   BYTEPS_GC_START_TIMEOUT   seconds within which all have to arrive (300)
@@ -46,6 +47,15 @@ class Liveness {
     return std::to_string(door_port_) + " " + std::to_string(worker()) + " " + self_.hostname + " " + Name();
   }
 
+  // Ends a worker that cannot call a server: it would wait for its answers for ever.
+  void Reach(const Node& server) const {
+    if (Line::Call(server.hostname, server.port, kReach)) return;
+    const std::string where = server.hostname + ":" + std::to_string(server.port);
+    Leave(Name() + " reaches the scheduler, but not the server at " + where +
+              ": is there a firewall? Between the hosts of a job, all ports have to be open",
+          kUnreached);
+  }
+
   // All have arrived.
   void Begin() { started_ = true; }
 
@@ -70,7 +80,8 @@ class Liveness {
   static constexpr double kPatience = 5;  // seconds that a node waits longer than the scheduler, which knows more
   static constexpr double kLeft = 30;     // seconds that a node has to leave after the scheduler
   static constexpr int kCall = 2;         // seconds
-  static constexpr int kStatus = 69;
+  static constexpr int kReach = 10;       // seconds
+  static constexpr int kStatus = 69, kUnreached = 68;
 
   struct Peer {
     std::string name;  // "worker-1 on 10.0.0.2"
@@ -240,9 +251,13 @@ class Liveness {
       for (auto& peer : lines_) Say(peer, "end " + why);
       std::this_thread::sleep_for(std::chrono::duration<double>(kFarewell));
     }
+    Leave(why, kStatus);
+  }
+
+  static void Leave(const std::string& why, int status) {
     fprintf(stderr, "byteps: %s\n", why.c_str());
     fflush(stderr);
-    _exit(kStatus);
+    _exit(status);
   }
 
   Node self_, scheduler_;

@@ -102,6 +102,7 @@ class ZMQVan : public Van {
       if (is_worker_ && node.role == Node::SERVER) slots_.Meet(node.id, inside + "-regions", my_node_.id);
     }
     if (GetEnv("DMLC_LOCAL", 0)) address = "ipc:///tmp/" + std::to_string(node.port);
+    if (is_worker_ && node.role == Node::SERVER && address.compare(0, 4, "tcp:") == 0) liveness_.Reach(node);
     CHECK_EQ(zmq_connect(sender->handle(), address.c_str()), 0) << address << ": " << zmq_strerror(errno);
     {
       std::lock_guard<std::mutex> guard(sockets_mu_);
