@@ -87,6 +87,9 @@ class Socket {
     // what is queued is bounded by the tensors; a sender that waits would hold the lock that the receiver needs
     Set(ZMQ_SNDHWM, 0);
     Set(ZMQ_RCVHWM, 0);
+    // a firewall on the way may forget a connection that nothing is said on, as while a net is validated
+    Set(ZMQ_TCP_KEEPALIVE, 1);
+    Set(ZMQ_TCP_KEEPALIVE_IDLE, 60);
   }
   // what was sent is still delivered, to whoever listens, within so many milliseconds: the last word of the
   // scheduler is what all others wait for
