@@ -250,9 +250,8 @@ def test_a_host_that_is_cut_off_ends_the_job_on_all(machine, commands):
                 assert line, "it has ended"
         connections = hosts[2].command(["ss", "-tnoH", "state", "established", "dst", hosts[1].address])
         deadline = time.monotonic() + 10
-        while "timer:(keepalive," not in subprocess.check_output(
-            connections, text=True
-        ):  # or what was sent is not there
+        # another timer runs while data is on its way
+        while "timer:(keepalive," not in subprocess.check_output(connections, text=True):
             assert time.monotonic() < deadline, "a firewall may forget a connection that nothing is said on"
         hosts[2].network("ip", "link", "set", "eth0", "down")
         said = [role.communicate(timeout=30)[0] for role in roles]
