@@ -115,7 +115,6 @@ def find_driver() -> Finding:
     """NVIDIA's driver; a CPU needs none."""
     try:
         driver.check()
-        driver.check_kernels()
     except EngineError as error:
         return Finding("GPU driver", MISSING, str(error))
     if Path("/proc/driver/nvidia/version").is_file():

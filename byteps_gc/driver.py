@@ -70,23 +70,30 @@ def gpus() -> List[Gpu]:
     return found
 
 
-def check() -> None:
-    """:class:`EngineError` if MXNet needs a driver that is not there."""
-    if wanted():
-        try:
-            load()
-        except EngineError:
-            raise EngineError(
-                f"{CUDA_DISTRIBUTION} is installed, but NVIDIA's driver ({LIBRARY}) is not; install the driver, or set"
-                " up for the CPU: ./scripts/setup.sh --cpu"
-            ) from None
+def check(processes: int = 1, using: bool = True) -> None:
+    """:class:`EngineError` if MXNet is the one for CUDA, and it or its engine cannot run here.
 
-
-def check_kernels() -> None:
-    """:class:`EngineError` if MXNet sees a GPU that it has no kernels for: the first operation on it would fail."""
-    for gpu in gpus() if wanted() else ():
+    processes: of a worker; the engine gives each of them a GPU.
+    using: whether there will be operations on GPUs: MXNet then needs kernels for them. The engine needs none.
+    """
+    if not wanted():
+        return
+    cpu = "set up for the CPU: ./scripts/setup.sh --cpu"
+    try:
+        load()
+    except EngineError:
+        raise EngineError(
+            f"{CUDA_DISTRIBUTION} is installed, but NVIDIA's driver ({LIBRARY}) is not; install the driver, or {cpu}"
+        ) from None
+    found = gpus()
+    if len(found) < processes:
+        raise EngineError(
+            f"a worker's processes need a GPU each, {processes} in all, but NVIDIA's driver shows {len(found)}"
+            f" (CUDA_VISIBLE_DEVICES may hide some); name fewer in BYTEPS_GC_GPUS, or {cpu}"
+        )
+    for gpu in found if using else ():
         if gpu.major not in KERNELS:
             raise EngineError(
-                f"{CUDA_DISTRIBUTION} has no kernels for {gpu}, only for 5.0 to 8.9; hide it with CUDA_VISIBLE_DEVICES,"
-                " train without it (--num-gpus 0), or set up for the CPU (./scripts/setup.sh --cpu)"
+                f"{CUDA_DISTRIBUTION} has no kernels for {gpu}, only for 5.0 to 8.9; train without it (--num-gpus 0),"
+                f" hide it with CUDA_VISIBLE_DEVICES if there is another, or {cpu}"
             )

@@ -123,26 +123,27 @@ def pretended(tmp_path, monkeypatch):
 
 
 def test_a_gpu_without_kernels_is_one_line(pretended):
-    driver.check_kernels()  # MXNet for the CPU needs none
+    driver.check()  # MXNet for the CPU needs none
     pretended(status=0)
     assert list(map(str, driver.gpus())) == [
         "NVIDIA A100 (compute capability 8.0)",
         "NVIDIA H100 (compute capability 9.0)",
     ]
-    driver.check()
-    with pytest.raises(
-        EngineError, match=r"mxnet-cu112 has no kernels for NVIDIA H100 \(compute capability 9.0\), only"
-    ):
-        driver.check_kernels()
+    driver.check(processes=2, using=False)
+    with pytest.raises(EngineError, match="need a GPU each, 4 in all, but NVIDIA's driver shows 2 "):
+        driver.check(processes=4, using=False)
+    with pytest.raises(EngineError, match=r"no kernels for NVIDIA H100 \(compute capability 9.0\), only for 5.0"):
+        driver.check()
 
 
 def test_a_driver_that_does_not_work_is_one_line(pretended):
     pretended(status=driver.NO_DEVICE)
     assert driver.gpus() == []
-    driver.check_kernels()
+    with pytest.raises(EngineError, match="need a GPU each, 1 in all, but NVIDIA's driver shows 0 "):
+        driver.check(using=False)
     pretended(status=803)
     with pytest.raises(EngineError, match="NVIDIA's driver does not work: cuInit gives the status 803"):
-        driver.check_kernels()
+        driver.check()
 
 
 @pytest.mark.cluster

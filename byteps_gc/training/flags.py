@@ -4,7 +4,7 @@ import argparse
 import logging
 from typing import Callable, NoReturn, Sequence
 
-from byteps_gc import arguments, driver
+from byteps_gc import arguments, driver, env
 from byteps_gc.errors import UserError
 from byteps_gc.training import resume
 
@@ -89,7 +89,5 @@ def check(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> None:
         opt.decay_epochs = list(range(opt.lr_decay_period, opt.num_epochs, opt.lr_decay_period))
     opt.compression = arguments.compression(opt)
     opt.flags = resume.fixed_flags(parser, opt)
-    driver.check()
-    if opt.num_gpus:
-        driver.check_kernels()
+    driver.check(max(1, len(env.devices())), using=opt.num_gpus > 0)
     resume.check(opt)
