@@ -20,7 +20,7 @@ def accuracy(axes: Any, rows: Sequence[Row], over: str) -> None:
                 label=row.name if run is row.runs[0] else None,
             )
     axes.set_ylabel("validation accuracy (%)")
-    axes.legend()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2, frameon=False)  # inside, it would cover lines
 
 
 def over_time(axes: Any, rows: Sequence[Row]) -> None:
@@ -72,7 +72,7 @@ def draw(rows: Sequence[Row], stem: Path, plot: Callable[[Any, Sequence[Row]], N
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 5))
+    figure, axes = pyplot.subplots(figsize=(8, 6))
     plot(axes, rows)
     start = rows[0].runs[0].start
     axes.set_title(f"{start['model']} on {start['dataset']}, {start['workers']} workers")
