@@ -7,4 +7,4 @@ cd "$here/.."
 pytest=("$here/setup.sh" --with dataset-fashion-mnist -- python -m pytest)
 [ $# -eq 0 ] || exec "${pytest[@]}" "$@"
 "${pytest[@]}" -q -n auto -m "not cluster"
-exec "${pytest[@]}" -q -n 2 --dist loadfile -m cluster
+exec "${pytest[@]}" -q -n 2 --dist loadfile --no-loadscope-reorder -m cluster

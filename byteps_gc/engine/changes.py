@@ -619,11 +619,11 @@ FIXUPS = (
             ),
             Edit(
                 COMMON + "core_loops.cc",
-                "      task->callback(Status::OK());\n",
+                "      // Set the profile_flag first\n",
                 "      const auto& pinned = task->context->pinned;\n"
                 "      if (pinned && task->device == CPU_DEVICE_ID) {\n"
                 "        memcpy(const_cast<void*>(task->output->data()), pinned.get(), task->output->size());\n"
-                "      }\n      task->callback(Status::OK());\n",
+                "      }\n      // Set the profile_flag first\n",
             ),
         ),
     ),
