@@ -27,13 +27,16 @@ PROGRAMS = Path(__file__).resolve().parent.parent / "tests" / "programs"
 WORKERS = SERVERS = 2
 
 
-# with CUDA: in whose memory the arrays stand, how many processes a worker has, and the environment
-RUNS = (
-    ("gpu", 1, {}),
-    ("host", 1, {}),
-    ("gpu", 2, {}),
-    ("gpu", 2, {"BYTEPS_PCIE_SWITCH_SIZE": "1"}),
-)
+# of the engine for a device: in whose memory the arrays stand, how many processes a worker has, and the environment
+RUNS = {
+    "host": (("host", 1, {}),),
+    "cuda": (
+        ("gpu", 1, {}),
+        ("host", 1, {}),
+        ("gpu", 2, {}),
+        ("gpu", 2, {"BYTEPS_PCIE_SWITCH_SIZE": "1"}),
+    ),
+}
 
 
 def build(device, release, folder, *flags):
@@ -95,7 +98,7 @@ def check(devices, release, gpus):
         place.mkdir()
         flags = ("-include", str(PROGRAMS / "one_gpu.h")) if device.name == "cuda" and shared else ()
         library = build(device, release, place, *flags)
-        for number, (memory, processes, more) in enumerate(RUNS if device.name == "cuda" else (("host", 1, {}),)):
+        for number, (memory, processes, more) in enumerate(RUNS[device.name]):
             several = f", {processes} processes a worker" if processes > 1 else ""
             settings = "".join(f", {name}={value}" for name, value in more.items())
             print(f"engine for {device.name}, arrays in the {memory}'s memory{several}{settings}:", flush=True)

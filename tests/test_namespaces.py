@@ -229,20 +229,24 @@ def test_a_process_that_dies_ends_the_run_on_all_hosts(machine, commands, host, 
     assert output.splitlines()[-1].startswith("cluster_on_one_machine: the run failed on some of the hosts; what there")
 
 
+def start_roles(hosts, workers, **names):
+    """The processes of a scheduler and a server, on the first two hosts, and of a worker on each of some."""
+    cluster, base = Cluster(len(workers), 1, scheduler=hosts[0].address, port=1234), dict(os.environ, **names)
+
+    def start(kind, host, number=None):
+        env = environment(cluster, kind, number, address=host.address, neighbours=1, base=base)
+        command = [*local.BPSLAUNCH, sys.executable, "-u", "-c", FOR_EVER]
+        return host.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+
+    roles = [start("scheduler", hosts[0]), start("server", hosts[1])]
+    return roles + [start("worker", host, number) for number, host in enumerate(workers)]
+
+
 @pytest.mark.cluster
 def test_a_host_that_is_cut_off_ends_the_job_on_all(machine, commands):
     """Nobody gets a word from it, nor it from the others: each ends by itself."""
-    names = dict(os.environ, BYTEPS_GC_DEATH_TIMEOUT="3")
     with NamespaceHosts(3) as hosts:
-        cluster = Cluster(3, 1, scheduler=hosts[0].address, port=1234)
-
-        def start(kind, host, number=None):
-            env = environment(cluster, kind, number, address=host.address, neighbours=1, base=names)
-            command = [*local.BPSLAUNCH, sys.executable, "-u", "-c", FOR_EVER]
-            return host.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
-
-        roles = [start("scheduler", hosts[0]), start("server", hosts[1])]
-        roles += [start("worker", host, number) for number, host in enumerate(hosts)]
+        roles = start_roles(hosts, hosts, BYTEPS_GC_DEATH_TIMEOUT="3")
         for worker in roles[2:]:
             line = ""
             while "running" not in line:
@@ -265,16 +269,8 @@ def test_a_host_that_is_cut_off_ends_the_job_on_all(machine, commands):
 def test_a_worker_that_cannot_call_a_server_says_so(machine, commands):
     """Its host reaches the scheduler's; it would wait for a server's first answer for ever."""
     with NamespaceHosts(3) as hosts:
-        cluster = Cluster(2, 1, scheduler=hosts[0].address, port=1234)
-
-        def start(kind, host, number=None):
-            env = environment(cluster, kind, number, address=host.address, neighbours=1)
-            command = [*local.BPSLAUNCH, sys.executable, "-u", "-c", FOR_EVER]
-            return host.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
-
         hosts[2].network("ip", "route", "add", "unreachable", hosts[1].address)
-        roles = [start("scheduler", hosts[0]), start("server", hosts[1])]
-        roles += [start("worker", host, number) for number, host in enumerate((hosts[0], hosts[2]))]
+        roles = start_roles(hosts, (hosts[0], hosts[2]))
         said = [role.communicate(timeout=60)[0] for role in roles]
         assert [role.returncode for role in roles] == [PEER_LOST] * 3 + [UNREACHED], said
         assert "byteps: worker-1 on 10.99.0.3 reaches the scheduler, but not the server at 10.99.0.2:" in said[3]

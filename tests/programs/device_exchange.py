@@ -96,13 +96,11 @@ def sent(worker, *what):
 
 def sums(core, case, settings):
     """Exchange arrays of all sizes and dtypes; the digest of the sums, and how many of them are wrong."""
-    sizes = SIZES if settings.compressor or settings.fp16 else TINY + SIZES
+    plain = not (settings.compressor or settings.fp16)
+    sizes = TINY + SIZES if plain else SIZES
     shapes = {f"{case}.{dtype}.{size}": (size, dtype) for dtype in native.DTYPES for size in sizes}
-    plain = True
     for name, (size, dtype) in shapes.items():
-        options = wire.engine_options(settings, 0.9, name, True)
-        plain = plain and not options
-        core.declare(name, np.empty(size, dtype), options)
+        core.declare(name, np.empty(size, dtype), wire.engine_options(settings, 0.9, name, True))
     digest, wrong = hashlib.sha256(), 0
     for number in range(ROUNDS):
         arrays = {name: core.sends(number, *shape) for name, shape in shapes.items()}
@@ -129,8 +127,8 @@ def main():
         settings = Settings.from_params(params)
         digest, wrong = sums(core, case, settings)
         large = seconds(core, case, settings) if case in TIMED and core.alone else None
-        found = {"params": params, "digest": digest, "wrong": wrong, "seconds": large}
-        print(json.dumps({"rank": core.rank, **found}), flush=True)
+        found = {"rank": core.rank, "params": params, "digest": digest, "wrong": wrong, "seconds": large}
+        print(json.dumps(found), flush=True)
     core.library.byteps_shutdown()
 
 
