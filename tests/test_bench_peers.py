@@ -38,9 +38,11 @@ def test_ours_beside_mxnets(commands, tmp_path):
     assert 1.3 < ours.mb_sent < 2.5, "a bit an element, and the small gradients in full"
     assert 20 < theirs.mb_sent < 30, "MXNet pushes two bits an element, and pulls in full"
     assert [len(turn["seconds"]) for turn in found["turns"]] == [peer_rows.MOST_ROUNDS] * 2
-    heading, _, _, *table = (tmp_path / "out.md").read_text().splitlines()
-    assert heading.startswith("`python -m byteps_gc bench peers`, 20") and "mxnet 1.9.1" in heading
-    assert len(table) == 4 and table[2].startswith(f"| resnet18_v2 | 2 | 1gbit | {HERE[0]} | {ours.seconds:.3f} |")
+    heading, _, _, setting, _, origin, _, *table = (tmp_path / "out.md").read_text().splitlines()
+    assert heading.startswith("`python -m byteps_gc bench peers`; Python 3.") and "mxnet 1.9.1" in heading
+    assert setting == "## resnet18_v2, 2 hosts, 1gbit"
+    assert origin.startswith(f"{ours.date}, commit {ours.commit}, {ours.machine}; at most ")
+    assert len(table) == 4 and table[2].startswith(f"| {HERE[0]} | {ours.seconds:.3f} |")
     before = (tmp_path / "out.json").stat().st_mtime_ns
     result = commands.python("-m", "byteps_gc", "bench", "peers", *SMALL, *named(*HERE))
     assert result.status == 0 and (tmp_path / "out.json").stat().st_mtime_ns == before, result.output
@@ -48,18 +50,21 @@ def test_ours_beside_mxnets(commands, tmp_path):
 
 @pytest.fixture
 def no_hosts(monkeypatch):
-    """Nothing is made for a contest to run on."""
+    """Nothing is made for a contest to run on; the machine is called "here"."""
+    monkeypatch.setattr(peers.machine, "host", lambda about: "here")
     monkeypatch.setattr(peers, "NamespaceHosts", lambda *arguments: contextlib.nullcontext())
     monkeypatch.setattr(peers, "require", lambda packages: None)
 
 
-def turn(*seconds, peer=HERE[0], model="vgg16", rate="100mbit", sent=1.0e6, cpu=0.1):
-    return Turn(peer, model, 2, rate, [*seconds], [sent, 3 * sent], [sent / 2, sent / 2], cpu, 0.25, "abc")
+def turn(*seconds, peer=HERE[0], model="vgg16", rate="100mbit", sent=1.0e6, cpu=0.1, place="here"):
+    links = [sent, 3 * sent], [sent / 2, sent / 2]
+    return Turn(peer, model, 2, rate, [*seconds], *links, cpu, 0.25, "2026-11-26", "abc", place)
 
 
 def test_a_row_is_all_rounds_of_all_turns():
     row = peer_rows.row([turn(1.0, 2.0), turn(3.0, 4.0, 5.0, cpu=0.3)])
-    assert (row.peer, row.model, row.hosts, row.rate, row.commit) == (HERE[0], "vgg16", 2, "100mbit", "abc")
+    assert (row.peer, row.model, row.hosts, row.rate) == (HERE[0], "vgg16", 2, "100mbit")
+    assert (row.date, row.commit, row.machine) == ("2026-11-26", "abc", "here")
     assert (row.seconds, row.seconds_min, row.seconds_max, row.rounds) == (3.0, 1.0, 5.0, 5)
     assert (row.mb_sent, row.mb_received, row.cpu_seconds, row.load) == (2.0, 0.5, 0.2, 0.25)
     assert row.limit_seconds == pytest.approx(8 * 3e6 / 100e6), "the busiest link's"
@@ -67,14 +72,16 @@ def test_a_row_is_all_rounds_of_all_turns():
 
 
 def test_rounds_fit_the_rate():
+    """And what a contestant sends."""
     model = shapes.MODELS["vgg16"]
-    byteps, ddp = (peer for peer in PEERS if peer.name in ("byteps_gc", "PyTorch DDP"))
+    peers_here = [peer for peer in PEERS if peer.name in ("byteps_gc", HERE[0], "PyTorch DDP")]
     found = [
         (plan.warm_up, plan.rounds)
         for rate in ("100mbit", "1gbit", UNSHAPED)
-        for plan in (Setting(model, 2, rate).plan(peer) for peer in (byteps, ddp))
+        for plan in (Setting(model, 2, rate).plan(peer) for peer in peers_here)
     ]
-    assert found == [(1, 3), (3, 3), (1, 4), (3, 4), (3, 15), (3, 15)]
+    assert found == [(1, 1), (1, 9), (3, 1), (1, 4), (3, 15), (3, 4), (3, 15), (3, 15), (3, 15)]
+    assert Setting(model, 2, "100mbit").limit(peers_here[0]) == pytest.approx(peer_rows.START + 8 * 44.27 * 2, 0.001)
 
 
 def test_who_fails_is_noted_and_not_tried_again(monkeypatch, no_hosts, tmp_path):
@@ -116,6 +123,28 @@ def test_it_goes_on_with_the_turn_that_it_was_taking(monkeypatch, no_hosts, tmp_
     taken.clear()
     assert command_line.main(words) == 0
     assert taken == [HERE[1]]
+
+
+def test_contestants_meet_on_one_machine(monkeypatch, no_hosts, tmp_path):
+    """What another machine has not finished in a setting is begun again; what it has finished there stays."""
+    taken, here = [], "there"
+
+    def take(peer, setting, *arguments):
+        if len(taken) == 5:
+            raise KeyboardInterrupt
+        taken.append((setting.hosts, peer.name))
+        return Turn(peer.name, "resnet18_v2", setting.hosts, "1gbit", [1.0], [1.0], [1.0], 0.1, 0.1, "", "", here)
+
+    monkeypatch.setattr(peers, "take", take)
+    monkeypatch.setattr(peers.machine, "host", lambda about: here)
+    words = ["bench", "peers", *SMALL[:-1], str(tmp_path / "out.json"), "--repeats", "2", "--hosts", "4", *named(*HERE)]
+    command_line.main(words)
+    assert taken == [*[(2, peer) for peer in [*HERE, *HERE]], (4, HERE[0])]
+    here, taken = "here", []
+    assert command_line.main(words) == 0
+    assert taken == [(4, peer) for peer in [*HERE, *HERE]]
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [(row["hosts"], row["machine"]) for row in rows] == [(2, "there"), (2, "there"), (4, "here"), (4, "here")]
 
 
 def test_rows_stand_in_order():

@@ -52,10 +52,12 @@ def about(cores: List[int]) -> Dict[str, Any]:
     }
 
 
+def host(about: Dict[str, Any]) -> str:
+    """The machine that :func:`about` tells of, for people."""
+    machine = about["machine"]
+    return f"{len(machine['cores_used'])} cores of {machine['processor']}, {machine['memory_gib']:.0f} GiB"
+
+
 def line(about: Dict[str, Any]) -> str:
     """What :func:`about` says, for people."""
-    machine = about["machine"]
-    return (
-        f"{about['date'][:10]}, commit {about['commit']}, {len(machine['cores_used'])} cores of {machine['processor']},"
-        f" {machine['memory_gib']:.0f} GiB, Python {about['python']}"
-    )
+    return f"{about['date'][:10]}, commit {about['commit']}, {host(about)}, Python {about['python']}"

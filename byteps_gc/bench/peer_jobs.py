@@ -51,7 +51,8 @@ Roles = List[local.Role]
 class Peer:
     """A contestant: what makes its roles, with these options.
 
-    needs: a field of :class:`Places`, if any; warm_up: its first rounds that are not like the others.
+    needs: a field of :class:`Places`, if any; warm_up: its first rounds that are not like the others; share: of the
+    gradients' bytes, what it exchanges, about: by this its rounds are planned.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Peer:
     options: Dict[str, Any] = field(default_factory=dict)
     needs: str = ""
     warm_up: int = 1
+    share: float = 1.0
 
     def roles(self, hosts: Sequence[Namespace], plan: Plan, places: Places) -> Roles:
         """The processes of one job on the hosts."""
@@ -134,27 +136,27 @@ COMPRESSORS: Dict[str, Dict[str, Any]] = {
 }
 
 
-def ours(name: str, least: int = env.MIN_COMPRESS_BYTES, **params: Any) -> Peer:
+def ours(name: str, share: float, least: int = env.MIN_COMPRESS_BYTES, **params: Any) -> Peer:
     """This package, with a compressor of its own, for gradients of at least so many bytes."""
-    return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least})
+    return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least}, share=share)
 
 
-def torch(hook: str = "", name: str = "") -> Peer:
+def torch(hook: str = "", name: str = "", share: float = 1.0) -> Peer:
     """PyTorch's DDP with a communication hook, whose first rounds build buckets, or are not compressed yet."""
-    return Peer(f"PyTorch DDP{name}", ddp, {"hook": hook}, needs="pytorch", warm_up=3)
+    return Peer(f"PyTorch DDP{name}", ddp, {"hook": hook}, needs="pytorch", warm_up=3, share=share)
 
 
 PEERS: Tuple[Peer, ...] = (
     Peer("byteps_gc", byteps),
-    ours("fp16", compressor="identity", half=True),
-    *(ours(name, **params) for name, params in COMPRESSORS.items()),
-    *(ours(f"{name}, guide's threshold", MIN_COMPRESS_BYTES, **params) for name, params in COMPRESSORS.items()),
+    ours("fp16", 0.5, compressor="identity", half=True),
+    *(ours(name, 0.05, **params) for name, params in COMPRESSORS.items()),
+    *(ours(f"{name}, guide's threshold", 0.25, MIN_COMPRESS_BYTES, **params) for name, params in COMPRESSORS.items()),
     Peer("BytePS as released", byteps, needs="released"),
     Peer("MXNet dist_sync", kvstore),
-    Peer("MXNet dist_sync 2bit", kvstore, {"compression": {"type": "2bit", "threshold": 0.5}}),
+    Peer("MXNet dist_sync 2bit", kvstore, {"compression": {"type": "2bit", "threshold": 0.5}}, share=0.5),
     torch(),
-    torch("fp16", " fp16"),
-    torch("powersgd-1", " PowerSGD rank 1"),
-    torch("powersgd-4", " PowerSGD rank 4"),
+    torch("fp16", " fp16", 0.5),
+    torch("powersgd-1", " PowerSGD rank 1", 0.05),
+    torch("powersgd-4", " PowerSGD rank 4", 0.2),
     Peer("Horovod MXNet", horovod, needs="horovod"),
 )

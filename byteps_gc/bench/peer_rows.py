@@ -9,8 +9,8 @@ from byteps_gc.bench.peer_jobs import Peer, Plan
 from byteps_gc.cluster.namespaces import bits_per_second
 
 UNSHAPED = "unshaped"
-SECONDS = 20.0  # that the rounds of a job should take, if all gradients were sent
-LEAST_ROUNDS, MOST_ROUNDS = 3, 15
+SECONDS = 20.0  # that the rounds of a job should take
+MOST_ROUNDS = 15
 WARM_UP = 3  # rounds that do not count, where one takes less than LONG seconds; elsewhere one, which registers
 LONG = 1.0
 PATIENCE = 8  # times what the rounds should take; then a job is given up
@@ -18,6 +18,11 @@ START = 120.0  # seconds, more
 
 
 Key = Tuple[str, str, int, str]  # a contestant, a model, the number of hosts, a rate
+
+
+def words(model: str, hosts: int, rate: str) -> str:
+    """A setting, for people."""
+    return f"{model}, {hosts} hosts, {rate}"
 
 
 @dataclass
@@ -34,13 +39,19 @@ class Entry:
         """Whose it is."""
         return self.peer, self.model, self.hosts, self.rate
 
+    @property
+    def setting(self) -> str:
+        """Where, for people."""
+        return words(self.model, self.hosts, self.rate)
+
 
 @dataclass
 class Row(Entry):
     """A contestant's rounds; MB are 10^6 bytes of one host in a round, the median host's, headers included.
 
     limit_seconds: what the link takes for the more of the bytes sent and received; cpu_seconds: of all processes.
-    load: what else the machine's processors did meanwhile, in cores; commit: of the project, when it was measured.
+    load: what else the machine's processors did meanwhile, in cores; date, commit (of the project), machine: when,
+    with what and where it was measured.
     """
 
     seconds: float
@@ -52,17 +63,20 @@ class Row(Entry):
     limit_seconds: Optional[float]
     cpu_seconds: float
     load: float
+    date: str
     commit: Optional[str]
+    machine: str
 
 
 @dataclass
 class Failure(Entry):
-    """A contestant that gets no row, and why."""
+    """A contestant that gets no row, on which machine and why."""
 
+    machine: str
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.peer}: {self.model}, {self.hosts} hosts, {self.rate}: {self.reason}"
+        return f"{self.peer}: {self.setting}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -78,27 +92,28 @@ class Setting:
         """Of the rate; 0 if there is none."""
         return 0 if self.rate == UNSHAPED else bits_per_second(self.rate)
 
-    @property
-    def whole(self) -> float:
-        """Seconds that the link takes for all gradients; 0 without a rate."""
-        return 8 * self.model.bytes / self.bits if self.bits else 0.0
+    def expected(self, peer: Peer) -> float:
+        """Seconds that the link takes for what a contestant sends, about; 0 without a rate."""
+        return peer.share * 8 * self.model.bytes / self.bits if self.bits else 0.0
 
     def key(self, peer: Peer) -> Key:
         """What a contestant's turns and its failure there have in common."""
         return peer.name, self.model.name, self.hosts, self.rate
 
     def plan(self, peer: Peer) -> Plan:
-        """A contestant's rounds: as many as fit into the time, would all gradients be sent and received once."""
-        rounds = int(SECONDS / self.whole) if self.whole else MOST_ROUNDS
-        warm_up = max(peer.warm_up, WARM_UP if self.whole < LONG else 1)
-        return Plan(shapes.of(self.model), warm_up, max(LEAST_ROUNDS, min(MOST_ROUNDS, rounds)))
+        """A contestant's rounds: as many as fit into the time, but one."""
+        expected = self.expected(peer)
+        rounds = int(SECONDS / expected) if expected else MOST_ROUNDS
+        warm_up = max(peer.warm_up, WARM_UP if expected < LONG else 1)
+        return Plan(shapes.of(self.model), warm_up, max(1, min(MOST_ROUNDS, rounds)))
 
-    def limit(self, plan: Plan) -> float:
-        """Seconds after which a job is given up."""
-        return START + PATIENCE * max(1.0, self.whole) * (plan.warm_up + plan.rounds)
+    def limit(self, peer: Peer) -> float:
+        """Seconds after which a contestant's job is given up."""
+        plan = self.plan(peer)
+        return START + PATIENCE * max(1.0, self.expected(peer)) * (plan.warm_up + plan.rounds)
 
     def __str__(self) -> str:
-        return f"{self.model.name}, {self.hosts} hosts, {self.rate}"
+        return words(self.model.name, self.hosts, self.rate)
 
 
 @dataclass
@@ -106,7 +121,7 @@ class Turn(Entry):
     """What one job of a contestant has measured.
 
     seconds: of each round; sent, received: bytes a round, of each host; cpu: seconds a round, of all processes; load,
-    commit: see :class:`Row`.
+    date, commit, machine: see :class:`Row`.
     """
 
     seconds: List[float]
@@ -114,7 +129,9 @@ class Turn(Entry):
     received: List[float]
     cpu: float
     load: float
+    date: str
     commit: Optional[str]
+    machine: str
 
 
 def row(turns: Sequence[Turn]) -> Row:
@@ -135,5 +152,7 @@ def row(turns: Sequence[Turn]) -> Row:
         limit_seconds=8 * most / bits if bits else None,
         cpu_seconds=median(turn.cpu for turn in turns),
         load=max(turn.load for turn in turns),
+        date=last.date,
         commit=last.commit,
+        machine=last.machine,
     )

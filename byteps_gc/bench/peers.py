@@ -7,12 +7,14 @@ several times. A round is as long as its slowest worker's; rounds begin when all
 
 import argparse
 from dataclasses import asdict
+import itertools
 import json
 import math
 import os
 from pathlib import Path
 import tempfile
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+import time
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 from byteps_gc import native
 from byteps_gc.bench import machine, peer_places, shapes, tables
@@ -32,7 +34,7 @@ def take(
     hosts: NamespaceHosts,
     places: Places,
     logs: Path,
-    commit: Optional[str],
+    about: Dict[str, Any],
 ) -> Turn:
     """Run one job of a contestant; :class:`ClusterError` if it fails."""
     plan = setting.plan(peer)
@@ -40,7 +42,7 @@ def take(
     def counts() -> List[int]:
         return [number for host in hosts for number in host.traffic()]
 
-    job = Job(peer.roles(hosts, plan, places), logs, limit=setting.limit(plan), counts=counts).run()
+    job = Job(peer.roles(hosts, plan, places), logs, limit=setting.limit(peer), counts=counts).run()
     window = job.watch.window()
     bytes_a_round = [count / plan.rounds for count in window.counts]
     return Turn(
@@ -50,12 +52,17 @@ def take(
         received=bytes_a_round[1::2],
         cpu=window.total / plan.rounds,
         load=window.others / window.seconds,
-        commit=commit,
+        date=time.strftime("%Y-%m-%d"),
+        commit=about["commit"],
+        machine=machine.host(about),
     )
 
 
 class Contest:
-    """All settings and contestants; what a turn finds is kept in a file at once, and not measured again."""
+    """All settings and contestants; what a turn finds is kept in a file at once, and not measured again.
+
+    Contestants that meet in a setting meet on one machine: what another one has begun there is begun again.
+    """
 
     def __init__(self, options: argparse.Namespace, peers: Sequence[Peer], places: Places, about: Dict[str, Any]):
         self.options, self.peers, self.places, self.about = options, peers, places, about
@@ -82,11 +89,18 @@ class Contest:
         keys = {peer: setting.key(peer) for peer in self.peers}
         return [peer for peer, key in keys.items() if found.count(key) < number and key not in failed]
 
+    def forget_other_machines(self, setting: Setting) -> None:
+        """Drop a setting's turns and failures of the contestants that are to meet here, but those of this machine."""
+        here, keys = machine.host(self.about), [setting.key(peer) for peer in self.peers]
+        self.turns = [one for one in self.turns if one.key not in keys or one.machine == here]
+        self.failed = [one for one in self.failed if one.key not in keys or one.machine == here]
+
     def run(self, progress: Callable[[str], None]) -> None:
         """Measure what is missing; a contestant that fails gets no more turns there."""
         for setting in self.settings():
             if not self.left(setting, self.options.repeats):
                 continue
+            self.forget_other_machines(setting)
             with NamespaceHosts(setting.hosts, "" if setting.rate == UNSHAPED else setting.rate) as hosts:
                 for number in range(1, self.options.repeats + 1):
                     for peer in self.left(setting, number):
@@ -97,9 +111,10 @@ class Contest:
         """One turn of a contestant."""
         with tempfile.TemporaryDirectory(prefix="byteps_gc-") as logs:
             try:
-                self.turns.append(take(peer, setting, hosts, self.places, Path(logs), self.about["commit"]))
+                self.turns.append(take(peer, setting, hosts, self.places, Path(logs), self.about))
             except ClusterError as error:
-                self.failed.append(Failure(*setting.key(peer), str(error).splitlines()[0]))
+                reason = str(error).splitlines()[0]
+                self.failed.append(Failure(*setting.key(peer), machine.host(self.about), reason))
         self.write()
 
     def rows(self) -> List[Row]:
@@ -130,28 +145,36 @@ class Contest:
             whole.replace(self.options.json)  # at once, or not at all
 
 
-TITLES = ("model", "hosts", "rate", "peer", "seconds", "least", "most", "limit", "sent MB", "received MB", "CPU s")
-WORDS = 4  # of them do not name numbers
+TITLES = ("peer", "seconds", "least", "most", "limit", "times it", "sent MB", "received MB", "CPU s")
 
 
 def cells(one: Row) -> Tuple[str, ...]:
-    """A row of the table."""
-    limit = "" if one.limit_seconds is None else f"{one.limit_seconds:.3f}"
+    """A row of a setting's table."""
+    limit = one.limit_seconds
+    limits = ("", "") if limit is None else (f"{limit:.3f}", f"{one.seconds / limit:.2f}")
     times = (f"{value:.3f}" for value in (one.seconds, one.seconds_min, one.seconds_max))
-    more = (f"{one.mb_sent:.2f}", f"{one.mb_received:.2f}", f"{one.cpu_seconds:.3f}")
-    return (one.model, str(one.hosts), one.rate, one.peer, *times, limit, *more)
+    return (one.peer, *times, *limits, f"{one.mb_sent:.2f}", f"{one.mb_received:.2f}", f"{one.cpu_seconds:.3f}")
+
+
+def met(rows: Sequence[Row]) -> Iterator[Tuple[str, List[Row]]]:
+    """Each setting that was met, and its rows, which stand together."""
+    for _, group in itertools.groupby(rows, key=lambda one: one.setting):
+        together = [*group]
+        yield together[0].setting, together
 
 
 def markdown(contest: Contest, rows: Sequence[Row]) -> str:
-    """The table, for a document, with where it comes from and who failed."""
-    about, load = contest.about, max((one.load for one in rows), default=0)
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    """The tables of all settings, for a document, with where they come from and who failed."""
+    versions = ", ".join(f"{name} {version}" for name, version in contest.about["versions"].items())
     lines = [
-        f"`python -m byteps_gc bench peers`, {machine.line(about)}; {versions}.",
-        f"Turns of each contestant: {contest.options.repeats}; at most {load:.2f} processors did something else.",
-        "",
-        *table.lines(TITLES, map(cells, rows), WORDS),
+        f"`python -m byteps_gc bench peers`; Python {contest.about['python']}, {versions}.",
+        f"Turns of each contestant: {contest.options.repeats}. Seconds of a round: median, least and most.",
     ]
+    for setting, together in met(rows):
+        origins = sorted({f"{one.date}, commit {one.commit}, {one.machine}" for one in together})
+        load = max(one.load for one in together)
+        lines += ["", f"## {setting}", "", f"{'; '.join(origins)}; at most {load:.2f} cores did something else.", ""]
+        lines += table.lines(TITLES, map(cells, together))
     lines += ["", *(f"- failed: {one}" for one in contest.failed)] if contest.failed else []
     return "\n".join(lines) + "\n"
 
@@ -194,7 +217,9 @@ def main(options: argparse.Namespace) -> int:
         contest = Contest(options, peers, places, about)
         contest.run(status.update)
     rows = contest.rows()
-    tables.show(TITLES, map(cells, rows), WORDS)
+    for setting, together in met(rows):
+        print(setting)
+        tables.show(TITLES, map(cells, together))
     for failure in contest.failed:
         print(failure)
     if options.markdown:
