@@ -51,8 +51,9 @@ Roles = List[local.Role]
 class Peer:
     """A contestant: what makes its roles, with these options.
 
-    needs: a field of :class:`Places`, if any; warm_up: its first rounds that are not like the others; share: of the
-    gradients' bytes, what it exchanges, about: by this its rounds are planned.
+    needs: a field of :class:`Places`, if any; warm_up: its first rounds that are not like the others. By what follows
+    its rounds are planned: share: of the gradients' bytes, what it exchanges, about; busy: seconds of a round that it
+    takes however fast the links are.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Peer:
     needs: str = ""
     warm_up: int = 1
     share: float = 1.0
+    busy: float = 0.0
 
     def roles(self, hosts: Sequence[Namespace], plan: Plan, places: Places) -> Roles:
         """The processes of one job on the hosts."""
@@ -151,7 +153,7 @@ PEERS: Tuple[Peer, ...] = (
     ours("fp16", 0.5, compressor="identity", half=True),
     *(ours(name, 0.05, **params) for name, params in COMPRESSORS.items()),
     *(ours(f"{name}, guide's threshold", 0.25, MIN_COMPRESS_BYTES, **params) for name, params in COMPRESSORS.items()),
-    Peer("BytePS as released", byteps, needs="released"),
+    Peer("BytePS as released", byteps, needs="released", busy=5.0),  # its idle threads keep the processors busy
     Peer("MXNet dist_sync", kvstore),
     Peer("MXNet dist_sync 2bit", kvstore, {"compression": {"type": "2bit", "threshold": 0.5}}, share=0.5),
     torch(),

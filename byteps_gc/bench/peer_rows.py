@@ -93,8 +93,8 @@ class Setting:
         return 0 if self.rate == UNSHAPED else bits_per_second(self.rate)
 
     def expected(self, peer: Peer) -> float:
-        """Seconds that the link takes for what a contestant sends, about; 0 without a rate."""
-        return peer.share * 8 * self.model.bytes / self.bits if self.bits else 0.0
+        """Seconds of a contestant's round, about, if its link or its processors are slow; else 0."""
+        return max(peer.busy, peer.share * 8 * self.model.bytes / self.bits if self.bits else 0.0)
 
     def key(self, peer: Peer) -> Key:
         """What a contestant's turns and its failure there have in common."""
