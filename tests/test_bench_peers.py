@@ -88,11 +88,11 @@ def test_who_fails_is_noted_and_not_tried_again(monkeypatch, no_hosts, tmp_path)
     """The others go on; a second run does not take the failed one up either."""
     taken = []
 
-    def take(peer, *arguments):
+    def take(peer, setting, *arguments):
         taken.append(peer.name)
         if peer.name == HERE[1]:
             raise ClusterError("worker-0 failed with status 1; log: x\nmore")
-        return turn(1.0, peer=peer.name, model="resnet18_v2", rate="1gbit")
+        return turn(1.0, peer=peer.name, model=setting.model.name, rate="1gbit")
 
     monkeypatch.setattr(peers, "take", take)
     file = tmp_path / "out.json"
@@ -105,6 +105,11 @@ def test_who_fails_is_noted_and_not_tried_again(monkeypatch, no_hosts, tmp_path)
     (failure,) = [Failure(**one) for one in found["failed"]]
     assert str(failure) == f"{HERE[1]}: resnet18_v2, 2 hosts, 1gbit: worker-0 failed with status 1; log: x"
     assert (tmp_path / "out.md").read_text().endswith(f"\n\n- failed: {failure}\n")
+    taken.clear()
+    assert command_line.main(["bench", "peers", *words, "--model", "resnet50_v2"]) == 0
+    assert taken == [HERE[0]] * 2
+    (_, failure) = [Failure(**one) for one in json.loads(file.read_text())["failed"]]
+    assert str(failure) == f"{HERE[1]}: resnet50_v2, 2 hosts, 1gbit: not tried, as it failed with resnet18_v2"
 
 
 def test_it_goes_on_with_the_turn_that_it_was_taking(monkeypatch, no_hosts, tmp_path):

@@ -108,14 +108,23 @@ class Contest:
                         self.meet(peer, setting, hosts)
 
     def meet(self, peer: Peer, setting: Setting, hosts: NamespaceHosts) -> None:
-        """One turn of a contestant."""
+        """One turn of a contestant, unless it has failed there with another model."""
+        reason = self.failed_before(peer, setting)
         with tempfile.TemporaryDirectory(prefix="byteps_gc-") as logs:
             try:
-                self.turns.append(take(peer, setting, hosts, self.places, Path(logs), self.about))
+                if not reason:
+                    self.turns.append(take(peer, setting, hosts, self.places, Path(logs), self.about))
             except ClusterError as error:
                 reason = str(error).splitlines()[0]
-                self.failed.append(Failure(*setting.key(peer), machine.host(self.about), reason))
+        if reason:
+            self.failed.append(Failure(*setting.key(peer), machine.host(self.about), reason))
         self.write()
+
+    def failed_before(self, peer: Peer, setting: Setting) -> str:
+        """Why a contestant is not tried with a setting's model between these hosts; nothing if it is."""
+        here = peer.name, setting.hosts, setting.rate
+        models = [one.model for one in self.failed if (one.peer, one.hosts, one.rate) == here]
+        return f"not tried, as it failed with {models[0]}" if models else ""
 
     def rows(self) -> List[Row]:
         """Of all contestants but those that failed, by model, rate and hosts."""
