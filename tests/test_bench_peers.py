@@ -41,7 +41,7 @@ def test_ours_beside_mxnets(commands, tmp_path):
     heading, _, _, setting, _, origin, _, *table = (tmp_path / "out.md").read_text().splitlines()
     assert heading.startswith("`python -m byteps_gc bench peers`; Python 3.") and "mxnet 1.9.1" in heading
     assert setting == "## resnet18_v2, 2 hosts, 1gbit"
-    assert origin.startswith(f"{ours.date}, commit {ours.commit}, {ours.machine}; at most ")
+    assert origin.startswith(f"{ours.date}, commit {ours.commit}, {ours.machine}; turns of each: 1; at most ")
     assert len(table) == 4 and table[2].startswith(f"| {HERE[0]} | {ours.seconds:.3f} |")
     before = (tmp_path / "out.json").stat().st_mtime_ns
     result = commands.python("-m", "byteps_gc", "bench", "peers", *SMALL, *named(*HERE))

@@ -6,6 +6,7 @@ several times. A round is as long as its slowest worker's; rounds begin when all
 """
 
 import argparse
+from collections import Counter
 from dataclasses import asdict
 import itertools
 import json
@@ -177,12 +178,14 @@ def markdown(contest: Contest, rows: Sequence[Row]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in contest.about["versions"].items())
     lines = [
         f"`python -m byteps_gc bench peers`; Python {contest.about['python']}, {versions}.",
-        f"Turns of each contestant: {contest.options.repeats}. Seconds of a round: median, least and most.",
+        "Seconds of a round: median, least and most, of all turns.",
     ]
+    taken = Counter(one.key for one in contest.turns)
     for setting, together in met(rows):
         origins = sorted({f"{one.date}, commit {one.commit}, {one.machine}" for one in together})
-        load = max(one.load for one in together)
-        lines += ["", f"## {setting}", "", f"{'; '.join(origins)}; at most {load:.2f} cores did something else.", ""]
+        load, turns = max(one.load for one in together), sorted({taken[one.key] for one in together})
+        words = f"turns of each: {' or '.join(map(str, turns))}; at most {load:.2f} cores did something else."
+        lines += ["", f"## {setting}", "", f"{'; '.join(origins)}; {words}", ""]
         lines += table.lines(TITLES, map(cells, together))
     lines += ["", *(f"- failed: {one}" for one in contest.failed)] if contest.failed else []
     return "\n".join(lines) + "\n"
