@@ -101,7 +101,7 @@ class Setting:
         return peer.name, self.model.name, self.hosts, self.rate
 
     def plan(self, peer: Peer) -> Plan:
-        """A contestant's rounds: as many as fit into the time, but one."""
+        """A contestant's rounds: as many as fit into the time, and at least one."""
         expected = self.expected(peer)
         rounds = int(SECONDS / expected) if expected else MOST_ROUNDS
         warm_up = max(peer.warm_up, WARM_UP if expected < LONG else 1)

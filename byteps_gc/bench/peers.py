@@ -123,8 +123,8 @@ class Contest:
 
     def failed_before(self, peer: Peer, setting: Setting) -> str:
         """Why a contestant is not tried with a setting's model between these hosts; nothing if it is."""
-        here = peer.name, setting.hosts, setting.rate
-        models = [one.model for one in self.failed if (one.peer, one.hosts, one.rate) == here]
+        here = peer.name, setting.hosts, setting.rate, machine.host(self.about)
+        models = [one.model for one in self.failed if (one.peer, one.hosts, one.rate, one.machine) == here]
         return f"not tried, as it failed with {models[0]}" if models else ""
 
     def rows(self) -> List[Row]:
