@@ -56,9 +56,9 @@ def no_hosts(monkeypatch):
     monkeypatch.setattr(peers, "require", lambda packages: None)
 
 
-def turn(*seconds, peer=HERE[0], model="vgg16", rate="100mbit", sent=1.0e6, cpu=0.1, place="here"):
+def turn(*seconds, peer=HERE[0], model="vgg16", hosts=2, rate="100mbit", sent=1.0e6, cpu=0.1, place="here"):
     links = [sent, 3 * sent], [sent / 2, sent / 2]
-    return Turn(peer, model, 2, rate, [*seconds], *links, cpu, 0.25, "2026-11-26", "abc", place)
+    return Turn(peer, model, hosts, rate, [*seconds], *links, cpu, 0.25, "2026-11-26", "abc", place)
 
 
 def test_a_row_is_all_rounds_of_all_turns():
@@ -138,7 +138,7 @@ def test_contestants_meet_on_one_machine(monkeypatch, no_hosts, tmp_path):
         if len(taken) == 5:
             raise KeyboardInterrupt
         taken.append((setting.hosts, peer.name))
-        return Turn(peer.name, "resnet18_v2", setting.hosts, "1gbit", [1.0], [1.0], [1.0], 0.1, 0.1, "", "", here)
+        return turn(1.0, peer=peer.name, model="resnet18_v2", hosts=setting.hosts, rate="1gbit", place=here)
 
     monkeypatch.setattr(peers, "take", take)
     monkeypatch.setattr(peers.machine, "host", lambda about: here)

@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 import tempfile
 import time
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from byteps_gc import native
 from byteps_gc.bench import machine, peer_places, shapes, tables
@@ -35,9 +35,10 @@ def take(
     hosts: NamespaceHosts,
     places: Places,
     logs: Path,
-    about: Dict[str, Any],
+    commit: Optional[str],
+    here: str,
 ) -> Turn:
-    """Run one job of a contestant; :class:`ClusterError` if it fails."""
+    """Run one job of a contestant, of this commit and on this machine; :class:`ClusterError` if it fails."""
     plan = setting.plan(peer)
 
     def counts() -> List[int]:
@@ -54,8 +55,8 @@ def take(
         cpu=window.total / plan.rounds,
         load=window.others / window.seconds,
         date=time.strftime("%Y-%m-%d"),
-        commit=about["commit"],
-        machine=machine.host(about),
+        commit=commit,
+        machine=here,
     )
 
 
@@ -77,6 +78,11 @@ class Contest:
             except (ValueError, LookupError, TypeError):
                 raise UserError(f"--json {options.json}: bench peers did not write this file; name another") from None
 
+    @property
+    def here(self) -> str:
+        """This machine."""
+        return machine.host(self.about)
+
     def settings(self) -> Iterator[Setting]:
         """In order, the small ones first."""
         for model in self.options.model:
@@ -92,9 +98,9 @@ class Contest:
 
     def forget_other_machines(self, setting: Setting) -> None:
         """Drop a setting's turns and failures of the contestants that are to meet here, but those of this machine."""
-        here, keys = machine.host(self.about), [setting.key(peer) for peer in self.peers]
-        self.turns = [one for one in self.turns if one.key not in keys or one.machine == here]
-        self.failed = [one for one in self.failed if one.key not in keys or one.machine == here]
+        keys = [setting.key(peer) for peer in self.peers]
+        self.turns = [one for one in self.turns if one.key not in keys or one.machine == self.here]
+        self.failed = [one for one in self.failed if one.key not in keys or one.machine == self.here]
 
     def run(self, progress: Callable[[str], None]) -> None:
         """Measure what is missing; a contestant that fails gets no more turns there."""
@@ -111,20 +117,21 @@ class Contest:
     def meet(self, peer: Peer, setting: Setting, hosts: NamespaceHosts) -> None:
         """One turn of a contestant, unless it has failed there with another model."""
         reason = self.failed_before(peer, setting)
-        with tempfile.TemporaryDirectory(prefix="byteps_gc-") as logs:
-            try:
-                if not reason:
-                    self.turns.append(take(peer, setting, hosts, self.places, Path(logs), self.about))
-            except ClusterError as error:
-                reason = str(error).splitlines()[0]
+        if not reason:
+            with tempfile.TemporaryDirectory(prefix="byteps_gc-") as logs:
+                try:
+                    turn = take(peer, setting, hosts, self.places, Path(logs), self.about["commit"], self.here)
+                    self.turns.append(turn)
+                except ClusterError as error:
+                    reason = str(error).splitlines()[0]
         if reason:
-            self.failed.append(Failure(*setting.key(peer), machine.host(self.about), reason))
+            self.failed.append(Failure(*setting.key(peer), self.here, reason))
         self.write()
 
     def failed_before(self, peer: Peer, setting: Setting) -> str:
         """Why a contestant is not tried with a setting's model between these hosts; nothing if it is."""
-        here = peer.name, setting.hosts, setting.rate, machine.host(self.about)
-        models = [one.model for one in self.failed if (one.peer, one.hosts, one.rate, one.machine) == here]
+        wanted = peer.name, setting.hosts, setting.rate, self.here
+        models = [one.model for one in self.failed if (one.peer, one.hosts, one.rate, one.machine) == wanted]
         return f"not tried, as it failed with {models[0]}" if models else ""
 
     def rows(self) -> List[Row]:
