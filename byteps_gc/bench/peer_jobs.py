@@ -52,8 +52,8 @@ class Peer:
     """A contestant: what makes its roles, with these options.
 
     needs: a field of :class:`Places`, if any; warm_up: its first rounds that are not like the others. By what follows
-    its rounds are planned: share: of the gradients' bytes, what it exchanges, about; busy: seconds of a round that it
-    takes however fast the links are.
+    its rounds are planned: share: of the gradients' bytes, what it exchanges, about, but all of those of fewer than
+    ``least``; busy: seconds of a round that it takes however fast the links are.
     """
 
     name: str
@@ -62,12 +62,18 @@ class Peer:
     needs: str = ""
     warm_up: int = 1
     share: float = 1.0
+    least: int = 0
     busy: float = 0.0
 
     def roles(self, hosts: Sequence[Namespace], plan: Plan, places: Places) -> Roles:
         """The processes of one job on the hosts."""
         more = {"place": getattr(places, self.needs)} if self.needs else {}
         return self.make(hosts, plan, **self.options, **more)
+
+    def bytes(self, gradients: Sequence[Shape]) -> float:
+        """What a host exchanges in a round, about."""
+        sizes = [4 * math.prod(shape) for shape in gradients]
+        return sum(size if size < self.least else self.share * size for size in sizes)
 
 
 def byteps(
@@ -140,7 +146,7 @@ COMPRESSORS: Dict[str, Dict[str, Any]] = {
 
 def ours(name: str, share: float, least: int = env.MIN_COMPRESS_BYTES, **params: Any) -> Peer:
     """This package, with a compressor of its own, for gradients of at least so many bytes."""
-    return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least}, share=share)
+    return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least}, share=share, least=least)
 
 
 def torch(hook: str = "", name: str = "", share: float = 1.0) -> Peer:
@@ -152,7 +158,7 @@ PEERS: Tuple[Peer, ...] = (
     Peer("byteps_gc", byteps),
     ours("fp16", 0.5, compressor="identity", half=True),
     *(ours(name, 0.05, **params) for name, params in COMPRESSORS.items()),
-    *(ours(f"{name}, guide's threshold", 0.25, MIN_COMPRESS_BYTES, **params) for name, params in COMPRESSORS.items()),
+    *(ours(f"{name}, guide's threshold", 0.05, MIN_COMPRESS_BYTES, **params) for name, params in COMPRESSORS.items()),
     Peer("BytePS as released", byteps, needs="released", busy=5.0),  # its idle threads keep the processors busy
     Peer("MXNet dist_sync", kvstore),
     Peer("MXNet dist_sync 2bit", kvstore, {"compression": {"type": "2bit", "threshold": 0.5}}, share=0.5),

@@ -94,7 +94,7 @@ class Setting:
 
     def expected(self, peer: Peer) -> float:
         """Seconds of a contestant's round, about, if its link or its processors are slow; else 0."""
-        return max(peer.busy, peer.share * 8 * self.model.bytes / self.bits if self.bits else 0.0)
+        return max(peer.busy, 8 * peer.bytes(shapes.of(self.model)) / self.bits if self.bits else 0.0)
 
     def key(self, peer: Peer) -> Key:
         """What a contestant's turns and its failure there have in common."""
