@@ -49,9 +49,9 @@ class Entry:
 class Row(Entry):
     """A contestant's rounds; MB are 10^6 bytes of one host in a round, the median host's, headers included.
 
-    limit_seconds: what the link takes for the more of the bytes sent and received; cpu_seconds: of all processes.
-    load: what else the machine's processors did meanwhile, in cores; date, commit (of the project), machine: when,
-    with what and where it was measured.
+    limit_seconds: what the link takes for the more of the bytes sent and received; cpu_seconds: of all processes, with
+    what they need to have gradients for the next round; load: what else the machine's processors did meanwhile, in
+    cores; date, commit (of the project), machine: when, with what and where it was measured.
     """
 
     seconds: float
