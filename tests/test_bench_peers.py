@@ -38,9 +38,9 @@ def test_ours_beside_mxnets(commands, tmp_path):
     assert 1.3 < ours.mb_sent < 2.5, "a bit an element, and the small gradients in full"
     assert 20 < theirs.mb_sent < 30, "MXNet pushes two bits an element, and pulls in full"
     assert [len(turn["seconds"]) for turn in found["turns"]] == [peer_rows.MOST_ROUNDS] * 2
-    heading, _, _, setting, _, origin, _, *table = (tmp_path / "out.md").read_text().splitlines()
+    heading, _, processor, _, setting, _, origin, _, *table = (tmp_path / "out.md").read_text().splitlines()
     assert heading.startswith("`python -m byteps_gc bench peers`; Python 3.") and "mxnet 1.9.1" in heading
-    assert setting == "## resnet18_v2, 2 hosts, 1gbit"
+    assert processor.startswith("CPU s: of all processes") and setting == "## resnet18_v2, 2 hosts, 1gbit"
     assert origin.startswith(f"{ours.date}, commit {ours.commit}, {ours.machine}; turns of each: 1; at most ")
     assert len(table) == 4 and table[2].startswith(f"| {HERE[0]} | {ours.seconds:.3f} |")
     before = (tmp_path / "out.json").stat().st_mtime_ns

@@ -185,8 +185,8 @@ def markdown(contest: Contest, rows: Sequence[Row]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in contest.about["versions"].items())
     lines = [
         f"`python -m byteps_gc bench peers`; Python {contest.about['python']}, {versions}.",
-        "Seconds of a round: median, least and most, of all turns. CPU s: of all processes, with what they need to have",
-        "gradients for the next round.",
+        "Seconds of a round: median, least and most, of all turns.",
+        "CPU s: of all processes, with what they need to have gradients for the next round.",
     ]
     taken = Counter(one.key for one in contest.turns)
     for setting, together in met(rows):
