@@ -55,6 +55,11 @@ def min_compress_bytes() -> int:
     return integer("BYTEPS_MIN_COMPRESS_BYTES", MIN_COMPRESS_BYTES)
 
 
+def distributed() -> bool:
+    """Whether a worker exchanges with servers: what a worker alone does not send is not compressed either."""
+    return integer("DMLC_NUM_WORKER", 1, least=1) > 1 or bool(integer("BYTEPS_FORCE_DISTRIBUTED", 0))
+
+
 def check_cluster(role: str) -> None:
     """:class:`SettingsError` if the variables that tell a role where its cluster is are not all set.
 
@@ -63,7 +68,7 @@ def check_cluster(role: str) -> None:
     workers = integer("DMLC_NUM_WORKER", 1, least=1)
     if role == "worker":
         integer("DMLC_WORKER_ID", 0, most=workers - 1)
-        if workers == 1 and not integer("BYTEPS_FORCE_DISTRIBUTED", 0):
+        if not distributed():
             return
     for name, (default, least) in TIMEOUTS.items():
         integer(name, default, least=least)

@@ -11,19 +11,19 @@ from typing import Optional
 import mxnet as mx
 
 
-def outgoing(gradient: "mx.nd.NDArray", divisor: float) -> "mx.nd.NDArray":
-    """The float32 array to sum over all workers: the gradient divided by ``divisor``.
+def outgoing(gradient: "mx.nd.NDArray") -> "mx.nd.NDArray":
+    """The float32 array to sum over all workers: the gradient itself, if it is one.
 
-    A float32 gradient is divided in place.
+    It is not divided here: MXNet's operator for that shares temporary space with backward's, and would wait for the
+    end of backward, where the exchange is to begin while backward goes on.
     """
-    total = gradient.astype("float32", copy=False)
+    return gradient.astype("float32", copy=False)
+
+
+def incoming(total: "mx.nd.NDArray", gradient: "mx.nd.NDArray", divisor: float = 1.0) -> None:
+    """Write the mean over all workers into ``gradient``: the sum divided by ``divisor``."""
     if divisor != 1.0:
         total *= 1.0 / divisor
-    return total
-
-
-def incoming(total: "mx.nd.NDArray", gradient: "mx.nd.NDArray") -> None:
-    """Write the mean over all workers into ``gradient``."""
     if total is not gradient:
         gradient[:] = total.astype(gradient.dtype, copy=False)
 

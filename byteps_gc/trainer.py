@@ -5,7 +5,7 @@ import warnings
 
 from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as engine
-from byteps_gc import native, wire
+from byteps_gc import env, native, wire
 from byteps_gc.errors import CompressionError
 from byteps_gc.exchange import (
     ExchangeError,
@@ -79,11 +79,12 @@ class DistributedTrainer(mx.gluon.Trainer):
         self._settings = settings
         self._root_rank = root_rank
         self._compressed: Dict[int, bool] = {}  # of the gradients that are declared
+        self._divided: Dict[int, bool] = {}  # whether compressors divide them
         self._exchanged: Dict[int, mx.nd.NDArray] = {}
         self._adapters: Dict[int, Momentum] = {}
         self._saved_momentum: Dict[int, mx.nd.NDArray] = {}
         self._skip = False
-        self._divisor = float(engine.size())  # what gradients are divided by before they are exchanged
+        self._divisor = float(engine.size())  # what sums are divided by
         # where nothing looks at the mean before the optimizer does, its own factor makes the mean of the sum
         self._compresses = settings.compressor is not None or settings.fp16
         whole = all(np.dtype(param.dtype) == np.float32 for param in self._params)
@@ -123,8 +124,10 @@ class DistributedTrainer(mx.gluon.Trainer):
             raise ExchangeError(f"{param.name}: its gradient is not one dense array on one device")
         name, nbytes = self._gradient_names[index], int(np.prod(param.shape)) * 4
         compressed = self._settings.compressor is not None and nbytes >= threshold()
-        declare(name, nbytes, **wire.engine_options(self._settings, self._momentum, name, compressed))
+        options = wire.engine_options(self._settings, self._momentum, name, compressed)
+        declare(name, nbytes, **options)
         self._compressed[index] = compressed
+        self._divided[index] = bool(options) and env.distributed()
         if self._settings.momentum:
             decay = self._weight_decay * param.wd_mult
             self._adapters[index] = Momentum(self._momentum, decay, compressed, self._saved_momentum.get(index))
@@ -180,7 +183,7 @@ class DistributedTrainer(mx.gluon.Trainer):
 
     def _allreduce_grads(self) -> None:
         if self._compresses:
-            native.begin_step(self.coming_rate(), self._skip)
+            native.begin_step(self.coming_rate(), self._skip, 1.0 / self._divisor)
             self._skip = False
         arrived = []
         for index, param in enumerate(self._params):
@@ -188,7 +191,7 @@ class DistributedTrainer(mx.gluon.Trainer):
                 continue
             self._declare(index, param)
             gradient = param.list_grad()[0]
-            total, name = outgoing(gradient, self._divisor), self._gradient_names[index]
+            total, name = outgoing(gradient), self._gradient_names[index]
             if total is self._exchanged.get(index):
                 push_pull_again(total, name, -index)
             else:
@@ -199,7 +202,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         if self._compresses and not self._finite({index: total for index, _, _, total in arrived}):
             return
         for index, param, gradient, total in arrived:
-            incoming(total, gradient)
+            incoming(total, gradient, 1.0 if self._divided[index] else self._divisor)
             if index in self._adapters:
                 self._adapters[index].apply(gradient, param.list_data()[0])
 
@@ -214,6 +217,7 @@ class DistributedTrainer(mx.gluon.Trainer):
             plain = list(totals.values())
         for total in totals.values():
             total.wait_to_read()
+        native.end_step()
         finite = not native.not_finite()
         if plain:
             finite &= bool(mx.nd.multi_all_finite(*plain, num_arrays=len(plain)).asscalar())

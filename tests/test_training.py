@@ -69,6 +69,15 @@ def test_a_learning_rate_of_zero_is_harmless(commands):
     assert all(one["finite"] for one in results)
 
 
+@pytest.mark.parametrize("row", ["baseline", "onebit", "fp16"])
+def test_gradients_are_sent_while_backward_goes_on(commands, row):
+    """Backward waits halfway for what has its gradients already: nothing that is done to them may wait for its end."""
+    params = json.dumps(ROWS[row].get("params", {}))
+    result = commands.launch(PROGRAMS / "overlap.py", params, BYTEPS_GC_SLOT_BYTES="1000000000")
+    assert result.status == 0, result.output
+    assert result.output.count("were sent before backward was over") == 2, result.output
+
+
 def same(one, other, near=1e-5):
     """Whether two runs followed one trajectory, but for rounding."""
     assert one["first"] == pytest.approx(other["first"], rel=near, abs=near / 10)

@@ -53,7 +53,7 @@ class Peer:
 
     needs: a field of :class:`Places`, if any; warm_up: its first rounds that are not like the others. By what follows
     its rounds are planned: share: of the gradients' bytes, what it exchanges, about, but all of those of fewer than
-    ``least``; busy: seconds of a round that it takes however fast the links are.
+    an option's ``least``; busy: seconds of a round that it takes however fast the links are.
     """
 
     name: str
@@ -62,7 +62,6 @@ class Peer:
     needs: str = ""
     warm_up: int = 1
     share: float = 1.0
-    least: int = 0
     busy: float = 0.0
 
     def roles(self, hosts: Sequence[Namespace], plan: Plan, places: Places) -> Roles:
@@ -72,8 +71,9 @@ class Peer:
 
     def bytes(self, gradients: Sequence[Shape]) -> float:
         """What a host exchanges in a round, about."""
+        least = self.options.get("least", 0)
         sizes = [4 * math.prod(shape) for shape in gradients]
-        return sum(size if size < self.least else self.share * size for size in sizes)
+        return sum(size if size < least else self.share * size for size in sizes)
 
 
 def byteps(
@@ -136,6 +136,7 @@ def horovod(hosts: Sequence[Namespace], plan: Plan, place: Path) -> Roles:
     return [role(rank) for rank in range(len(hosts))]
 
 
+THRESHOLDS = {"": env.MIN_COMPRESS_BYTES, ", guide's threshold": MIN_COMPRESS_BYTES}
 COMPRESSORS: Dict[str, Dict[str, Any]] = {
     "onebit": {"compressor": "onebit", "scaling": True},
     "topk 0.1 %": {"compressor": "topk", "k": 0.001},
@@ -146,7 +147,7 @@ COMPRESSORS: Dict[str, Dict[str, Any]] = {
 
 def ours(name: str, share: float, least: int = env.MIN_COMPRESS_BYTES, **params: Any) -> Peer:
     """This package, with a compressor of its own, for gradients of at least so many bytes."""
-    return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least}, share=share, least=least)
+    return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least}, share=share)
 
 
 def torch(hook: str = "", name: str = "", share: float = 1.0) -> Peer:
@@ -157,8 +158,11 @@ def torch(hook: str = "", name: str = "", share: float = 1.0) -> Peer:
 PEERS: Tuple[Peer, ...] = (
     Peer("byteps_gc", byteps),
     ours("fp16", 0.5, compressor="identity", half=True),
-    *(ours(name, 0.05, **params) for name, params in COMPRESSORS.items()),
-    *(ours(f"{name}, guide's threshold", 0.05, MIN_COMPRESS_BYTES, **params) for name, params in COMPRESSORS.items()),
+    *(
+        ours(name + threshold, 0.05, least, **params)
+        for threshold, least in THRESHOLDS.items()
+        for name, params in COMPRESSORS.items()
+    ),
     Peer("BytePS as released", byteps, needs="released", busy=5.0),  # its idle threads keep the processors busy
     Peer("MXNet dist_sync", kvstore),
     Peer("MXNet dist_sync 2bit", kvstore, {"compression": {"type": "2bit", "threshold": 0.5}}, share=0.5),

@@ -53,7 +53,8 @@ _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "bgc_server_load": (None, (_POINTER, ctypes.c_size_t, _POINTER, ctypes.c_float, ctypes.c_uint32)),
     "bgc_register": (ctypes.c_int, (ctypes.c_int, ctypes.c_char_p)),
     "bgc_start": (None, (ctypes.c_int, ctypes.c_int)),
-    "bgc_begin_step": (None, (ctypes.c_float, ctypes.c_int)),
+    "bgc_begin_step": (None, (ctypes.c_float, ctypes.c_int, ctypes.c_float)),
+    "bgc_end_step": (None, ()),
     "bgc_failure": (ctypes.c_int, (ctypes.c_char_p,)),
     "bgc_not_finite": (ctypes.c_int, ()),
     "bgc_registered": (ctypes.c_int, ()),
@@ -256,9 +257,17 @@ def start(workers: int, worker: int = 0) -> None:
     library().bgc_start(workers, worker)
 
 
-def begin_step(rate: float, skipped: bool) -> None:
-    """Say which learning rate the coming step applies, and whether all workers skipped the one before."""
-    library().bgc_begin_step(rate, skipped)
+def begin_step(rate: float, skipped: bool, factor: float = 1.0) -> None:
+    """Say which learning rate the coming step applies, and whether all workers skipped the one before.
+
+    factor: what is compressed is multiplied by it first, as float32, until :func:`end_step`.
+    """
+    library().bgc_begin_step(rate, skipped, factor)
+
+
+def end_step() -> None:
+    """All gradients of the step have arrived: what else is compressed is taken as it is."""
+    library().bgc_end_step()
 
 
 def failure() -> str:

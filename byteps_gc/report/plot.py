@@ -6,6 +6,7 @@ from typing import Any, Callable, List, Sequence
 from byteps_gc.report.rows import Row
 
 MARKERS = "osD^vPX*"
+FAR = 8  # times as long as the fastest run: then the axis of time is logarithmic
 
 
 def accuracy(axes: Any, rows: Sequence[Row], over: str) -> None:
@@ -24,10 +25,18 @@ def accuracy(axes: Any, rows: Sequence[Row], over: str) -> None:
 
 
 def over_time(axes: Any, rows: Sequence[Row]) -> None:
-    """Accuracy over the seconds of training."""
+    """Accuracy over the seconds of training, on a scale that shows the fast runs beside a far slower one."""
+    from matplotlib import ticker
+
     accuracy(axes, rows, "seconds")
     axes.set_xlabel("training time (s)")
-    axes.set_xlim(left=0)
+    if max(row.seconds.max for row in rows) < FAR * min(row.seconds.min for row in rows):
+        axes.set_xlim(left=0)
+        return
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def over_epochs(axes: Any, rows: Sequence[Row]) -> None:
@@ -46,11 +55,20 @@ def bars(axes: Any, rows: Sequence[Row], values: Sequence[float], **options: Any
         axes.invert_yaxis()
 
 
+def annotate(axes: Any, values: Sequence[float]) -> None:
+    """Write each value behind its bar."""
+    for number, value in enumerate(values):
+        axes.annotate(f" {value:.3g}", (value, number), va="center")
+    axes.margins(x=0.12)
+
+
 def step_time(axes: Any, rows: Sequence[Row]) -> None:
     """A step's seconds, of computing and of exchanging."""
     computing = [row.compute or 0.0 for row in rows]
     bars(axes, rows, computing, label="compute", color="C7")
-    bars(axes, rows, [row.exchange or 0.0 for row in rows], left=computing, label="exchange and update", color="C3")
+    exchanging = [row.exchange or 0.0 for row in rows]
+    bars(axes, rows, exchanging, left=computing, label="exchange and update", color="C3")
+    annotate(axes, [sum(parts) for parts in zip(computing, exchanging)])
     axes.set_xlabel("seconds a step")
     axes.legend()
 
@@ -59,10 +77,8 @@ def sent(axes: Any, rows: Sequence[Row]) -> None:
     """What a worker sends in a step."""
     values = [row.sent or 0.0 for row in rows]
     bars(axes, rows, values)
-    for number, value in enumerate(values):
-        axes.annotate(f" {value:.3g}", (value, number), va="center")
+    annotate(axes, values)
     axes.set_xlabel("MB (10^6 bytes) that a worker sends in a step")
-    axes.margins(x=0.12)
 
 
 def draw(rows: Sequence[Row], stem: Path, plot: Callable[[Any, Sequence[Row]], None]) -> List[Path]:

@@ -35,8 +35,10 @@ BGC_API void bgc_server_load(void* server, size_t d, const float* residual, floa
 BGC_API int bgc_register(int server, char* why);
 // BytePS starts, perhaps anew: how many workers there are, and, on a worker, which one this is.
 BGC_API void bgc_start(int workers, int worker);
-// On a worker, before a step: the learning rate that it applies, and whether all workers skipped the step before.
-BGC_API void bgc_begin_step(float eta, int skipped);
+// On a worker, before a step: the learning rate that it applies, whether all workers skipped the step before, and by
+// what gradients are multiplied before they are compressed, until the step ends.
+BGC_API void bgc_begin_step(float eta, int skipped, float factor);
+BGC_API void bgc_end_step(void);
 // 1 with the reason if a reply was refused or was an error since the last call.
 BGC_API int bgc_failure(char* why);
 // How many partitions of replies had a value that is not finite since the last call.

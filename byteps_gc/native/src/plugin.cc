@@ -12,6 +12,7 @@
 #include "byteps_abi.h"
 #include "capi.h"
 #include "crc32c.h"
+#include "half.h"
 #include "partition.h"
 #include "processor.h"
 
@@ -26,7 +27,7 @@ using byteps::common::compressor::Settings;
 struct Process {
   int workers = 1, worker = 0;
   bool keeps_sums = false;  // this BytePS leaves the sum of a compressed key to its compressor
-  std::atomic<float> eta{1};  // of the coming step
+  std::atomic<float> eta{1}, factor{1};  // of the coming step
   std::atomic<uint64_t> skips{0};
   std::atomic<int> registered{0}, not_finite{0};
   std::mutex mutex;  // of all below
@@ -44,6 +45,18 @@ void fail(const std::string& text) {
   if (process().failure.empty()) process().failure = text;
 }
 
+// In place, where the sum will stand.
+void multiply(const BPSTensor& gradient, size_t n, size_t element, float factor) {
+  if (factor == 1) return;
+  if (element == sizeof(float)) {
+    float* values = reinterpret_cast<float*>(gradient.data);
+    for (size_t i = 0; i < n; ++i) values[i] *= factor;
+  } else {
+    uint16_t* values = reinterpret_cast<uint16_t*>(gradient.data);
+    for (size_t i = 0; i < n; ++i) values[i] = bgc::to_half(bgc::from_half(values[i]) * factor);
+  }
+}
+
 class WorkerSide : public Compressor {
  public:
   WorkerSide(const bgc::Registration& r, uint32_t stream, const std::string& tensor)
@@ -56,6 +69,7 @@ class WorkerSide : public Compressor {
     bgc::PlainArithmetic plain;
     const uint64_t skips = process().skips;
     elements_ = gradient.size / element_;
+    multiply(gradient, elements_, element_, process().factor);
     const bgc::View frame = worker_.compress(gradient.data, elements_, process().eta, skips != skips_);
     skips_ = skips;
     return {const_cast<char*>(reinterpret_cast<const char*>(frame.data)), frame.size, gradient.dtype};
@@ -205,10 +219,13 @@ void bgc_start(int workers, int worker) {
   process().failure.clear();
 }
 
-void bgc_begin_step(float eta, int skipped) {
+void bgc_begin_step(float eta, int skipped, float factor) {
   process().eta = eta;
+  process().factor = factor;
   if (skipped) ++process().skips;
 }
+
+void bgc_end_step(void) { process().factor = 1; }
 
 int bgc_failure(char* why) {
   std::lock_guard<std::mutex> lock(process().mutex);
