@@ -2,7 +2,7 @@
 
 import os
 
-from byteps_gc import env
+from byteps_gc import driver, env
 from byteps_gc.cluster import bpslaunch, host
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.host import Host
@@ -43,6 +43,13 @@ def test_the_callers_values_win():
     variables = environment(CLUSTER, "worker", 0, base={"OMP_NUM_THREADS": "7", "BYTEPS_PARTITION_BYTES": "8192"})
     assert variables["OMP_NUM_THREADS"] == "7"
     assert variables["BYTEPS_PARTITION_BYTES"] == "8192"
+
+
+@pytest.mark.parametrize("cuda, operators", [(False, "4"), (True, None)])
+def test_on_a_cpu_gradients_come_early(monkeypatch, cuda, operators):
+    monkeypatch.setattr(driver, "wanted", lambda: cuda)
+    variables = environment(CLUSTER, "worker", 0, base={})
+    assert variables.get("MXNET_EXEC_BULK_EXEC_MAX_NODE_TRAIN_BWD") == operators
 
 
 def test_a_single_worker_still_uses_its_servers():

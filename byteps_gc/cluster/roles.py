@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import os
 from typing import Dict, Mapping, Optional
 
+from byteps_gc import driver
 from byteps_gc.errors import SettingsError
 
 LOOPBACK = "127.0.0.1"
@@ -19,6 +20,9 @@ WORKER_DEFAULTS = {
     "BYTEPS_MIN_COMPRESS_BYTES": "1024000",
     "BYTEPS_NUMA_ON": "1",
 }
+# MXNet hands over gradients by so many operators of backward at once, 15 otherwise: the sooner they come, the more of
+# their exchange is over when backward is. On a GPU each such bulk is waited for, so there MXNet's own number stays.
+CPU_WORKER_DEFAULTS = {"MXNET_EXEC_BULK_EXEC_MAX_NODE_TRAIN_BWD": "4"}
 OMP_THREADS = 4
 
 
@@ -78,7 +82,7 @@ def environment(
         env["BYTEPS_FORCE_DISTRIBUTED"] = "1"
     defaults = dict(DEFAULTS, OMP_NUM_THREADS=str(omp_threads(neighbours)))
     if role == "worker":
-        defaults.update(WORKER_DEFAULTS)
+        defaults.update(WORKER_DEFAULTS, **({} if driver.wanted() else CPU_WORKER_DEFAULTS))
         env["DMLC_WORKER_ID"] = str(worker)
     for name, value in defaults.items():
         env.setdefault(name, value)
