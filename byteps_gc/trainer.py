@@ -79,7 +79,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         self._settings = settings
         self._root_rank = root_rank
         self._compressed: Dict[int, bool] = {}  # of the gradients that are declared
-        self._divided: Dict[int, bool] = {}  # whether compressors divide them
+        self._in_hand: Dict[int, bool] = {}  # whether a compressor divides them and sees if they are finite
         self._exchanged: Dict[int, mx.nd.NDArray] = {}
         self._adapters: Dict[int, Momentum] = {}
         self._saved_momentum: Dict[int, mx.nd.NDArray] = {}
@@ -127,7 +127,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         options = wire.engine_options(self._settings, self._momentum, name, compressed)
         declare(name, nbytes, **options)
         self._compressed[index] = compressed
-        self._divided[index] = bool(options) and env.distributed()
+        self._in_hand[index] = bool(options) and env.distributed()
         if self._settings.momentum:
             decay = self._weight_decay * param.wd_mult
             self._adapters[index] = Momentum(self._momentum, decay, compressed, self._saved_momentum.get(index))
@@ -202,7 +202,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         if self._compresses and not self._finite({index: total for index, _, _, total in arrived}):
             return
         for index, param, gradient, total in arrived:
-            incoming(total, gradient, 1.0 if self._divided[index] else self._divisor)
+            incoming(total, gradient, 1.0 if self._in_hand[index] else self._divisor)
             if index in self._adapters:
                 self._adapters[index].apply(gradient, param.list_data()[0])
 
@@ -212,7 +212,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         What a compressor had in hand on its way to this process was looked at
         there; of several local processes only one has compressors.
         """
-        plain = [total for index, total in totals.items() if not (self._compressed[index] or self._settings.fp16)]
+        plain = [total for index, total in totals.items() if not self._in_hand[index]]
         if engine.local_size() > 1:
             plain = list(totals.values())
         for total in totals.values():
