@@ -63,13 +63,13 @@ def annotate(axes: Any, values: Sequence[float]) -> None:
 
 
 def step_time(axes: Any, rows: Sequence[Row]) -> None:
-    """A step's seconds, of computing and of exchanging."""
+    """A step's seconds, of computing and of exchanging, where the exchange begins when all gradients are there."""
     computing = [row.compute or 0.0 for row in rows]
     bars(axes, rows, computing, label="compute", color="C7")
     exchanging = [row.exchange or 0.0 for row in rows]
     bars(axes, rows, exchanging, left=computing, label="exchange and update", color="C3")
     annotate(axes, [sum(parts) for parts in zip(computing, exchanging)])
-    axes.set_xlabel("seconds a step")
+    axes.set_xlabel("seconds of a step that computes, and then exchanges")
     axes.legend()
 
 

@@ -11,7 +11,8 @@
 ``seconds`` count from the first batch; ``sent_mb_per_step`` is what one worker
 hands to the network, in 10^6 bytes. ``compute_seconds`` are those of a step until the
 gradients are there, ``exchange_seconds`` those from there until the parameters are new:
-medians over a few steps of worker 0, which are missing in an epoch of one step. A run
+medians over a few steps of worker 0 that wait in between, so that nothing of both overlaps
+as it does in all others; they are missing in an epoch of one step. A run
 that is resumed goes on in its record, of which "start" and the epochs before stay, and
 in its ``seconds``.
 """
