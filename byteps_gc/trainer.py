@@ -78,8 +78,7 @@ class DistributedTrainer(mx.gluon.Trainer):
             raise ExchangeError(f"root_rank={root_rank} is not one of the {engine.size()} workers")
         self._settings = settings
         self._root_rank = root_rank
-        self._compressed: Dict[int, bool] = {}  # of the gradients that are declared
-        self._in_hand: Dict[int, bool] = {}  # whether a compressor divides them and sees if they are finite
+        self._in_hand: Dict[int, bool] = {}  # of declared gradients: whether a compressor divides and checks them
         self._exchanged: Dict[int, mx.nd.NDArray] = {}
         self._adapters: Dict[int, Momentum] = {}
         self._saved_momentum: Dict[int, mx.nd.NDArray] = {}
@@ -118,7 +117,7 @@ class DistributedTrainer(mx.gluon.Trainer):
 
     def _declare(self, index: int, param: "mx.gluon.Parameter") -> None:
         """Decide once how a gradient travels: by its size as float32."""
-        if index in self._compressed:
+        if index in self._in_hand:
             return
         if len(param.list_grad()) != 1 or param.list_grad()[0].stype != "default":
             raise ExchangeError(f"{param.name}: its gradient is not one dense array on one device")
@@ -126,7 +125,6 @@ class DistributedTrainer(mx.gluon.Trainer):
         compressed = self._settings.compressor is not None and nbytes >= threshold()
         options = wire.engine_options(self._settings, self._momentum, name, compressed)
         declare(name, nbytes, **options)
-        self._compressed[index] = compressed
         self._in_hand[index] = bool(options) and env.distributed()
         if self._settings.momentum:
             decay = self._weight_decay * param.wd_mult
