@@ -6,11 +6,11 @@ import itertools
 import os
 import sys
 import threading
-import time
 from typing import Dict, Iterator, Mapping, Optional, Sequence, Set, Tuple
 
 import byteps.mxnet.ops as engine
 from byteps_gc import env, native, wire
+from byteps_gc.clock import Lived
 from byteps_gc.errors import UserError
 import mxnet as mx
 import numpy as np
@@ -145,11 +145,12 @@ def registration(name: str) -> Iterator[None]:
     done = threading.Event()
 
     def watch() -> None:
-        announced = None
+        clock, announced = Lived(), None
         while not done.wait(0.1):
+            now = clock.seconds()
             if native.registered():
-                announced = time.monotonic()
-            if announced and time.monotonic() - announced > limit:
+                announced = now
+            if announced is not None and now - announced > limit:
                 print(
                     f"byteps_gc: {name}: a server has not answered in {limit} s; it cannot compress unless it was"
                     " started by python -m byteps_gc server, of the same version",

@@ -13,6 +13,7 @@ import threading
 import time
 from typing import Callable, Deque, Dict, List, Optional, Sequence
 
+from byteps_gc.clock import Lived
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
 from byteps_gc.errors import ClusterError
 from byteps_gc.processes import tied
@@ -98,6 +99,7 @@ class Supervisor:
         self.failed = failed
         self.grace = grace
         self.running: List[Running] = []
+        self.clock = Lived()
         self.left_at: Optional[float] = None
         self.lost_at: Optional[float] = None
         self._shows = threading.Lock()
@@ -161,17 +163,18 @@ class Supervisor:
 
     def wait(self, done: Callable[[], bool], message: str = "", seconds: Optional[float] = None) -> None:
         """Wait until ``done()``; a failed role raises :class:`ClusterError`, lateness TimeoutError."""
-        deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = None if seconds is None else self.clock.seconds() + seconds
         while not done():
             self.check()
             self.tick()
-            if deadline is not None and time.monotonic() > deadline:
+            if deadline is not None and self.clock.seconds() > deadline:
                 raise TimeoutError(message)
             time.sleep(POLL)
         self.check()
 
     def check(self) -> None:
         """:class:`ClusterError` if a role has failed, or has left while workers go on without it."""
+        now = self.clock.seconds()
         states = [(one, one.process.poll()) for one in self.running]
         for one, state in states:
             if state and state != PEER_LOST:
@@ -179,15 +182,15 @@ class Supervisor:
         # what ended because of another role's end says less than that role, or than its host
         lost = [one for one, state in states if state == PEER_LOST]
         if lost:
-            self.lost_at = self.lost_at or time.monotonic()
-            if time.monotonic() - self.lost_at > WORD:
+            self.lost_at = self.lost_at or now
+            if now - self.lost_at > WORD:
                 raise self.failure(lost[0], PEER_LOST)
         left = [one for one, state in states if state == 0 and not one.role.works]
         if not left or not any(one.role.works and state is None for one, state in states):
             self.left_at = None
         elif self.left_at is None:
-            self.left_at = time.monotonic()
-        elif time.monotonic() - self.left_at > self.grace:
+            self.left_at = now
+        elif now - self.left_at > self.grace:
             raise self.failure(left[0], 0)
 
     def failure(self, one: Running, state: int) -> ClusterError:
@@ -211,8 +214,8 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(one.process.pid, sig)
                     os.killpg(one.process.pid, signal.SIGCONT)
-            deadline = time.monotonic() + seconds
-            while any(one.process.poll() is None for one in alive) and time.monotonic() < deadline:
+            deadline = self.clock.seconds() + seconds
+            while any(one.process.poll() is None for one in alive) and self.clock.seconds() < deadline:
                 time.sleep(POLL)
         for one in self.running:
             one.reader.join(2)
