@@ -13,6 +13,7 @@ from byteps_gc import env, native, wire
 from byteps_gc.clock import Lived
 from byteps_gc.errors import UserError
 import mxnet as mx
+from mxnet.base import check_call
 import numpy as np
 
 DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64")
@@ -131,6 +132,17 @@ def push_pull(
 def push_pull_again(tensor: "mx.nd.NDArray", name: str, priority: int) -> None:
     """:func:`push_pull` of an array that has been summed under this name before, without looking at it again."""
     engine.byteps_push_pull(tensor, priority=priority, name=name, is_average=False)
+
+
+def make_plain(tensor: "mx.nd.NDArray") -> None:
+    """Bring an array to the plain layout, when its turn comes; returns at once.
+
+    On a CPU a forward pass outside ``autograd.record()`` leaves convolution weights in a blocked layout, from some
+    moment on. An operator that writes where it reads gets a copy of such an array to read.
+    """
+    reorder = getattr(engine.MXNET_LIB_CTYPES, "byteps_gc_plain", None)  # which the engine as released lacks
+    if reorder:
+        check_call(reorder(tensor.handle))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from byteps_gc.errors import CompressionError
 from byteps_gc.exchange import (
     ExchangeError,
     declare,
+    make_plain,
     next_trainer,
     push_pull,
     push_pull_again,
@@ -231,8 +232,14 @@ class DistributedTrainer(mx.gluon.Trainer):
         return finite
 
     def _update(self, ignore_stale_grad: bool = False) -> None:
-        if not self._skip:
-            super()._update(ignore_stale_grad)
+        if self._skip:
+            return
+        # MXNet's NAG reads a weight again when it has written it: with a copy to read it comes to another momentum, so
+        # workers whose weights are in different layouts at this moment would drift apart
+        for param in self._params:
+            if param.grad_req != "null":
+                make_plain(param.list_data()[0])
+        super()._update(ignore_stale_grad)
 
     def _init_params(self) -> None:
         waiting = []

@@ -224,6 +224,36 @@ print("equal", np.array_equal(total, shares.asnumpy()))
     assert result.output.count("equal True") == 2
 
 
+def test_workers_with_weights_in_different_layouts_stay_the_same(commands):
+    """NAG updates a weight otherwise if an operator has left it in a blocked layout, on one worker and not the other."""
+    program = """
+import byteps_gc.mxnet as bps, mxnet as mx
+bps.init()
+net = mx.gluon.nn.Conv2D(64, 3, padding=1, in_channels=16)
+net.initialize(mx.init.Xavier())
+net.hybridize()
+options = {"learning_rate": 0.1, "momentum": 0.9, "wd": 0.1}
+trainer = bps.DistributedTrainer(net.collect_params(), "nag", options)
+trainer.broadcast_parameters()
+x = mx.nd.random.uniform(shape=(8, 16, 32, 32))
+for step in range(5):
+    if bps.rank() == 1:
+        net(x).wait_to_read()
+        mx.nd.waitall()
+    with mx.autograd.record():
+        loss = net(x).mean()
+    loss.backward()
+    trainer.step(1)
+for value in (net.weight.data(), trainer._updaters[0].states[0]):
+    total = value.copy()
+    bps.push_pull(total, is_average=False)
+    print("equal", bool((total == 2 * value).asnumpy().all()))
+"""
+    result = commands.launch("-c", program)
+    assert result.status == 0, result.output
+    assert result.output.count("equal True") == 4, result.output
+
+
 def test_a_worker_leaves_when_its_exchanges_are_done(commands):
     """What one worker reads, the other may have left behind: it is sent all the same."""
     program = """

@@ -873,7 +873,8 @@ FIXUPS = (
     Fixup(
         "default-layout",
         "on a CPU MXNet keeps some weights in a blocked layout whose memory cannot be read as a plain array:"
-        " pushing one aborted the worker; now it is brought to the default layout when its turn comes",
+        " pushing one aborted the worker; now it is brought to the default layout when its turn comes, and"
+        " byteps_gc_plain() brings one to it that an operator is to read and write in place",
         edits=(
             Edit(
                 "byteps/mxnet/ops.cc",
@@ -888,6 +889,18 @@ FIXUPS = (
                 "  // in place, before what is queued below\n"
                 "  if (device == CPU_DEVICE_ID) tensor->Reorder2DefaultAsync();\n"
                 "#endif\n",
+            ),
+            Edit(
+                "byteps/mxnet/ops.cc",
+                "}  // namespace mxnet\n}  // namespace byteps\n",
+                "// in place, after what is queued for the tensor and before what will be\n"
+                'extern "C" int byteps_gc_plain(NDArray* tensor) {\n'
+                "  MX_API_BEGIN();\n"
+                "#if MXNET_USE_MKLDNN == 1\n"
+                "  if (TensorUtil::GetDevice(tensor) == CPU_DEVICE_ID) tensor->Reorder2DefaultAsync();\n"
+                "#endif\n"
+                "  MX_API_END();\n}\n\n"
+                "}  // namespace mxnet\n}  // namespace byteps\n",
             ),
         ),
     ),
