@@ -232,26 +232,29 @@ bps.init()
 net = mx.gluon.nn.Conv2D(64, 3, padding=1, in_channels=16)
 net.initialize(mx.init.Xavier())
 net.hybridize()
-options = {"learning_rate": 0.1, "momentum": 0.9, "wd": 0.1}
-trainer = bps.DistributedTrainer(net.collect_params(), "nag", options)
-trainer.broadcast_parameters()
-x = mx.nd.random.uniform(shape=(8, 16, 32, 32))
-for step in range(5):
-    if bps.rank() == 1:
-        net(x).wait_to_read()
-        mx.nd.waitall()
-    with mx.autograd.record():
-        loss = net(x).mean()
-    loss.backward()
-    trainer.step(1)
-for value in (net.weight.data(), trainer._updaters[0].states[0]):
-    total = value.copy()
-    bps.push_pull(total, is_average=False)
-    print("equal", bool((total == 2 * value).asnumpy().all()))
+onebit = {"compressor": "onebit", "scaling": True, "ef": "vanilla", "momentum": "nesterov"}
+for optimizer, params in (("nag", {}), ("nag", {"fp16": True}), ("sgd", {}), ("sgd", onebit)):
+    options = {"learning_rate": 0.1, "momentum": 0.9, "wd": 0.1}
+    trainer = bps.DistributedTrainer(net.collect_params(), optimizer, options, compression_params=params)
+    trainer.broadcast_parameters()
+    x = mx.nd.random.uniform(shape=(8, 16, 32, 32))
+    for step in range(5):
+        if bps.rank() == 1:
+            net(x).wait_to_read()
+            mx.nd.waitall()
+        with mx.autograd.record():
+            loss = net(x).mean()
+        loss.backward()
+        trainer.step(1)
+    states = [value for value in trainer._updaters[0].states.values() if value is not None]
+    for value in [net.weight.data(), *states]:
+        total = value.copy()
+        bps.push_pull(total, is_average=False)
+        print(optimizer, params, "equal", bool((total == 2 * value).asnumpy().all()))
 """
-    result = commands.launch("-c", program)
+    result = commands.launch("-c", program, BYTEPS_MIN_COMPRESS_BYTES="16384")
     assert result.status == 0, result.output
-    assert result.output.count("equal True") == 4, result.output
+    assert " equal True" in result.output and " equal False" not in result.output, result.output
 
 
 def test_a_worker_leaves_when_its_exchanges_are_done(commands):
