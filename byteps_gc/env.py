@@ -36,6 +36,18 @@ def integer(name: str, default: int, least: int = 0, most: Optional[int] = None)
     return number
 
 
+def timeout(name: str) -> int:
+    """One of TIMEOUTS, in seconds."""
+    default, least = TIMEOUTS[name]
+    return integer(name, default, least=least)
+
+
+def check_timeouts() -> None:
+    """:class:`SettingsError` unless each of TIMEOUTS is what is accepted."""
+    for name in TIMEOUTS:
+        timeout(name)
+
+
 def devices() -> List[str]:
     """NVIDIA_VISIBLE_DEVICES: the devices of this worker, each of which has a process; none without GPUs."""
     return [name for name in text("NVIDIA_VISIBLE_DEVICES").split(",") if name.strip()]
@@ -70,8 +82,7 @@ def check_cluster(role: str) -> None:
         integer("DMLC_WORKER_ID", 0, most=workers - 1)
         if not distributed():
             return
-    for name, (default, least) in TIMEOUTS.items():
-        integer(name, default, least=least)
+    check_timeouts()
     missing = [name for name in CLUSTER if not text(name)]
     if missing:
         raise SettingsError(f"a {role} needs {', '.join(missing)} in its environment; byteps_gc launch sets them")

@@ -151,6 +151,7 @@ def test_the_worker_id_comes_from_the_list_of_hosts(monkeypatch, tmp_path):
         ({"HOSTS": "/no/such/file"}, "there is no such file"),
         ({"PORT": "http"}, "BYTEPS_GC_PORT=http is not an integer from 0 to 65535"),
         ({"WORKERS_PER_HOST": "0"}, "BYTEPS_GC_WORKERS_PER_HOST=0 is not an integer from 1 up"),
+        ({"DEATH_TIMEOUT": "soon"}, "BYTEPS_GC_DEATH_TIMEOUT=soon is not an integer from 2 up"),
     ],
 )
 def test_settings_that_cannot_be(monkeypatch, values, words):

@@ -225,7 +225,7 @@ print("equal", np.array_equal(total, shares.asnumpy()))
 
 
 def test_workers_with_weights_in_different_layouts_stay_the_same(commands):
-    """NAG updates a weight otherwise if an operator has left it in a blocked layout, on one worker and not the other."""
+    """NAG updates a weight otherwise that a forward pass has left in a blocked layout, here on one worker only."""
     program = """
 import byteps_gc.mxnet as bps, mxnet as mx
 bps.init()

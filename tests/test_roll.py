@@ -67,6 +67,18 @@ def refuse(one):
     raise ClusterError("job onebit: no CIFAR100 here")
 
 
+@pytest.mark.parametrize("limit", ["", "2", "300"])
+def test_a_silent_host_is_gone_when_the_engine_has_said_so(monkeypatch, limit):
+    """Without power or network, or while its machine stands still, a host is silent for that long; then it is gone."""
+    monkeypatch.setenv("BYTEPS_GC_DEATH_TIMEOUT", limit)
+    with socket.create_server((ADDRESSES[0], 0)) as door, socket.create_connection(door.getsockname()) as connection:
+        peer = roll.Peer(connection, "host-2").connection
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        idle, interval, count = (peer.getsockopt(socket.IPPROTO_TCP, option) for option in options)
+        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert 1 < (idle + count * interval) / int(limit or 60) < 4
+
+
 def test_all_may_end_at_their_own_time():
     assert run(work(0.3), work(0), work(0.6)) == [None, None, None]
     assert run(work(0.0), work(0.5), work(0.3)) == [None, None, None]

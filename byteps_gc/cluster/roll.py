@@ -15,13 +15,13 @@ import socket
 import time
 from typing import Any, Deque, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from byteps_gc import env
 from byteps_gc.cluster.host import Host
 from byteps_gc.errors import ClusterError
 
 PATIENCE = 300.0  # seconds that the hosts of a run may start apart
 NOTICE = 10.0  # seconds of waiting after which it is told for whom
 FAREWELL = 10.0  # seconds in which a host that fails before the start tries to say so
-KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}  # without power a host is gone after 30 s
 
 
 class Peer:
@@ -34,8 +34,10 @@ class Peer:
         self._rest = b""
         self._inbox: Deque[Dict[str, object]] = collections.deque()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE.items():
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        # a host without power is gone a little later than for the engine, which knows what of the job was there
+        interval = max(1, env.timeout("BYTEPS_GC_DEATH_TIMEOUT") // 6)
+        for option, value in (("KEEPIDLE", 2 * interval), ("KEEPINTVL", interval), ("KEEPCNT", 5)):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{option}"), value)
 
     def send(self, **message: object) -> None:
         """Send a message; that the other side has gone is found when it is read."""
