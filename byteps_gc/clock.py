@@ -4,10 +4,10 @@ import time
 
 
 class Lived:
-    """Counts seconds for someone who looks again and again, whether what he waits for has come.
+    """Counts seconds for code that looks again and again whether something has come.
 
-    A machine may stand still for a minute, with all that runs on it. Nothing can have come meanwhile, so a time between
-    two looks counts for ``most`` seconds at most.
+    A machine may stand still for a minute, with all that runs on it. Nothing can have come meanwhile, so the time
+    between two looks counts for ``most`` seconds at most.
     """
 
     def __init__(self, most: float = 1.0):
