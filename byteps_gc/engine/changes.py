@@ -892,7 +892,7 @@ FIXUPS = (
             ),
             Edit(
                 "byteps/mxnet/ops.cc",
-                "}  // namespace mxnet\n}  // namespace byteps\n",
+                'extern "C" int byteps_mxnet_push_pull_async(NDArray* tensor, char* name,\n',
                 "// in place, after what is queued for the tensor and before what will be\n"
                 'extern "C" int byteps_gc_plain(NDArray* tensor) {\n'
                 "  MX_API_BEGIN();\n"
@@ -900,7 +900,7 @@ FIXUPS = (
                 "  if (TensorUtil::GetDevice(tensor) == CPU_DEVICE_ID) tensor->Reorder2DefaultAsync();\n"
                 "#endif\n"
                 "  MX_API_END();\n}\n\n"
-                "}  // namespace mxnet\n}  // namespace byteps\n",
+                'extern "C" int byteps_mxnet_push_pull_async(NDArray* tensor, char* name,\n',
             ),
         ),
     ),
