@@ -6,7 +6,7 @@ import itertools
 import os
 import sys
 import threading
-from typing import Dict, Iterator, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Set, Tuple
 
 import byteps.mxnet.ops as engine
 from byteps_gc import env, native, wire
@@ -68,6 +68,11 @@ def next_trainer() -> str:
     return f"trainer_{number}." if number else ""
 
 
+def _added(name: str) -> Optional[Any]:
+    """A function that we added to the engine; None where the engine is the one as released."""
+    return getattr(engine.MXNET_LIB_CTYPES, name, None)
+
+
 def declare(name: str, nbytes: int = 0, **options: str) -> None:
     """Announce a tensor. All workers declare the same names in the same order.
 
@@ -82,7 +87,7 @@ def declare(name: str, nbytes: int = 0, **options: str) -> None:
         raise ExchangeError(f"{name}: BytePS's own compressor {registered} is not used; see byteps_gc.wire for ours")
     if name not in _declared:
         engine.byteps_declare_tensor(name, **options)
-        place = getattr(engine.MXNET_LIB_CTYPES, "byteps_gc_place", None)  # which the engine as released lacks
+        place = _added("byteps_gc_place")
         if nbytes and place:
             place(name.encode(), ctypes.c_uint64(nbytes))
         _declared.add(name)
@@ -140,7 +145,7 @@ def make_plain(tensor: "mx.nd.NDArray") -> None:
     On a CPU a forward pass outside ``autograd.record()`` leaves convolution weights in a blocked layout, from some
     moment on. An operator that writes where it reads gets a copy of such an array to read.
     """
-    reorder = getattr(engine.MXNET_LIB_CTYPES, "byteps_gc_plain", None)  # which the engine as released lacks
+    reorder = _added("byteps_gc_plain")
     if reorder:
         check_call(reorder(tensor.handle))
 

@@ -885,21 +885,18 @@ FIXUPS = (
                 "  // the memory is looked at when the tensor's turn has come, not while an\n"
                 "  // operator may still be writing to it\n"
                 "  common::InitTensor(context, size, dtype, nullptr);\n"
-                "#if MXNET_USE_MKLDNN == 1\n"
-                "  // in place, before what is queued below\n"
-                "  if (device == CPU_DEVICE_ID) tensor->Reorder2DefaultAsync();\n"
-                "#endif\n",
+                "  MakePlain(tensor);\n",
             ),
             Edit(
                 "byteps/mxnet/ops.cc",
                 'extern "C" int byteps_mxnet_push_pull_async(NDArray* tensor, char* name,\n',
                 "// in place, after what is queued for the tensor and before what will be\n"
-                'extern "C" int byteps_gc_plain(NDArray* tensor) {\n'
-                "  MX_API_BEGIN();\n"
+                "static void MakePlain(NDArray* tensor) {\n"
                 "#if MXNET_USE_MKLDNN == 1\n"
                 "  if (TensorUtil::GetDevice(tensor) == CPU_DEVICE_ID) tensor->Reorder2DefaultAsync();\n"
-                "#endif\n"
-                "  MX_API_END();\n}\n\n"
+                "#endif\n}\n\n"
+                'extern "C" int byteps_gc_plain(NDArray* tensor) {\n'
+                "  MX_API_BEGIN();\n  MakePlain(tensor);\n  MX_API_END();\n}\n\n"
                 'extern "C" int byteps_mxnet_push_pull_async(NDArray* tensor, char* name,\n',
             ),
         ),
