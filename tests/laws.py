@@ -71,15 +71,19 @@ class Cluster:
         self.pushes: List[bytes] = []
         self.reply = b""
 
-    def step(self, gradients: Sequence[np.ndarray], eta: float, skipped: bool = False) -> np.ndarray:
+    def step(
+        self, gradients: Sequence[np.ndarray], eta: float, skipped: bool = False, reset: bool = False
+    ) -> np.ndarray:
         """One exchange; what the last worker reads."""
-        self.compress(gradients, eta, skipped)
+        self.compress(gradients, eta, skipped, reset)
         return self.exchange()
 
-    def compress(self, gradients: Sequence[np.ndarray], eta: float, skipped: bool = False) -> List[bytes]:
+    def compress(
+        self, gradients: Sequence[np.ndarray], eta: float, skipped: bool = False, reset: bool = False
+    ) -> List[bytes]:
         """What the workers push."""
         pairs = zip(self.workers, gradients)
-        self.pushes = [bytes(worker.compress(gradient, eta, skipped)) for worker, gradient in pairs]
+        self.pushes = [bytes(worker.compress(gradient, eta, skipped, reset)) for worker, gradient in pairs]
         return self.pushes
 
     def exchange(self) -> np.ndarray:
@@ -346,7 +350,7 @@ FIELDS = [
     ("d + 1", {"d": 301}, r"\bd\b|length|partition"),
     ("workers", {"workers": 3}, "workers|partition"),
     ("digest", {"digest": 1}, "digest|options"),
-    ("unknown flag", {"flags": 64}, "flag"),
+    ("unknown flag", {"flags": 128}, "flag"),
     ("ERROR", {"flags": frames.ERROR}, "flag|ERROR"),
     ("NONFINITE with a payload", {"flags": frames.NONFINITE}, "flag|NONFINITE|payload|count"),
     ("eta nan", {"eta": math.nan}, "eta|learning rate"),
@@ -366,6 +370,7 @@ PUSH_FIELDS = [
     ("another stream", {"stream": 77}, "stream|partition"),
     ("REPLY", {"flags": frames.REPLY}, "flag|reply"),
     ("SKIPPED alone", {"flags": frames.SKIPPED}, "flag|SKIPPED"),
+    ("RESET alone", {"flags": frames.RESET}, "flag|RESET"),
 ]
 REPLY_FIELDS = [
     ("a worker's", {"worker": 0}, "worker|reply"),
@@ -373,6 +378,7 @@ REPLY_FIELDS = [
     ("another step", {"step": 10**6}, "step"),
     ("another stream", {"stream": 77}, "stream|partition"),
     ("SKIPPED", {"flags": frames.SKIPPED}, "flag|reply"),
+    ("RESET", {"flags": frames.RESET}, "flag|reply"),
     ("DENSE", {"flags": frames.DENSE}, "flag|form"),
 ]
 

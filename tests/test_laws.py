@@ -347,6 +347,25 @@ def test_a_skipped_step_is_taken_back(implementation, row):
 
 @every_row
 @every_implementation
+def test_a_reset_starts_from_zero(implementation, row):
+    """As a trainer does when it loads a checkpoint: on workers and on the server, but for the count of steps."""
+    one = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
+    for step in range(2):
+        one.step(gradients("outlier", D, 2, step), 0.3)
+    other = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
+    for worker in other.workers:
+        worker.load_state(dict(worker.state(), step=2))
+    for step, reset in ((2, True), (3, False)):
+        gs = gradients("normal", D, 2, step)
+        assert one.step(gs, 0.2, reset=reset).tobytes() == other.step(gs, 0.2).tobytes()
+        if framed(row):
+            assert [Frame.unpack(push).flags & frames.RESET for push in one.pushes] == [frames.RESET * reset] * 2
+    assert same_states(one.states()[:2], other.states()[:2])
+    assert same_states(one.states()[2:], other.states()[2:], but=["step"])
+
+
+@every_row
+@every_implementation
 def test_a_learning_rate_of_zero_leaves_the_residual(implementation, row):
     cluster = Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=2)
     for step, eta in enumerate((0.0, 0.1, 0.0, 0.0, 0.2)):
@@ -409,7 +428,7 @@ def test_a_wrong_push_is_refused_and_the_next_step_is_served(implementation, row
 
 
 # wrong only after the other worker's push
-RELATIVE = ("second push", "another eta", "another step", "another stream", "SKIPPED alone")
+RELATIVE = ("second push", "another eta", "another step", "another stream", "SKIPPED alone", "RESET alone")
 
 
 @rows(framed)
@@ -520,6 +539,6 @@ def test_agreement_about_what_is_not_finite(implementation, row):
         if step in (2, 3):
             gs[step % 2][7] = math.nan
         for cluster in (one, reference):
-            cluster.step(gs, 0.1, skipped=step in (3, 4))
+            cluster.step(gs, 0.1, skipped=step in (3, 4), reset=step == 5)
         assert (one.pushes, one.reply) == (reference.pushes, reference.reply)
         assert same_states(one.states(), reference.states(), ["step"])

@@ -11,6 +11,7 @@ from byteps_gc.compressors.frame import (
     ERROR,
     NONFINITE,
     REPLY,
+    RESET,
     SERVER,
     SIZE,
     SKIPPED,
@@ -107,7 +108,7 @@ class Partition:
         frame.expect(codec=self.compressor.codec, dtype=DTYPES[self.dtype], d=self.d, workers=self.workers)
         frame.expect(digest=self.digest)
         if frame.flags & NONFINITE:
-            flags, optional = NONFINITE | flags & REPLY, optional & SKIPPED
+            flags, optional = NONFINITE | flags & REPLY, optional & (SKIPPED | RESET)
         if frame.flags & ~optional != flags:
             raise FrameError(f"wrong flags {frame.flags:#x}")
 

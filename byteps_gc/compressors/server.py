@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Optional
 
 from byteps_gc.compressors.base import Compressor
 from byteps_gc.compressors.entries import Encoded, Entries, union
-from byteps_gc.compressors.frame import NONFINITE, REPLY, SERVER, SKIPPED, Frame, FrameError
+from byteps_gc.compressors.frame import NONFINITE, REPLY, RESET, SERVER, SKIPPED, Frame, FrameError
 from byteps_gc.compressors.partition import Partition, encoded_of
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.wrappers import ErrorFeedback
@@ -52,7 +52,7 @@ class ReferenceServer:
 
     def _take(self, frame: Frame) -> None:
         """Check a frame and read its entries."""
-        self.partition.check(frame, self.compressor.fixed_flags(), SKIPPED | self.compressor.optional_flags)
+        self.partition.check(frame, self.compressor.fixed_flags(), SKIPPED | RESET | self.compressor.optional_flags)
         if frame.worker >= self.partition.workers:
             raise FrameError(f"unknown worker {frame.worker}, there are {self.partition.workers}")
         if frame.step < self.step:
@@ -61,8 +61,9 @@ class ReferenceServer:
             raise FrameError(f"a second push of worker {frame.worker} in step {frame.step}")
         for other, _ in self._pushes.values():
             frame.expect(step=other.step, eta=other.eta, stream=other.stream)
-            if (frame.flags ^ other.flags) & SKIPPED:
-                raise FrameError("the workers' flags do not agree on SKIPPED")
+            for name, flag in (("SKIPPED", SKIPPED), ("RESET", RESET)):
+                if (frame.flags ^ other.flags) & flag:
+                    raise FrameError(f"the workers' flags do not agree on {name}")
         entries = None
         if not frame.flags & NONFINITE:
             draw = Draw(frame.stream, frame.step, frame.worker)
@@ -107,7 +108,9 @@ class ReferenceServer:
         frames, parts = zip(*(self._pushes[worker] for worker in sorted(self._pushes)))
         first = frames[0]
         if self.feedback:
-            if first.flags & SKIPPED:
+            if first.flags & RESET:
+                self.feedback.reset()
+            elif first.flags & SKIPPED:
                 self.feedback.take_back()
             self.feedback.forget()
         self.step = first.step + 1

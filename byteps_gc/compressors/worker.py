@@ -3,7 +3,7 @@
 from typing import Any, Dict, Optional
 
 from byteps_gc.compressors.base import Compressor
-from byteps_gc.compressors.frame import ERROR, NONFINITE, REPLY, SERVER, SKIPPED, Frame, FrameError
+from byteps_gc.compressors.frame import ERROR, NONFINITE, REPLY, RESET, SERVER, SKIPPED, Frame, FrameError
 from byteps_gc.compressors.partition import Partition, encoded_of
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.wrappers import ErrorFeedback, Momentum
@@ -38,25 +38,28 @@ class ReferenceWorker:
         self.feedback = ErrorFeedback(d) if ef else None  # unused if the partition is raw: nothing is lost
         self.step, self.eta = 0, np.float32(0)
 
-    def compress(self, gradient: np.ndarray, eta: float, skipped: bool = False) -> bytes:
+    def compress(self, gradient: np.ndarray, eta: float, skipped: bool = False, reset: bool = False) -> bytes:
         """What to push for a gradient [d]; ``eta`` is the learning rate that the step will apply.
 
-        skipped: all workers skipped the step before, which is taken back first. :class:`CompressionError` for a
-        gradient of another shape or dtype, or a learning rate that is not finite or negative; the state then stays.
+        skipped: all workers skipped the step before, which is taken back first. reset: momentum and residual start
+        from zero again. :class:`CompressionError` for a gradient of another shape or dtype, or a learning rate that is
+        not finite or negative; the state then stays.
         """
         eta = np.float32(eta)
         if not (np.isfinite(eta) and eta >= 0):
             raise CompressionError(f"eta={eta!r} is not a finite number from 0")
         if gradient.shape != (self.partition.d,) or gradient.dtype != self.partition.dtype:
             raise CompressionError(f"a gradient is {self.partition.dtype}[{self.partition.d}]")
-        if skipped:
+        if reset:
+            self._reset()
+        elif skipped:
             self._take_back()
         x = gradient.astype(np.float32)
         x = self.momentum.apply(x) if self.momentum else x
         if self.partition.raw:
             data, finite = self.partition.to_raw(x), np.isfinite(x).all()
         else:
-            data, finite = self._encode(x, eta, SKIPPED if skipped else 0)
+            data, finite = self._encode(x, eta, RESET if reset else SKIPPED if skipped else 0)
         if self.momentum and not finite:
             self.momentum.take_back()
         self.step, self.eta = self.step + 1, eta
@@ -73,6 +76,12 @@ class ReferenceWorker:
             feedback.keep(p, self.compressor.decode(encoded, p.size, draw), eta)
         fields = {"flags": flags, "step": self.step, "worker": self.worker, "stream": self.stream, "eta": eta}
         return self.partition.frame(encoded, **fields).pack(), encoded is not None
+
+    def _reset(self) -> None:
+        if self.momentum:
+            self.momentum.reset()
+        if self.feedback:
+            self.feedback.reset()
 
     def _take_back(self) -> None:
         if self.momentum:

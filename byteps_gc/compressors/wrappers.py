@@ -15,7 +15,8 @@ class Momentum:
 
     def __init__(self, mu: float, d: int):
         self.mu = np.float32(mu)
-        self.load(np.zeros(d, np.float32))
+        self.d = d
+        self.reset()
 
     def apply(self, gradient: np.ndarray) -> np.ndarray:
         """x of a gradient float32[d]; m goes on."""
@@ -27,6 +28,10 @@ class Momentum:
     def take_back(self) -> None:
         """Return to the state before the last :meth:`apply`; once more does nothing."""
         self.m = self._before
+
+    def reset(self) -> None:
+        """Start from zero; there is nothing to take back."""
+        self.load(np.zeros(self.d, np.float32))
 
     def load(self, m: np.ndarray) -> None:
         """Go on from a saved state; there is nothing to take back."""
@@ -42,7 +47,8 @@ class ErrorFeedback:
     """
 
     def __init__(self, d: int):
-        self.load(np.zeros(d, np.float32), 0.0)
+        self.d = d
+        self.reset()
 
     def apply(self, x: np.ndarray, eta: np.float32) -> np.ndarray:
         """p of an x float32[d]; the state stays until :meth:`keep`."""
@@ -66,6 +72,10 @@ class ErrorFeedback:
     def take_back(self) -> None:
         """Return to the state before the last :meth:`keep`; once more does nothing."""
         self.e, self.eta = self._before
+
+    def reset(self) -> None:
+        """Start from zero; there is nothing to take back."""
+        self.load(np.zeros(self.d, np.float32), 0.0)
 
     def load(self, e: np.ndarray, eta: float) -> None:
         """Go on from a saved state; there is nothing to take back."""

@@ -6,12 +6,14 @@ more parts, each of them a magic number, a word with the part's place (3 bits)
 and length (29 bits), and the content, filled up to 4 bytes. It holds a header
 (flag, label, two ids) and an encoded image.
 
-Read here with positional reads, so that threads share a file, and so that a
-damaged one is an error of one line.
+Written here because MXNet's writer does not report a full disk when it closes a
+file, and takes no path that is not UTF-8. Read here with positional reads, so
+that threads share a file, and so that a damaged one is an error of one line.
 """
 
 import os
 from pathlib import Path
+import re
 import struct
 from typing import List, Optional, Tuple
 
@@ -21,9 +23,25 @@ import numpy as np
 MAGIC = 0xCED7230A
 PART = struct.Struct("<II")
 HEADER = struct.Struct("<IfQQ")
-WHOLE, FIRST, LAST = 0, 1, 3  # a part's place in its record
+LIMIT = 1 << 29  # bytes that a record is below
+WHOLE, FIRST, MIDDLE, LAST = range(4)  # a part's place in its record
 LOOKED_AT = 1024  # records that are checked when a file is opened
 CLASSES = 1000  # of ImageNet
+
+
+def framed(content: bytes) -> bytes:
+    """Return the bytes of a record in the file, equal to those that MXNet writes.
+
+    content: header and image, fewer than :data:`LIMIT` bytes. It is cut into parts
+    where it holds the magic number at a multiple of 4.
+    """
+    magic = struct.pack("<I", MAGIC)
+    cuts = [match.start() for match in re.finditer(re.escape(magic), content) if match.start() % 4 == 0]
+    parts = []
+    for start, end in zip([0] + [cut + 4 for cut in cuts], cuts + [len(content)]):
+        place = (LAST if cuts else WHOLE) if end == len(content) else MIDDLE if parts else FIRST
+        parts += [PART.pack(MAGIC, place << 29 | end - start), content[start:end]]
+    return b"".join(parts) + bytes(-len(content) % 4)
 
 
 def read_index(file: Path) -> np.ndarray:
@@ -44,13 +62,19 @@ def read_index(file: Path) -> np.ndarray:
 
 
 def read_classes(file: Path) -> int:
-    """The number of classes that a list of images names: 1 + the greatest label. ImageNet's where there is no list."""
+    """Return the number of classes in a list of images: 1 + the greatest label. ImageNet's where there is no list.
+
+    The list's paths may have any encoding. Raises :class:`DatasetError` for a
+    file that cannot be read or is not a list.
+    """
     if not file.is_file():
         return CLASSES
     try:
-        with open(file) as stream:
-            return 1 + int(max(float(line.split("\t")[1]) for line in stream if line.strip()))
-    except (ValueError, IndexError):
+        with open(file, "rb") as stream:
+            return 1 + int(max(float(line.split(b"\t")[1]) for line in stream if line.strip()))
+    except OSError as error:
+        raise DatasetError(f"the list {file} cannot be read: {error.strerror}") from None
+    except (ValueError, IndexError, OverflowError):
         raise DatasetError(f"{file} is not a list of images: wanted are lines of a key, a label and a path") from None
 
 

@@ -902,6 +902,67 @@ FIXUPS = (
         ),
     ),
     Fixup(
+        "one-at-a-time",
+        "two arrays that are exchanged under one name at the same time share its buffers and its requests: their sums are"
+        " silently wrong, or never come; now exchanges of one name wait for each other, in the order of the calls",
+        edits=(
+            Edit(
+                "byteps/mxnet/ops.cc",
+                "inline void InvokeCompleteCallback(Callback",
+                "// What the exchange of a name holds while it is under way.\n"
+                "static Engine::VarHandle TurnOf(const std::string& name) {\n"
+                "  static std::mutex mutex;\n"
+                "  static auto* turns = new std::unordered_map<std::string, Engine::VarHandle>;\n"
+                "  std::lock_guard<std::mutex> lock(mutex);\n"
+                "  auto& turn = (*turns)[name];\n"
+                "  if (!turn) turn = Engine::Get()->NewVariable();\n"
+                "  return turn;\n}\n\n"
+                "inline void InvokeCompleteCallback(Callback",
+            ),
+            Edit(
+                "byteps/mxnet/ops.cc",
+                "  auto var = tensor->var();\n",
+                "  Engine::VarHandle held[] = {tensor->var(), TurnOf(tensor_name)};\n",
+            ),
+            Edit(
+                "byteps/mxnet/ops.cc",
+                "&MX_EXEC_CTX, nullptr, 0, &var, 1, &MX_FUNC_PROP, 0,\n",
+                "&MX_EXEC_CTX, nullptr, 0, held, 2, &MX_FUNC_PROP, 0,\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "scaled-in-place",
+        "MXNet's operators that multiply an array wait for the end of backward, whose temporary space they share;"
+        " byteps_gc_scale() multiplies a gradient in host memory as soon as it is there, so that its exchange can begin",
+        edits=(
+            Edit(
+                "byteps/mxnet/ops.cc",
+                "}  // namespace mxnet\n",
+                "struct Scaling {\n  NDArray array;\n  double factor;\n};\n\n"
+                "template <typename T>\n"
+                "static void Multiply(NDArray* array, double factor) {\n"
+                "  T* values = static_cast<T*>(const_cast<void*>(TensorUtil::GetData(array)));\n"
+                "  const size_t count = TensorUtil::GetSize(array) / sizeof(T);\n"
+                "  for (size_t i = 0; i < count; ++i) values[i] *= static_cast<T>(factor);\n}\n\n"
+                "static void DoScale(void*, void* param) {\n"
+                "  auto* scaling = static_cast<Scaling*>(param);\n"
+                "  const bool wide = TensorUtil::GetDType(&scaling->array) == common::BYTEPS_FLOAT64;\n"
+                "  (wide ? Multiply<double> : Multiply<float>)(&scaling->array, scaling->factor);\n}\n\n"
+                "static void DeleteScaling(void* param) { delete static_cast<Scaling*>(param); }\n\n"
+                "// a float32 or float64 array in host memory, when its turn comes; returns at once\n"
+                'extern "C" int byteps_gc_scale(NDArray* tensor, double factor) {\n'
+                "  MX_API_BEGIN();\n"
+                "#if MXNET_USE_MKLDNN == 1\n  tensor->Reorder2DefaultAsync();\n#endif\n"
+                "  auto var = tensor->var();\n"
+                "  MXEnginePushSync(DoScale, new Scaling{*tensor, factor}, DeleteScaling, &MX_EXEC_CTX, nullptr, 0, &var, 1,\n"
+                '                   &MX_FUNC_PROP, 0, "BytePSGcScale");\n'
+                "  MX_API_END();\n}\n\n"
+                "}  // namespace mxnet\n",
+            ),
+        ),
+    ),
+    Fixup(
         "sent-bytes",
         "nothing tells a user how many bytes a worker sent; byteps_gc_sent_bytes() does",
         edits=(

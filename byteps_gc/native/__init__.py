@@ -53,10 +53,9 @@ _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "bgc_server_load": (None, (_POINTER, ctypes.c_size_t, _POINTER, ctypes.c_float, ctypes.c_uint32)),
     "bgc_register": (ctypes.c_int, (ctypes.c_int, ctypes.c_char_p)),
     "bgc_start": (None, (ctypes.c_int, ctypes.c_int)),
-    "bgc_begin_step": (None, (ctypes.c_float, ctypes.c_int, ctypes.c_float)),
-    "bgc_end_step": (None, ()),
-    "bgc_failure": (ctypes.c_int, (ctypes.c_char_p,)),
-    "bgc_not_finite": (ctypes.c_int, ()),
+    "bgc_tensor": (ctypes.c_int, (ctypes.c_char_p,)),
+    "bgc_step": (None, (ctypes.c_int, ctypes.c_float, ctypes.c_int, ctypes.c_float)),
+    "bgc_outcome": (ctypes.c_int, (ctypes.c_int, ctypes.c_char_p)),
     "bgc_registered": (ctypes.c_int, ()),
 }
 
@@ -149,19 +148,21 @@ class Worker(_Partition):
         self._wrapped = (mu is not None, bool(ef))
         self._open(option_texts(compressor, mu, ef), workers, worker, stream)
 
-    def compress_view(self, gradient: np.ndarray, eta: float, skipped: bool = False) -> memoryview:
+    def compress_view(
+        self, gradient: np.ndarray, eta: float, skipped: bool = False, reset: bool = False
+    ) -> memoryview:
         """The frame that pushes ``gradient`` (shape (d,), contiguous, of the partition's dtype)."""
         if gradient.shape != (self.elements,) or gradient.dtype != self.dtype or not gradient.flags.c_contiguous:
             raise CompressionError(f"a gradient of shape {gradient.shape} and {gradient.dtype}, not {self.elements}")
         size = ctypes.c_size_t()
         start = self._library.bgc_worker_compress(
-            self._handle, address(gradient), self.elements, eta, skipped, ctypes.byref(size)
+            self._handle, address(gradient), self.elements, eta, before(skipped, reset), ctypes.byref(size)
         )
         return view(start, size.value)
 
-    def compress(self, gradient: np.ndarray, eta: float, skipped: bool = False) -> bytes:
+    def compress(self, gradient: np.ndarray, eta: float, skipped: bool = False, reset: bool = False) -> bytes:
         """As :meth:`compress_view`, copied."""
-        return bytes(self.compress_view(gradient, eta, skipped))
+        return bytes(self.compress_view(gradient, eta, skipped, reset))
 
     def decompress_into(self, reply: Any, out: np.ndarray) -> None:
         """Write what a server replied to ``out``; :class:`FrameError` for what is malformed or an error."""
@@ -257,28 +258,33 @@ def start(workers: int, worker: int = 0) -> None:
     library().bgc_start(workers, worker)
 
 
-def begin_step(rate: float, skipped: bool, factor: float = 1.0) -> None:
-    """Say which learning rate the coming step applies, and whether all workers skipped the one before.
+def before(skipped: bool, reset: bool) -> int:
+    """What becomes of a compressor's state before a step, as the library numbers it."""
+    return 2 if reset else int(skipped)
 
-    factor: what is compressed is multiplied by it first, as float32, until :func:`end_step`.
+
+class Tensor:
+    """One tensor that this worker declares with our compressors: what its next exchange uses, and how the last went.
+
+    name: as declared to BytePS, in the ``tensor`` option.
     """
-    library().bgc_begin_step(rate, skipped, factor)
 
+    def __init__(self, name: str):
+        self._number = library().bgc_tensor(name.encode())
+        self._why = ctypes.create_string_buffer(WHY)
 
-def end_step() -> None:
-    """All gradients of the step have arrived: what else is compressed is taken as it is."""
-    library().bgc_end_step()
+    def step(self, rate: float, skipped: bool = False, reset: bool = False, factor: float = 1.0) -> None:
+        """Set the learning rate and the factor that the next exchange uses.
 
+        skipped: all workers skipped the step of the last exchange, which is taken back. reset: momentum and residuals
+        start from zero, on workers and servers. factor: what the gradient is multiplied by first, as float32.
+        """
+        library().bgc_step(self._number, rate, before(skipped, reset), factor)
 
-def failure() -> str:
-    """Why a reply could not be used since the last call; empty if none."""
-    why = ctypes.create_string_buffer(WHY)
-    return why.value.decode(errors="replace") if library().bgc_failure(why) else ""
-
-
-def not_finite() -> int:
-    """How many partitions arrived with a value that is not finite since the last call."""
-    return library().bgc_not_finite()
+    def outcome(self) -> Tuple[bool, str]:
+        """Return whether all values of the last exchange are finite, and why a reply was refused (empty: it was not)."""
+        found = library().bgc_outcome(self._number, self._why)
+        return found == 0, self._why.value.decode(errors="replace") if found == 2 else ""
 
 
 def registered() -> int:

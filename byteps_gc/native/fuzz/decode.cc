@@ -268,7 +268,7 @@ Case::Case(const Texts& options, bgc::DType dtype, size_t d, int workers, int pa
     pushes.clear();
     for (int w = 0; w < workers; ++w) {
       const Bytes g = gradient(d, dtype, pattern, 2 * step + uint32_t(w));
-      pushes.push_back(bytes_of(all[size_t(w)]->compress(g.data(), d, kEta, false)));
+      pushes.push_back(bytes_of(all[size_t(w)]->compress(g.data(), d, kEta, bgc::Before::kKeep)));
       require(raw || pushes.back().size() < bytes, "a frame that is no shorter than its partition");
     }
     reply = exchange(&control, pushes, d);
@@ -549,7 +549,7 @@ void use(const Registration& r, size_t d, int pattern) {
     std::vector<Bytes> pushes;
     for (uint16_t w = 0; w < r.workers; ++w) {
       const Bytes g = gradient(d, r.dtype, pattern, step + w);
-      pushes.push_back(bytes_of(workers[w]->compress(g.data(), d, kEta, false)));
+      pushes.push_back(bytes_of(workers[w]->compress(g.data(), d, kEta, bgc::Before::kKeep)));
       require(pushes[w].size() <= out.size(), "a push longer than its partition");
       require(travels_raw(r) == (pushes[w].size() == out.size()), "a frame as long as its partition");
     }

@@ -42,9 +42,9 @@ void* bgc_worker_new(const char* options, int dtype, size_t registered, int work
 
 void bgc_worker_free(void* worker) { delete static_cast<Worker*>(worker); }
 
-const uint8_t* bgc_worker_compress(void* worker, const void* gradient, size_t d, float eta, int skipped, size_t* size) {
+const uint8_t* bgc_worker_compress(void* worker, const void* gradient, size_t d, float eta, int before, size_t* size) {
   PlainArithmetic plain;
-  const bgc::View frame = static_cast<Worker*>(worker)->compress(gradient, d, eta, skipped != 0);
+  const bgc::View frame = static_cast<Worker*>(worker)->compress(gradient, d, eta, bgc::Before(before));
   *size = frame.size;
   return frame.data;
 }

@@ -12,8 +12,9 @@ constexpr size_t kWhy = 256;
 BGC_API void* bgc_worker_new(const char* options, int dtype, size_t registered, int workers, int worker,
                              uint32_t stream, char* why);
 BGC_API void bgc_worker_free(void* worker);
-// Returns the frame's bytes, which stay valid until the next call, and their number.
-BGC_API const uint8_t* bgc_worker_compress(void* worker, const void* gradient, size_t d, float eta, int skipped,
+// Returns the frame's bytes, which stay valid until the next call, and their number. before: what becomes of the state
+// first: 0 it stays, 1 its last step is taken back, 2 it starts from zero.
+BGC_API const uint8_t* bgc_worker_compress(void* worker, const void* gradient, size_t d, float eta, int before,
                                            size_t* size);
 // 1: done; 0: refused.
 BGC_API int bgc_worker_decompress(void* worker, const uint8_t* reply, size_t size, size_t d, void* out, char* why);
@@ -35,13 +36,12 @@ BGC_API void bgc_server_load(void* server, size_t d, const float* residual, floa
 BGC_API int bgc_register(int server, char* why);
 // BytePS starts, perhaps anew: how many workers there are, and, on a worker, which one this is.
 BGC_API void bgc_start(int workers, int worker);
-// On a worker, before a step: the learning rate that it applies, whether all workers skipped the step before, and by
-// what gradients are multiplied before they are compressed, until the step ends.
-BGC_API void bgc_begin_step(float eta, int skipped, float factor);
-BGC_API void bgc_end_step(void);
-// 1 with the reason if a reply was refused or was an error since the last call.
-BGC_API int bgc_failure(char* why);
-// How many partitions of replies had a value that is not finite since the last call.
-BGC_API int bgc_not_finite(void);
+// On a worker, the number of a tensor that is declared with our compressors, by its name.
+BGC_API int bgc_tensor(const char* name);
+// Before an exchange of that tensor: its learning rate, what becomes of the state first (as above), and by what the
+// gradient is multiplied.
+BGC_API void bgc_step(int tensor, float eta, int before, float factor);
+// After it: 0 if all values that arrived are finite, 1 if not, 2 with the reason if a reply was refused or an error.
+BGC_API int bgc_outcome(int tensor, char* why);
 // How many partitions BytePS has registered since the last call.
 BGC_API int bgc_registered(void);

@@ -15,7 +15,7 @@ constexpr uint8_t kVersion = BGC_VERSION;
 constexpr uint16_t kServer = 0xFFFF;
 constexpr size_t kMessage = 200;  // bytes of an ERROR's text, at most
 
-enum Flag : uint16_t { kReply = 1, kNonfinite = 2, kError = 4, kSkipped = 8, kDense = 16, kHalf = 32, kFlags = 63 };
+enum Flag : uint16_t { kReply = 1, kNonfinite = 2, kError = 4, kSkipped = 8, kDense = 16, kHalf = 32, kReset = 64, kFlags = 127 };
 enum DType : uint8_t { kFloat32 = 0, kFloat16 = 2 };
 
 struct Header {

@@ -9,6 +9,9 @@
 
 namespace bgc {
 
+// What becomes of the state before a step: it stays, its last step is taken back, or it starts from zero.
+enum class Before { kKeep, kTakeBack, kReset };
+
 struct View {
   const uint8_t* data = nullptr;
   size_t size = 0;
@@ -57,9 +60,8 @@ class Partition {
 class Worker : public Partition {
  public:
   Worker(const Registration& registration, uint16_t worker, uint32_t stream);
-  // The frame that pushes a gradient of d elements. `skipped`: the step before was skipped by all workers.
-  // The view is valid until the next call.
-  View compress(const void* gradient, size_t d, float eta, bool skipped);
+  // The frame that pushes a gradient of d elements. The view is valid until the next call.
+  View compress(const void* gradient, size_t d, float eta, Before before);
   // Writes d elements of a reply, which may stand where they go. False, with the reason, if it is malformed or an
   // error; an answer to a gradient that was not finite is written as NaN.
   bool decompress(View reply, size_t d, void* out, std::string* why);

@@ -7,7 +7,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <string>
+#include <vector>
 
 #include "byteps_abi.h"
 #include "capi.h"
@@ -24,15 +27,30 @@ using byteps::common::compressor::Compressor;
 using byteps::common::compressor::Constructor;
 using byteps::common::compressor::Settings;
 
+// What a worker's next exchange of one tensor is to use, and how the last one went.
+struct Tensor {
+  explicit Tensor(const std::string& name) : name(name), stream(bgc::crc32c(name.data(), name.size())) {}
+  const std::string name;
+  uint32_t stream;  // of its next partition
+  std::atomic<float> eta{1}, factor{1};
+  std::atomic<bgc::Before> before{bgc::Before::kKeep};
+  std::atomic<int> not_finite{0};  // partitions
+  std::mutex mutex;                // of all below
+  std::string failure;
+
+  void fail(const std::string& why) {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (failure.empty()) failure = name + ": " + why;
+  }
+};
+
 struct Process {
   int workers = 1, worker = 0;
   bool keeps_sums = false;  // this BytePS leaves the sum of a compressed key to its compressor
-  std::atomic<float> eta{1}, factor{1};  // of the coming step
-  std::atomic<uint64_t> skips{0};
-  std::atomic<int> registered{0}, not_finite{0};
+  std::atomic<int> registered{0};
   std::mutex mutex;  // of all below
-  std::map<uint32_t, uint32_t> parts;  // partitions of each tensor so far
-  std::string failure;
+  std::map<std::string, int> numbers;
+  std::vector<std::shared_ptr<Tensor>> tensors;
 };
 
 Process& process() {
@@ -40,9 +58,16 @@ Process& process() {
   return p;
 }
 
-void fail(const std::string& text) {
+// The lock is held.
+int number_of(const std::string& name) {
+  const auto found = process().numbers.emplace(name, int(process().tensors.size()));
+  if (found.second) process().tensors.push_back(std::make_shared<Tensor>(name));
+  return found.first->second;
+}
+
+std::shared_ptr<Tensor> tensor_at(int number) {
   std::lock_guard<std::mutex> lock(process().mutex);
-  if (process().failure.empty()) process().failure = text;
+  return process().tensors.at(number);
 }
 
 // In place, where the sum will stand.
@@ -59,19 +84,14 @@ void multiply(const BPSTensor& gradient, size_t n, size_t element, float factor)
 
 class WorkerSide : public Compressor {
  public:
-  WorkerSide(const bgc::Registration& r, uint32_t stream, const std::string& tensor)
-      : worker_(r, uint16_t(process().worker), stream),
-        element_(r.element()),
-        tensor_(tensor),
-        skips_(process().skips) {}
+  WorkerSide(const bgc::Registration& r, uint32_t stream, std::shared_ptr<Tensor> tensor)
+      : worker_(r, uint16_t(process().worker), stream), element_(r.element()), tensor_(std::move(tensor)) {}
 
   BPSTensor Compress(BPSTensor gradient) override {
     bgc::PlainArithmetic plain;
-    const uint64_t skips = process().skips;
     elements_ = gradient.size / element_;
-    multiply(gradient, elements_, element_, process().factor);
-    const bgc::View frame = worker_.compress(gradient.data, elements_, process().eta, skips != skips_);
-    skips_ = skips;
+    multiply(gradient, elements_, element_, tensor_->factor);
+    const bgc::View frame = worker_.compress(gradient.data, elements_, tensor_->eta, tensor_->before);
     return {const_cast<char*>(reinterpret_cast<const char*>(frame.data)), frame.size, gradient.dtype};
   }
 
@@ -80,19 +100,18 @@ class WorkerSide : public Compressor {
     bgc::PlainArithmetic plain;
     std::string why;
     if (!worker_.decompress({reinterpret_cast<uint8_t*>(reply.data), reply.size}, elements_, reply.data, &why)) {
-      fail(tensor_ + ": " + why);
+      tensor_->fail(why);
       std::memset(reply.data, 0xff, elements_ * element_);  // NaN: nobody takes it for a gradient
     }
-    if (!worker_.finite()) ++process().not_finite;
+    if (!worker_.finite()) ++tensor_->not_finite;
     return {reply.data, elements_ * element_, reply.dtype};
   }
 
  private:
   bgc::Worker worker_;
   const size_t element_;
-  const std::string tensor_;
+  const std::shared_ptr<Tensor> tensor_;
   size_t elements_ = 0;
-  uint64_t skips_;
 };
 
 struct Free {
@@ -171,16 +190,15 @@ bool read(const Settings& settings, size_t bytes, DataType dtype, bgc::Registrat
 std::unique_ptr<Compressor> on_worker(const Settings& settings, size_t bytes, DataType dtype) {
   bgc::Registration r;
   std::string why;
-  const std::string tensor = tensor_of(settings);
+  const std::string name = tensor_of(settings);
   if (!read(settings, bytes, dtype, &r, &why)) {
-    std::fprintf(stderr, "byteps_gc: %s: %s\n", tensor.c_str(), why.c_str());
+    std::fprintf(stderr, "byteps_gc: %s: %s\n", name.c_str(), why.c_str());
     std::_Exit(2);
   }
-  uint32_t stream = bgc::crc32c(tensor.data(), tensor.size());
-  {
-    std::lock_guard<std::mutex> lock(process().mutex);
-    stream += 0x9E3779B9u * process().parts[stream]++;
-  }
+  std::lock_guard<std::mutex> lock(process().mutex);
+  const auto& tensor = process().tensors[number_of(name)];
+  const uint32_t stream = tensor->stream;
+  tensor->stream += 0x9E3779B9u;
   ++process().registered;
   return std::unique_ptr<Compressor>(new WorkerSide(r, stream, tensor));
 }
@@ -215,26 +233,30 @@ void bgc_start(int workers, int worker) {
   std::lock_guard<std::mutex> lock(process().mutex);
   process().workers = workers;
   process().worker = worker;
-  process().parts.clear();
-  process().failure.clear();
+  process().numbers.clear();
+  process().tensors.clear();
 }
 
-void bgc_begin_step(float eta, int skipped, float factor) {
-  process().eta = eta;
-  process().factor = factor;
-  if (skipped) ++process().skips;
-}
-
-void bgc_end_step(void) { process().factor = 1; }
-
-int bgc_failure(char* why) {
+int bgc_tensor(const char* name) {
   std::lock_guard<std::mutex> lock(process().mutex);
-  if (process().failure.empty()) return 0;
-  tell(process().failure, why);
-  process().failure.clear();
-  return 1;
+  return number_of(name);
 }
 
-int bgc_not_finite(void) { return process().not_finite.exchange(0); }
+void bgc_step(int tensor, float eta, int before, float factor) {
+  const auto one = tensor_at(tensor);
+  one->eta = eta;
+  one->before = bgc::Before(before);
+  one->factor = factor;
+}
+
+int bgc_outcome(int tensor, char* why) {
+  const auto one = tensor_at(tensor);
+  const bool finite = one->not_finite.exchange(0) == 0;
+  std::lock_guard<std::mutex> lock(one->mutex);
+  if (one->failure.empty()) return finite ? 0 : 1;
+  tell(one->failure, why);
+  one->failure.clear();
+  return 2;
+}
 
 int bgc_registered(void) { return process().registered.exchange(0); }

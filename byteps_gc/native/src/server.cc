@@ -32,6 +32,7 @@ bool Server::agrees(const Header& h, std::string* why) const {
   }
   if (h.d != first_.d || h.stream != first_.stream) return refuse(why, "different partitions under one key");
   if ((h.flags ^ first_.flags) & kSkipped) return refuse(why, "workers that disagree whether the last step was skipped");
+  if ((h.flags ^ first_.flags) & kReset) return refuse(why, "workers that disagree about RESET: whether states start from zero");
   return true;
 }
 
@@ -126,7 +127,7 @@ View Server::refusal(size_t d) {
 View Server::answer(size_t d) {
   bool finite = true;
   for (const Push& push : pushes_) finite &= !(push.header.flags & kNonfinite);
-  if (feedback_) first_.flags & kSkipped ? feedback_->slots.take_back() : feedback_->slots.settle();
+  if (feedback_) feedback_->start(first_.flags & kSkipped, first_.flags & kReset);
   Header header = first_;
   header.flags = kReply;
   header.worker = kServer;

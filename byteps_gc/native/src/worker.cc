@@ -40,10 +40,10 @@ const float* Worker::block(const float* g, size_t offset, size_t n, bool stream,
   return room;
 }
 
-View Worker::compress(const void* gradient, size_t d, float eta, bool skipped) {
+View Worker::compress(const void* gradient, size_t d, float eta, Before before) {
   prepare(d);
-  for (Slots* slots : {momentum_ ? &momentum_->slots : nullptr, feedback_ ? &feedback_->slots : nullptr})
-    if (slots) skipped ? slots->take_back() : slots->settle();
+  if (momentum_) momentum_->slots.begin(before == Before::kTakeBack, before == Before::kReset);
+  if (feedback_) feedback_->start(before == Before::kTakeBack, before == Before::kReset);
   const float* g = wide(gradient, d);
   if (raw_) {
     ++step_;
@@ -52,7 +52,7 @@ View Worker::compress(const void* gradient, size_t d, float eta, bool skipped) {
   const bool stream = d * sizeof(float) >= kStreamed;
   auto source = [&](size_t offset, size_t n, float* room) { return block(g, offset, n, stream, room); };
   Header header;
-  header.flags = skipped ? kSkipped : 0;
+  header.flags = before == Before::kReset ? kReset : before == Before::kTakeBack ? kSkipped : 0;
   header.d = d_, header.step = step_, header.worker = worker_, header.stream = stream_, header.eta = eta;
   last_eta_ = eta;
   Payload payload;
@@ -96,7 +96,7 @@ bool Worker::decompress(View reply, size_t d, void* out, std::string* why) {
   Header h;
   if (!read_frame(reply.data, reply.size, &h, why)) return false;
   if (h.flags & kError) return refuse(why, std::string(reinterpret_cast<const char*>(reply.data + kHeader), h.length));
-  if (!(h.flags & kReply) || h.flags & kSkipped || h.worker != kServer) return refuse(why, "a frame that is no reply");
+  if (!(h.flags & kReply) || h.flags & (kSkipped | kReset) || h.worker != kServer) return refuse(why, "a frame that is no reply");
   if (raw_ || h.codec != codec_->number() || h.dtype != registration_.dtype || h.d != d ||
       h.digest != registration_.options.digest || h.workers != registration_.workers || h.stream != stream_)
     return refuse(why, "a reply for another partition, or of other options");

@@ -16,9 +16,11 @@ class Slots {
   float* next() { return arrays_[1 - at_].reserve(d_); }
   void commit() { at_ = 1 - at_, has_[at_] = true, undo_ = true; }
   void settle() { undo_ = false; }  // the last step counts
-  void take_back() {
-    if (undo_) at_ = 1 - at_;
-    undo_ = false;
+  // A step begins: the last one counts, or is taken back, or the state is all zeros again.
+  void begin(bool take_back, bool reset) {
+    if (reset) return set(nullptr);
+    if (take_back && undo_) at_ = 1 - at_;
+    settle();
   }
   int place() const { return at_; }
   void set(const float* values);
@@ -47,6 +49,7 @@ class Momentum {
 class ErrorFeedback {
  public:
   ErrorFeedback(const Codec& codec, size_t d) : slots(d), codec_(codec) {}
+  void start(bool take_back, bool reset) { reset ? set(nullptr, 0) : slots.begin(take_back, false); }
   // false: the rate is 0, the residual stays as it is and is not added
   bool begin(float eta);
   void block(const float* x, size_t offset, size_t n, bool stream, float* out);
