@@ -232,9 +232,11 @@ def run_pack(options: argparse.Namespace) -> int:
     """Pack an image folder."""
     from byteps_gc.data import packing
 
+    exit_on_sigterm()
     given = (options.val_share, options.resize, options.quality, options.seed)
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     for line in packing.pack(options.folder, options.prefix, *given):
-        print(line)
+        print(line.encode(encoding, "backslashreplace").decode(encoding))
     return 0
 
 

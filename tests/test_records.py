@@ -7,7 +7,7 @@ from byteps_gc.data import packing, views
 from byteps_gc.data.ahead import ahead
 from byteps_gc.data.folder import Folder
 from byteps_gc.data.loader import Loader
-from byteps_gc.data.records import MAGIC, Records
+from byteps_gc.data.records import HEADER, MAGIC, Records, framed
 from byteps_gc.data.sharding import ShardedSampler, validation_part
 from byteps_gc.data.targets import SoftLabels
 from byteps_gc.errors import DatasetError
@@ -56,16 +56,19 @@ def test_what_is_packed_is_what_mxnet_and_we_read(folder, packed):
 
 
 def test_a_record_that_holds_the_magic_number(tmp_path):
-    """MXNet cuts it into parts there."""
+    """It is cut into parts there, in the same way by MXNet and by us."""
     file, magic = tmp_path / "a.rec", struct.pack("<I", MAGIC)
-    contents = [magic, b"abcd" + magic + b"efgh" + magic, b"x" * 7]
+    contents = [magic, b"abcd" + magic + b"efgh" + magic, b"x" * 7, b"ab" + magic + b"cd", 3 * magic + b"x", b""]
     record = mx.recordio.MXIndexedRecordIO(str(file.with_suffix(".idx")), str(file), "w")
     for key, content in enumerate(contents):
         record.write_idx(key, mx.recordio.pack(mx.recordio.IRHeader(0, float(key), key, 0), content))
     record.close()
+    ours = [framed(HEADER.pack(0, key, key, 0) + content) for key, content in enumerate(contents)]
+    assert file.read_bytes() == b"".join(ours)
     records = Records(file)
     assert records.classes == 1000  # without a list
-    assert [records.read(number) for number in range(3)] == [(content, key) for key, content in enumerate(contents)]
+    wanted = [(content, key) for key, content in enumerate(contents)]
+    assert [records.read(key) for key in range(len(records))] == wanted
 
 
 def test_the_pack_command_splits_every_class(commands, folder, tmp_path):
@@ -94,7 +97,12 @@ def test_the_pack_command_splits_every_class(commands, folder, tmp_path):
     "options, message",
     [
         ({"val_share": 1.0}, "--val-share 1.0 is not a share"),
-        ({"shorter_side": 0}, "--resize 0 is less than 1 pixel"),
+        ({"shorter_side": 0}, "--resize 0 is not from 1 to 65500 pixels"),
+        ({"shorter_side": 65501}, "--resize 65501 is not from 1 to 65500 pixels"),
+        ({"seed": -1}, "--seed -1 is not from 0 to 4294967295"),
+        ({"seed": 2**32}, "--seed 4294967296 is not from 0"),
+        ({"val_share": float("nan")}, "--val-share nan is not a share"),
+        ({"quality": 0}, "--quality 0 is not from 1 to 100"),
         ({"quality": 101}, "--quality 101 is not from 1 to 100"),
     ],
 )
@@ -151,6 +159,10 @@ def odd_list(packed):
     packed.with_suffix(".lst").write_text("0 1 a.jpg\n")
 
 
+def infinite_label(packed):
+    packed.with_suffix(".lst").write_text("0\tinf\ta.jpg\n")
+
+
 def fewer_classes(packed):
     packed.with_suffix(".lst").write_text("0\t0\ta.jpg\n")
 
@@ -167,6 +179,7 @@ def fewer_classes(packed):
         (empty_index, "the index .*all.idx is empty"),
         (no_zero, "all.idx is not an index: its keys or offsets"),
         (odd_list, "all.lst is not a list of images"),
+        (infinite_label, "all.lst is not a list of images"),
         (fewer_classes, "all.rec .* has the label [12], and there are 1 classes"),
     ],
 )

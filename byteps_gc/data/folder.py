@@ -36,10 +36,10 @@ def file_type(entry: os.DirEntry) -> int:
 
 
 def followed(folder: Path, links: Tuple[Path, ...]) -> Tuple[Path, ...]:
-    """Return ``links``, and with them the place of the link where ``folder`` is one.
+    """Return ``links``, extended by the real path of the parent of ``folder`` if ``folder`` is a symbolic link.
 
-    links: the real paths of the folders whose links led here. Raises
-    :class:`DatasetError` for a link to a folder that contains one of them.
+    links: the real paths of the parents of all links on the way to ``folder``.
+    Raises :class:`DatasetError` for a link to a folder that contains one of them.
     """
     if not folder.is_symlink():
         return links
@@ -57,7 +57,7 @@ def find_classes(root: Path) -> List[str]:
     visible = [entry for entry in entries(root) if not entry.name.startswith(".")]
     names = [entry.name for entry in visible if file_type(entry) == stat.S_IFDIR]
     if not names:
-        raise DatasetError(f"{shown(root)} has no sub-folders; wanted is one of images for each class")
+        raise DatasetError(f"{shown(root)} has no sub-folders; each class needs one")
     return names
 
 

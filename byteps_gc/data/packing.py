@@ -1,33 +1,70 @@
-"""Packs a folder of images into the .rec, .idx and .lst files that MXNet reads."""
+"""Packs a folder of images into the .rec, .idx and .lst files that MXNet reads.
 
+A .lst file holds each path as the bytes that it has in the file system, so that
+it does not depend on the locale. The .rec is not written with MXNet, whose writer
+takes only UTF-8 paths and does not report a full disk when it closes a file.
+"""
+
+import contextlib
 import os
 from pathlib import Path
 import tempfile
-from typing import Callable, Iterable, List, Optional, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 from byteps_gc.data import views
 from byteps_gc.data.ahead import ahead
 from byteps_gc.data.folder import Folder
-from byteps_gc.errors import DatasetError
+from byteps_gc.data.names import shown
+from byteps_gc.data.records import HEADER, LIMIT, framed
+from byteps_gc.errors import DatasetError, one_line
 import cv2
 import numpy as np
 
 SUFFIXES = (".rec", ".idx", ".lst")
+JPEG_SIDE = 65500  # pixels, libjpeg's limit; the format's is 65535
+PIXELS = 1 << 30  # OpenCV's limit when it decodes
+
+
+def resized(image: np.ndarray, name: str, shorter_side: int) -> np.ndarray:
+    """Return an image (h, w, 3), scaled to a shorter side in pixels.
+
+    Raises :class:`DatasetError`, with ``name``, for a result too large for JPEG.
+    """
+    width, height = views.scaled_size(image, shorter_side)
+    if max(width, height) > JPEG_SIDE or width * height > PIXELS:
+        raise DatasetError(
+            f"{name} would have {width} x {height} pixels with --resize {shorter_side};"
+            f" JPEG allows {JPEG_SIDE} a side, and OpenCV {PIXELS} in an image"
+        )
+    return views.shorter_side(image, shorter_side)
 
 
 def encoded(content: bytes, name: str, shorter_side: Optional[int], quality: int) -> bytes:
-    """An image as it is packed: as it came, or scaled and encoded again as a JPEG of a quality from 1 to 100."""
-    image = views.decode(content, name)
-    if not shorter_side:
-        return content
-    image = cv2.cvtColor(views.shorter_side(image, shorter_side), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    """Return an image as it is packed: unchanged, or scaled and encoded again as a JPEG of a quality from 1 to 100.
+
+    Raises :class:`DatasetError`, with ``name``, for an image that cannot be
+    decoded, scaled or encoded, or is too large for a record.
+    """
+    try:
+        image = views.decode(content, name)
+        if shorter_side:
+            image = cv2.cvtColor(resized(image, name, shorter_side), cv2.COLOR_RGB2BGR)
+            done, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            content = jpeg.tobytes() if done else b""
+    except (cv2.error, MemoryError) as error:
+        raise DatasetError(f"{name} cannot be scaled and encoded: {one_line(error)}") from None
+    if not content:
+        raise DatasetError(f"{name} cannot be encoded as JPEG")
+    if HEADER.size + len(content) >= LIMIT:
+        raise DatasetError(f"{name} has {len(content)} bytes; a record holds less than 512 MiB")
+    return content
 
 
 def parts(images: Folder, prefix: Path, val_share: float, seed: int) -> List[Tuple[Path, np.ndarray]]:
-    """The prefix of each part, with its images in random order: all, or those for training and those for validation.
+    """Return the prefix of each part, with its images in random order: all, or those for training and for validation.
 
     Of each class at least one image is for validation, and one for training.
+    Raises :class:`DatasetError` for a class of one image that is to be split.
     """
     rng = np.random.RandomState(seed)
     order = rng.permutation(len(images))
@@ -39,28 +76,70 @@ def parts(images: Folder, prefix: Path, val_share: float, seed: int) -> List[Tup
         places = np.flatnonzero(labels == label)
         if len(places) < 2:
             raise DatasetError(
-                f"{images.root / name} has 1 image, which cannot be both for training and for validation"
+                f"{shown(images.root / name)} has 1 image, which cannot be both for training and for validation"
             )
         is_val[places[: min(max(1, round(len(places) * val_share)), len(places) - 1)]] = True
     return [(Path(f"{prefix}_train"), order[~is_val]), (Path(f"{prefix}_val"), order[is_val])]
 
 
-def write(images: Folder, order: Iterable[int], prefix: Path, encode: Callable[[int], bytes]) -> None:
-    """Write the images in some order to ``prefix``.rec, .idx and .lst, which appear when all of it is written."""
-    import mxnet as mx
+def listed(images: Folder) -> List[bytes]:
+    """Return the path of each image as a .lst file holds it.
 
-    with tempfile.TemporaryDirectory(dir=prefix.parent, prefix=".packing-") as folder:
-        whole = Path(folder, "part")
-        record = mx.recordio.MXIndexedRecordIO(f"{whole}.idx", f"{whole}.rec", "w")
-        contents = ahead(encode, order, len(os.sched_getaffinity(0)))
-        with open(f"{whole}.lst", "w") as listing:
-            for key, (number, content) in enumerate(zip(order, contents)):
-                path, label = images.files[number]
-                record.write_idx(key, mx.recordio.pack(mx.recordio.IRHeader(0, float(label), key, 0), content))
-                listing.write(f"{key}\t{label}\t{path.relative_to(images.root)}\n")
-        record.close()
-        for suffix in SUFFIXES:
-            Path(f"{whole}{suffix}").replace(f"{prefix}{suffix}")
+    Raises :class:`DatasetError` for a tab or a line end in a path.
+    """
+    paths = [os.fsencode(path.relative_to(images.root)) for path, _ in images.files]
+    for number, path in enumerate(paths):
+        if any(character in path for character in b"\t\r\n"):
+            raise DatasetError(f"{images.name(number)} has a tab or a line end in its name; a .lst file cannot hold it")
+    return paths
+
+
+def write(
+    images: Folder, paths: Sequence[bytes], order: np.ndarray, part: Path, encode: Callable[[int], bytes]
+) -> None:
+    """Write the images in some order to ``part``.rec, .idx and .lst.
+
+    Raises OSError for a file that cannot be written.
+    """
+    contents = ahead(encode, order, len(os.sched_getaffinity(0)))
+    with contextlib.ExitStack() as stack:
+        records, index, listing = (stack.enter_context(open(f"{part}{suffix}", "wb")) for suffix in SUFFIXES)
+        for key, (number, content) in enumerate(zip(order, contents)):
+            _, label = images.files[number]
+            index.write(b"%d\t%d\n" % (key, records.tell()))
+            listing.write(b"%d\t%d\t%s\n" % (key, label, paths[number]))
+            records.write(framed(HEADER.pack(0, label, key, 0) + content))
+
+
+def check_unused(file: Path) -> None:
+    """Raise :class:`DatasetError` if a file exists, and OSError if it cannot be created."""
+    with contextlib.suppress(FileNotFoundError):
+        file.lstat()
+        raise DatasetError(f"{shown(file)} exists already")
+
+
+def publish(folder: Path, files: Sequence[Path]) -> None:
+    """Move files of these names out of a folder on the same disk: all of them, or none if there is an error."""
+    with contextlib.ExitStack() as undo:
+        for file in files:
+            check_unused(file)
+            (folder / file.name).rename(file)
+            undo.callback(file.unlink)
+        undo.pop_all()
+
+
+def check_options(prefix: Path, val_share: float, shorter_side: Optional[int], quality: int, seed: int) -> None:
+    """Raise :class:`DatasetError` for a prefix without a name and for a value out of its range."""
+    if prefix.name in ("", ".."):
+        raise DatasetError(f"PREFIX {prefix} is a folder; add the name of the files, without an ending")
+    if not 0 <= val_share < 1:
+        raise DatasetError(f"--val-share {val_share} is not a share from 0 to below 1")
+    if shorter_side is not None and not 1 <= shorter_side <= JPEG_SIDE:
+        raise DatasetError(f"--resize {shorter_side} is not from 1 to {JPEG_SIDE} pixels")
+    if not 1 <= quality <= 100:
+        raise DatasetError(f"--quality {quality} is not from 1 to 100")
+    if not 0 <= seed < 2**32:
+        raise DatasetError(f"--seed {seed} is not from 0 to {2**32 - 1}")
 
 
 def pack(
@@ -75,27 +154,32 @@ def pack(
 
     prefix: the files' path without its ending; with a ``val_share`` (from 0 to
     below 1), PREFIX_train and PREFIX_val. shorter_side: pixels to which images
-    are scaled; without it, files are packed as they are. seed: of the order.
-    Raises :class:`DatasetError` for an image that cannot be decoded, for files
-    that exist already, and for values that cannot be.
+    are scaled; without it, files are packed as they are. quality: of scaled
+    images, 1 to 100. seed: of the order, 0 to 2**32 - 1. All files appear when
+    the last is written; none after an error.
+
+    Raises :class:`DatasetError` for values out of their range, for what
+    :class:`~byteps_gc.data.folder.Folder` rejects, for an image that cannot be
+    packed, and for files that exist already or cannot be written.
     """
-    if not 0 <= val_share < 1:
-        raise DatasetError(f"--val-share {val_share} is not a share from 0 to below 1")
-    if shorter_side is not None and shorter_side < 1:
-        raise DatasetError(f"--resize {shorter_side} is less than 1 pixel")
-    if not 1 <= quality <= 100:
-        raise DatasetError(f"--quality {quality} is not from 1 to 100")
+    check_options(prefix, val_share, shorter_side, quality, seed)
     images = Folder(root)
+    paths = listed(images)
     todo = parts(images, prefix, val_share, seed)
-    for part, _ in todo:
-        if Path(f"{part}.rec").exists():
-            raise DatasetError(f"{part}.rec exists already")
-    prefix.parent.mkdir(parents=True, exist_ok=True)
+    files = [Path(f"{part}{suffix}") for part, _ in todo for suffix in SUFFIXES]
 
     def encode(number: int) -> bytes:
         content, _ = images.read(number)
         return encoded(content, images.name(number), shorter_side, quality)
 
-    for part, order in todo:
-        write(images, order, part, encode)
-    return [f"{part}.rec: {len(order)} images of {images.classes} classes" for part, order in todo]
+    try:
+        for file in files:
+            check_unused(file)
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=str(prefix.parent), prefix=".packing-") as folder:
+            for part, order in todo:
+                write(images, paths, order, Path(folder, part.name), encode)
+            publish(Path(folder), files[::-1])  # a .rec appears when its .idx is there
+    except OSError as error:
+        raise DatasetError(f"cannot write {shown(prefix)}: {error.strerror or error}") from None
+    return [f"{shown(part)}.rec: {len(order)} images of {images.classes} classes" for part, order in todo]

@@ -6,9 +6,8 @@ more parts, each of them a magic number, a word with the part's place (3 bits)
 and length (29 bits), and the content, filled up to 4 bytes. It holds a header
 (flag, label, two ids) and an encoded image.
 
-Written here because MXNet's writer does not report a full disk when it closes a
-file, and takes no path that is not UTF-8. Read here with positional reads, so
-that threads share a file, and so that a damaged one is an error of one line.
+Read here with positional reads, so that threads share a file, and so that a
+damaged one is an error of one line.
 """
 
 import os
@@ -23,7 +22,7 @@ import numpy as np
 MAGIC = 0xCED7230A
 PART = struct.Struct("<II")
 HEADER = struct.Struct("<IfQQ")
-LIMIT = 1 << 29  # bytes that a record is below
+LIMIT = 1 << 29  # a record has fewer bytes
 WHOLE, FIRST, MIDDLE, LAST = range(4)  # a part's place in its record
 LOOKED_AT = 1024  # records that are checked when a file is opened
 CLASSES = 1000  # of ImageNet

@@ -10,7 +10,7 @@ import math
 from typing import Any, Optional, Sequence, Tuple
 
 from byteps_gc.data.loader import Batch
-from byteps_gc.errors import DatasetError
+from byteps_gc.errors import DatasetError, one_line
 import cv2
 import numpy as np
 
@@ -30,8 +30,11 @@ NORMALIZING = np.hstack([np.diag(1 / DEVIATION), -(MEAN / DEVIATION)[:, np.newax
 
 
 def decode(content: bytes, name: str) -> np.ndarray:
-    """An image (h, w, 3) uint8, red first; :class:`DatasetError` if it is none, with ``name``."""
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    """Return an image (h, w, 3) uint8, red first; :class:`DatasetError` if it is none, with ``name``."""
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    except cv2.error as error:  # a header that asks for too many pixels
+        raise DatasetError(f"{name} cannot be decoded: {one_line(error)}") from None
     if image is None:
         raise DatasetError(f"{name} is not an image that can be decoded")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -76,12 +79,17 @@ def training_view(image: np.ndarray, size: int, rng: np.random.RandomState) -> n
     return cv2.transform(part, random_colours(part.mean(axis=(0, 1)), rng)).transpose(2, 0, 1)
 
 
-def shorter_side(image: np.ndarray, side: int) -> np.ndarray:
-    """An image (h, w, c), scaled so that the shorter of its sides is ``side`` long."""
+def scaled_size(image: np.ndarray, side: int) -> Tuple[int, int]:
+    """Return the width and height in pixels of an image (h, w, c) scaled to a shorter side of ``side``."""
     height, width = image.shape[:2]
     scale = side / min(height, width)
-    wanted = (max(side, round(width * scale)), max(side, round(height * scale)))
-    return cv2.resize(image, wanted, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return max(side, round(width * scale)), max(side, round(height * scale))
+
+
+def shorter_side(image: np.ndarray, side: int) -> np.ndarray:
+    """Return an image (h, w, c), scaled so that the shorter of its sides is ``side`` long."""
+    shrinks = side < min(image.shape[:2])
+    return cv2.resize(image, scaled_size(image, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def validation_view(image: np.ndarray, size: int, crop_ratio: float) -> np.ndarray:
