@@ -48,6 +48,11 @@ def check_timeouts() -> None:
         timeout(name)
 
 
+def check_steps() -> int:
+    """BYTEPS_GC_CHECK_STEPS: steps between two comparisons of the workers' parameters; 0 for none."""
+    return integer("BYTEPS_GC_CHECK_STEPS", 200)
+
+
 def devices() -> List[str]:
     """NVIDIA_VISIBLE_DEVICES: the devices of this worker, each of which has a process; none without GPUs."""
     return [name for name in text("NVIDIA_VISIBLE_DEVICES").split(",") if name.strip()]

@@ -109,7 +109,9 @@ def push_pull(
         is read.
     priority: a larger one goes first, where BYTEPS_SCHEDULING_CREDIT is set.
     name: the same on all workers; one name has one shape and dtype for good.
-        Without it, unnamed calls are matched in the order in which they are made.
+        Arrays that are exchanged under one name take turns, in the order of the
+        calls, which is the same on all workers. Without a name, unnamed calls are
+        matched in the order in which they are made.
 
     Raises :class:`ExchangeError` for an array that the engine cannot take.
     """
@@ -137,6 +139,38 @@ def push_pull(
 def push_pull_again(tensor: "mx.nd.NDArray", name: str, priority: int) -> None:
     """:func:`push_pull` of an array that has been summed under this name before, without looking at it again."""
     engine.byteps_push_pull(tensor, priority=priority, name=name, is_average=False)
+
+
+def classic(tensor: "mx.nd.NDArray") -> "mx.nd.NDArray":
+    """Return the array as operators of ``mx.nd`` take it: an ``mx.np`` array's own memory, anything else as it is."""
+    return tensor.as_nd_ndarray() if isinstance(tensor, mx.np.ndarray) else tensor
+
+
+def scale(tensor: "mx.nd.NDArray", factor: float) -> None:
+    """Multiply a float32 or float64 array by ``factor``, in place; returns at once.
+
+    In host memory it is multiplied as soon as it has been computed. MXNet's own operator shares temporary space with
+    backward and waits for backward's end, and so would the exchange.
+    """
+    here = _added("byteps_gc_scale") if tensor.context.device_type.startswith("cpu") else None
+    if here:
+        check_call(here(tensor.handle, ctypes.c_double(factor)))
+    else:
+        tensor *= factor
+
+
+def memory(tensor: "mx.nd.NDArray") -> np.ndarray:
+    """Return what an array holds as bytes (n,) uint8: its own memory where that is the host's, for reading only.
+
+    Waits for the array. The result is valid as long as the array is and nothing writes to it.
+    """
+    if not tensor.context.device_type.startswith("cpu"):
+        return tensor.asnumpy().reshape(-1).view(np.uint8)
+    start = ctypes.c_void_p()
+    tensor.wait_to_read()
+    check_call(mx.base._LIB.MXNDArrayGetData(tensor.handle, ctypes.byref(start)))
+    size = tensor.size * np.dtype(tensor.dtype).itemsize
+    return np.ctypeslib.as_array(ctypes.cast(start, ctypes.POINTER(ctypes.c_uint8)), (size,))
 
 
 def make_plain(tensor: "mx.nd.NDArray") -> None:

@@ -20,7 +20,7 @@ from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as _engine
 from byteps_gc import env, native
 from byteps_gc.errors import UserError
-from byteps_gc.exchange import broadcast, declare, is_started, push_pull, require_started, started
+from byteps_gc.exchange import ExchangeError, broadcast, declare, is_started, push_pull, require_started, started
 from byteps_gc.processes import tolerate_late_wakeups
 from byteps_gc.trainer import DistributedTrainer
 import mxnet as mx
@@ -50,6 +50,7 @@ ALONE = {"BYTEPS_LOCAL_RANK": "0", "BYTEPS_LOCAL_SIZE": "1", "DMLC_WORKER_ID": "
 native.register("worker")
 
 _status = 0  # of this process, once it has failed
+_has_left = False  # a cluster, which does not take workers back
 
 
 def init(lazy: bool = True) -> None:
@@ -58,11 +59,15 @@ def init(lazy: bool = True) -> None:
     lazy: connect to the servers at the first exchange instead of now.
     The cluster is described by the environment (DMLC_ROLE, DMLC_NUM_WORKER,
     DMLC_NUM_SERVER, DMLC_PS_ROOT_URI, DMLC_PS_ROOT_PORT, DMLC_WORKER_ID);
-    :class:`SettingsError` names what is missing.
+    :class:`SettingsError` names what is missing. After :func:`shutdown` a worker
+    alone may start again; one that has left a cluster cannot: :class:`ExchangeError`.
     """
     if is_started():
         return
+    if _has_left:
+        raise ExchangeError("this process has left its cluster, which has ended with that; start a new process")
     env.check_cluster("worker")
+    env.check_steps()
     for name, value in ALONE.items():
         os.environ.setdefault(name, value)
     tolerate_late_wakeups()
@@ -120,8 +125,10 @@ def shutdown() -> None:
 
     An MXNet operation that has failed raises its error, once the cluster is left.
     """
+    global _has_left
     if is_started():
         started(False)
+        _has_left = env.distributed()
         try:
             mx.nd.waitall()  # other workers may read what this one does not
         finally:

@@ -1,27 +1,21 @@
 """The Gluon trainer that exchanges gradients through BytePS, compressed as its settings say."""
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+import copy
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 import warnings
 
 from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as engine
-from byteps_gc import env, native, wire
+from byteps_gc import agreement, env, states
 from byteps_gc.errors import CompressionError
-from byteps_gc.exchange import (
-    ExchangeError,
-    declare,
-    make_plain,
-    next_trainer,
-    push_pull,
-    push_pull_again,
-    replace_by_root,
-    require_started,
-    threshold,
-)
-from byteps_gc.intranode import Momentum, incoming, outgoing
+from byteps_gc.exchange import ExchangeError, make_plain, next_trainer, require_started, threshold
+from byteps_gc.gradients import Gradients, digest
+from byteps_gc.momentum import Momentum
+from byteps_gc.optimizers import moved_momentum, reject_clipping, takes_mean
+from byteps_gc.parameters import Parameters, checked
+from byteps_gc.routes import Factors, Route, Scaling, routes
 from byteps_gc.settings import Settings
 import mxnet as mx
-import numpy as np
 
 
 class DistributedTrainer(mx.gluon.Trainer):
@@ -30,17 +24,19 @@ class DistributedTrainer(mx.gluon.Trainer):
     params: ParameterDict, dict or list of Parameters, the same on all workers;
         each lives on one device (one process drives one device).
     optimizer, optimizer_params: as for ``mx.gluon.Trainer``. With momentum inside
-        the compressor, the optimizer is given by name, and its momentum and weight
+        the compressor, the optimizer is "sgd" or "nag", and its momentum and weight
         decay are applied around the exchange; ``optimizer_params`` stays as it is.
     root_rank: the worker whose initial parameters all others receive.
     compression_params: BytePS's dict (see :meth:`Settings.from_params`) or
         :class:`~byteps_gc.settings.Settings`. Checked before anything is sent.
+    kvstore, update_on_kvstore: None; BytePS is in the place of a KVStore.
 
-    ``step(batch_size)`` divides by ``batch_size`` and takes the mean over all
-    workers; without compression it is the optimizer that divides, and gradients
-    are left as the sum. A process may have several trainers, which all workers
-    make in the same order. Raises :class:`CompressionError` for settings that
-    cannot work.
+    All workers call the same methods in the same order. A process may have
+    several trainers, which all workers make in the same order.
+    docs/gluon.md says what each method and option of Gluon's Trainer does here.
+    Raises :class:`CompressionError` for settings that cannot work, and
+    :class:`ExchangeError` for calls that cannot be honoured and for workers that
+    do not train the same parameters.
     """
 
     def __init__(
@@ -50,91 +46,92 @@ class DistributedTrainer(mx.gluon.Trainer):
         optimizer_params: Optional[Mapping[str, Any]] = None,
         root_rank: int = 0,
         compression_params: Union[Mapping[str, Any], Settings, None] = None,
+        kvstore: None = None,
+        update_on_kvstore: Optional[bool] = None,
     ):
         require_started()
-        settings = compression_params
-        if not isinstance(settings, Settings):
-            settings = Settings.from_params(settings)
+        if kvstore is not None or update_on_kvstore:
+            raise ExchangeError("kvstore and update_on_kvstore are not accepted: BytePS is in the place of a KVStore")
+        if not isinstance(compression_params, Settings):
+            compression_params = Settings.from_params(compression_params)
         if isinstance(optimizer, DistributedOptimizer):
             optimizer = optimizer._optimizer
             warnings.warn(
                 "DistributedTrainer exchanges gradients itself: DistributedOptimizer is unwrapped", stacklevel=2
             )
-        outer = dict(optimizer_params or {})
-        self._momentum = self._weight_decay = 0.0
-        if settings.momentum:
-            if not isinstance(optimizer, str) or not outer.get("momentum"):
-                raise CompressionError(
-                    f"momentum={settings.momentum!r} takes the coefficient from optimizer_params['momentum'];"
-                    " give the optimizer by name and a momentum above 0"
-                )
-            self._momentum = float(outer.pop("momentum"))
-            self._weight_decay = float(outer.get("wd", 0.0))
-        if hasattr(params, "keys"):  # a dict or a ParameterDict
-            params = [params[name] for name in sorted(params.keys())]
-        super().__init__(
-            list(params), optimizer, optimizer_params=outer if isinstance(optimizer, str) else None, kvstore=None
-        )
         if not 0 <= root_rank < engine.size():
             raise ExchangeError(f"root_rank={root_rank} is not one of the {engine.size()} workers")
-        self._settings = settings
-        self._root_rank = root_rank
-        self._in_hand: Dict[int, bool] = {}  # of declared gradients: whether a compressor divides and checks them
-        self._exchanged: Dict[int, mx.nd.NDArray] = {}
-        self._adapters: Dict[int, Momentum] = {}
-        self._saved_momentum: Dict[int, mx.nd.NDArray] = {}
-        self._skip = False
-        self._divisor = float(engine.size())  # what sums are divided by
-        # where nothing looks at the mean before the optimizer does, its own factor makes the mean of the sum
-        self._compresses = settings.compressor is not None or settings.fp16
-        whole = all(np.dtype(param.dtype) == np.float32 for param in self._params)
-        self._optimizer_divides = whole and not self._compresses
-        self.skipped_steps = 0
-        scope, indices = next_trainer(), range(len(self._params))
-        self._parameter_names = [f"{scope}parameter_{index}" for index in indices]
-        self._gradient_names = [f"{scope}gradient_{index}" for index in indices]
-        for name in self._parameter_names:
-            declare(name)
-        advice = settings.advice()
+        mu, outer = moved_momentum(compression_params, optimizer, optimizer_params)
+        super().__init__(checked(params), optimizer, optimizer_params=outer, kvstore=None)
+        self._scope = next_trainer()
+        self._routes = routes(self._scope, len(self._params))
+        self._shared = Parameters(self._params, self._routes, root_rank, self._scope)
+        self._gradients = Gradients(self._params, self._routes, compression_params, mu, self._scope)
+        averages = not self._gradients.keeps_states and takes_mean(self._optimizer, self._params)
+        self._scaling = Scaling(engine.size(), engine.local_size(), averages)
+        self._arrived: Optional[List[Route]] = None  # by allreduce_grads(), until update()
+        self._good = True  # whether the last exchange is to be applied
+        self._steps = 0
+        self._check_steps = env.check_steps()
+        advice = compression_params.advice()
         if advice and engine.rank() == 0:
             warnings.warn(advice, stacklevel=2)
 
-    def step(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
-        """Exchange the gradients and update the parameters; ``batch_size`` is this worker's.
+    @property
+    def skipped_steps(self) -> int:
+        """How many steps all workers have skipped, because a gradient was not finite."""
+        return self._gradients.skipped_steps
+
+    def step(self, batch_size: float, ignore_stale_grad: bool = False) -> None:
+        """Exchange the gradients and update the parameters.
+
+        batch_size: this worker's. Each worker's gradients are divided by its own, and the mean over workers is applied.
+        ignore_stale_grad: a gradient that is fresh on some workers counts as zero on the others; one that is fresh
+        on none leaves its parameter and its states alone. Without it, :class:`StaleGradientError` for a stale gradient.
+
+        After :meth:`allreduce_grads` without a new backward, this is :meth:`update`.
 
         With compression, a step in which some worker's gradient is not finite is
         skipped by all workers: no parameter, momentum or residual changes, and
         ``skipped_steps`` counts it.
         """
-        workers, before = engine.size(), (self._scale, self._divisor)
-        if self._optimizer_divides:
-            self._scale, self._divisor = 1.0 / workers, 1.0
-        else:
-            self._scale, self._divisor = batch_size, float(batch_size * workers)
-        try:
-            super().step(batch_size, ignore_stale_grad)
-        finally:
-            self._scale, self._divisor = before
-
-    def _declare(self, index: int, param: "mx.gluon.Parameter") -> None:
-        """Decide once how a gradient travels: by its size as float32."""
-        if index in self._in_hand:
+        rescale = self._rescale(batch_size)
+        if self._arrived is not None and not self._gradients.backward_since():
+            self._update_arrived(rescale, batch_size, ignore_stale_grad)
             return
-        if len(param.list_grad()) != 1 or param.list_grad()[0].stype != "default":
-            raise ExchangeError(f"{param.name}: its gradient is not one dense array on one device")
-        name, nbytes = self._gradient_names[index], int(np.prod(param.shape)) * 4
-        compressed = self._settings.compressor is not None and nbytes >= threshold()
-        options = wire.engine_options(self._settings, self._momentum, name, compressed)
-        declare(name, nbytes, **options)
-        self._in_hand[index] = bool(options) and env.distributed()
-        if self._settings.momentum:
-            decay = self._weight_decay * param.wd_mult
-            self._adapters[index] = Momentum(self._momentum, decay, compressed, self._saved_momentum.get(index))
+        self._start()
+        if self._scaling.reference is None or not env.distributed() and engine.size() == 1:
+            shared = agreement.gather([rescale, batch_size], f"{self._scope}reference")
+            self._scaling.agree(*shared[0].tolist())
+        fresh = self._choose(ignore_stale_grad)
+        self._exchange(fresh, lambda encoded: self._scaling.step(encoded, rescale))
+        self._apply(fresh, self._scaling.optimizer())
 
-    def coming_rate(self) -> float:
-        """The learning rate that the next step applies: a scheduler is asked for that step."""
-        scheduler = self._optimizer.lr_scheduler
-        return float(scheduler(self._optimizer.num_update + 1) if scheduler else self.learning_rate)
+    def allreduce_grads(self) -> None:
+        """Replace the gradients by their mean over all workers, not divided by any batch size.
+
+        Call :meth:`update` next. In between gradients may be changed, in the same way on all workers; not those whose
+        momentum is inside the compressor, as it has been added by then.
+        """
+        require_started()
+        self._start()
+        fresh = self._choose(True)
+        self._exchange(fresh, lambda encoded: self._scaling.allreduce(encoded, self._scale))
+        for route in fresh:
+            self._gradients.data(route)._fresh_grad = False
+            if route.with_momentum:
+                route.digest = digest(route)
+        self._arrived = fresh
+
+    def update(self, batch_size: float, ignore_stale_grad: bool = False) -> None:
+        """Update the parameters with what :meth:`allreduce_grads` has brought.
+
+        batch_size: the same on all workers; :class:`ExchangeError` on all of them otherwise.
+        """
+        rescale = self._rescale(batch_size)
+        if self._arrived is None:
+            raise ExchangeError("update() without allreduce_grads(): the gradients have not been exchanged; call step()")
+        self._update_arrived(rescale, batch_size, ignore_stale_grad)
 
     def broadcast_parameters(self) -> None:
         """Give all workers the root's parameters now, those that have shapes, rather than in the first step.
@@ -142,120 +139,142 @@ class DistributedTrainer(mx.gluon.Trainer):
         A first step comes after a forward pass, so it takes from the other workers what batch normalization's averages
         have learnt in that. All workers call it.
         """
-        self._init_params()
+        require_started()
+        self._shared.start(self._settings())
+
+    def check_parameters(self) -> None:
+        """Compare all parameters between workers, bit for bit; :class:`ExchangeError` on all if they differ.
+
+        All workers call it. The trainer does so itself after the first step, and then every BYTEPS_GC_CHECK_STEPS
+        steps. Batch normalization's running averages are each worker's own, and not compared.
+        """
+        require_started()
+        self._shared.check(self._steps)
 
     def save_states(self, fname: str) -> None:
-        """Save the optimizer's state and the momentum that is applied around the exchange.
+        """Save the optimizer's states, counts and numbers, and the momentum that is applied around the exchange.
 
         What the compressors hold (residuals, and the momentum of compressed
-        tensors) is not in the file: in a new process they start from zero.
+        tensors) is not in the file: after :meth:`load_states` they start from zero.
         """
-        content = {"updates": mx.nd.array([self._optimizer.num_update], dtype="int64")}
-        for index, state in self._updaters[0].states.items():
-            content.update({f"state_{index}_{place}": leaf for place, leaf in enumerate(leaves(state))})
-        for index, adapter in self._adapters.items():
-            if adapter.state is not None:
-                content[f"momentum_{index}"] = adapter.state
-        mx.nd.save(fname, content)
+        states.save(fname, self._updaters[0], self._params, self._routes)
 
     def load_states(self, fname: str) -> None:
-        """Load what :meth:`save_states` wrote; the parameters have their shapes already."""
-        content = mx.nd.load(fname)
-        if not isinstance(content, dict) or "updates" not in content:
-            raise ExchangeError(f"{fname} was not written by DistributedTrainer.save_states")
-        updates = int(content["updates"].asscalar())
-        updater = self._updaters[0]
-        for index, param in enumerate(self._params):
-            if param.grad_req == "null":
-                continue
-            weight = param.list_data()[0]
-            state = self._optimizer.create_state_multi_precision(index, weight)
-            for place, leaf in enumerate(leaves(state)):
-                if f"state_{index}_{place}" in content:
-                    leaf[:] = content[f"state_{index}_{place}"].as_in_context(leaf.context)
-            updater.states[index] = state
-            updater.states_synced[index] = True
-            self._optimizer._index_update_count[index] = updates
-            if f"momentum_{index}" in content:
-                self._saved_momentum[index] = content[f"momentum_{index}"].as_in_context(weight.context)
-        self._optimizer.num_update = updates
+        """Load what :meth:`save_states` wrote, also into a trainer that has made steps. All workers call it.
 
-    def _allreduce_grads(self) -> None:
-        if self._compresses:
-            native.begin_step(self.coming_rate(), self._skip, 1.0 / self._divisor)
-            self._skip = False
-        arrived = []
-        for index, param in enumerate(self._params):
-            if param.grad_req == "null":
-                continue
-            self._declare(index, param)
-            gradient = param.list_grad()[0]
-            total, name = outgoing(gradient), self._gradient_names[index]
-            if total is self._exchanged.get(index):
-                push_pull_again(total, name, -index)
-            else:
-                push_pull(total, priority=-index, name=name, is_average=False)
-                if total is gradient:
-                    self._exchanged[index] = total
-            arrived.append((index, param, gradient, total))
-        if self._compresses and not self._finite({index: total for index, _, _, total in arrived}):
-            return
-        for index, param, gradient, total in arrived:
-            incoming(total, gradient, 1.0 if self._in_hand[index] else self._divisor)
-            if index in self._adapters:
-                self._adapters[index].apply(gradient, param.list_data()[0])
-
-    def _finite(self, totals: Dict[int, "mx.nd.NDArray"]) -> bool:
-        """Whether all sums are finite; otherwise the step is to be skipped. All workers have the same sums.
-
-        What a compressor had in hand on its way to this process was looked at
-        there; of several local processes only one has compressors.
+        As in Gluon, the optimizer's numbers are those of the file, the learning rate among them. :class:`ExchangeError`,
+        before anything is changed, for the file of another optimizer, of another net, or of ``mx.gluon.Trainer``.
         """
-        plain = [total for index, total in totals.items() if not self._in_hand[index]]
-        if engine.local_size() > 1:
-            plain = list(totals.values())
-        for total in totals.values():
-            total.wait_to_read()
-        native.end_step()
-        finite = not native.not_finite()
-        if plain:
-            finite &= bool(mx.nd.multi_all_finite(*plain, num_arrays=len(plain)).asscalar())
-        failure = native.failure()
-        if failure:
-            raise ExchangeError(failure)
-        if not finite:
-            self._skip = True
-            self.skipped_steps += 1
-            if engine.rank() == 0:
-                text = f"a gradient is not finite: step skipped by all workers ({self.skipped_steps} so far)"
-                warnings.warn(text, stacklevel=4)
-        return finite
+        states.load(fname, self._updaters[0], self._params, self._routes, self._gradients.mu)
+        self._arrived = None
 
-    def _update(self, ignore_stale_grad: bool = False) -> None:
-        if self._skip:
-            return
-        # MXNet's NAG reads a weight again when it has written it: with a copy to read it comes to another momentum, so
-        # workers whose weights are in different layouts at this moment would drift apart
-        for param in self._params:
-            if param.grad_req != "null":
-                make_plain(param.list_data()[0])
-        super()._update(ignore_stale_grad)
+    # what a step consists of
 
-    def _init_params(self) -> None:
-        waiting = []
-        for param in self._params_to_init:
-            if param._deferred_init:
-                waiting.append(param)
+    def _rescale(self, batch_size: float) -> float:
+        """What Gluon's optimizer would multiply this worker's gradients by."""
+        require_started()
+        try:
+            number = float(batch_size)
+        except (TypeError, ValueError):
+            number = 0.0
+        if not 0 < abs(number) < float("inf"):
+            raise ExchangeError(f"batch_size={batch_size!r} is not a number other than 0")
+        if self._gradients.mu:
+            reject_clipping(self._optimizer.clip_gradient)
+        return self._scale / number
+
+    def _start(self) -> None:
+        self._shared.start(self._settings())
+        self._shared.require_shapes()
+
+    def _settings(self) -> Dict[str, Any]:
+        """What has to be the same on all workers, besides the parameters."""
+        return {
+            "compression": self._gradients.settings.to_params(),
+            "momentum in front of the compressor": self._gradients.mu,
+            "optimizer": type(self._optimizer).__name__,
+            "BYTEPS_MIN_COMPRESS_BYTES": threshold(),
+            "BYTEPS_GC_CHECK_STEPS": self._check_steps,
+        }
+
+    def _choose(self, ignore_stale_grad: bool) -> List[Route]:
+        """Return the routes to exchange; an allreduce_grads() that no update() followed is dropped."""
+        dropped, self._arrived = self._arrived or [], None
+        return self._gradients.choose(ignore_stale_grad, dropped)
+
+    def _exchange(self, fresh: List[Route], factors: Callable[[bool], Factors]) -> None:
+        rate = self._coming_rate(fresh) if self._gradients.keeps_states else 0.0
+        self._good = self._gradients.exchange(fresh, rate, factors)
+
+    def _coming_rate(self, fresh: List[Route]) -> float:
+        """The learning rate that the optimizer is going to apply; its scheduler does not notice the question."""
+        optimizer = self._optimizer
+        if not optimizer.lr_scheduler:
+            return float(optimizer.lr)
+        counts = optimizer._index_update_count
+        after = [counts.get(route.index, optimizer.begin_num_update) + 1 for route in fresh]
+        try:
+            scheduler = copy.deepcopy(optimizer.lr_scheduler)
+        except Exception:  # one that holds what cannot be copied
+            scheduler = optimizer.lr_scheduler
+        return float(scheduler(max([optimizer.num_update, *after])))
+
+    def _update_arrived(self, rescale: float, batch_size: float, ignore_stale_grad: bool) -> None:
+        """Apply the gradients that allreduce_grads() has brought."""
+        if not ignore_stale_grad:
+            self._gradients.reject_stale()
+        agreement.same_rescale(rescale, f"{self._scope}rescale")
+        arrived, self._arrived = self._arrived, None
+        self._check_momentum(arrived, rescale)
+        if self._scaling.reference is None:
+            self._scaling.agree(rescale, batch_size)
+        self._scaling.batch_size = float(batch_size)
+        self._apply(arrived, rescale)
+
+    def _check_momentum(self, arrived: List[Route], rescale: float) -> None:
+        """Raise :class:`CompressionError` if gradients with momentum were changed, or belong to another batch size."""
+        expected = self._scaling.expected(self._scale)
+        for route in arrived if self._good else []:
+            if not route.with_momentum:
                 continue
-            name = self._parameter_names[self._param2idx[param.name]]
-            replace_by_root(param.list_data()[0], name, self._root_rank)
-        self._params_to_init = waiting
+            if digest(route) != route.digest:
+                raise CompressionError(
+                    f"the gradient of {self._params[route.index].name} was changed between allreduce_grads() and update():"
+                    " its momentum is inside the compressor and has been added by then; to change gradients, leave"
+                    " momentum='nesterov' out of compression_params"
+                )
+            if expected is not None and rescale != expected:
+                raise CompressionError(
+                    f"update() with rescale_grad / batch_size = {rescale:g} after {expected:g}: momentum inside the"
+                    " compressor needs it before the gradients are exchanged; call step(batch_size)"
+                )
 
+    def _apply(self, fresh: List[Route], rescale: float) -> None:
+        """Update the parameters of these routes; the optimizer multiplies their gradients by ``rescale``."""
+        self._steps += 1
+        self._optimizer.rescale_grad = rescale
+        if self._good:
+            self._update_fresh(fresh, rescale)
+        elif getattr(self, "_amp_loss_scaler", None):
+            self._amp_loss_scaler.has_overflow(self._params)
+        if self._check_steps and (self._steps == 1 or self._steps % self._check_steps == 0):
+            self.check_parameters()
 
-def leaves(state: Any) -> List["mx.nd.NDArray"]:
-    """The arrays of an optimizer's state of one parameter: none, one, or nested tuples of them."""
-    if state is None:
-        return []
-    if isinstance(state, (tuple, list)):
-        return [leaf for part in state for leaf in leaves(part)]
-    return [state]
+    def _update_fresh(self, fresh: List[Route], rescale: float) -> None:
+        """Have Gluon's trainer update what is fresh on any worker."""
+        elsewhere = []
+        for route in fresh:
+            data = self._gradients.data(route)
+            # MXNet's NAG reads a weight again when it has written it: with a copy to read it comes to another momentum,
+            # so workers whose weights are in different layouts at this moment would drift apart
+            make_plain(data)
+            if self._gradients.mu:
+                route.momentum = route.momentum or Momentum(self._gradients.mu)
+                decay = self._optimizer._get_wd(route.index)
+                route.momentum.apply(route.array, data, route.with_momentum, decay, rescale)
+            if not data._fresh_grad:
+                data._fresh_grad = True
+                elsewhere.append(data)
+        self._update(ignore_stale_grad=True)
+        for data in elsewhere:
+            data._fresh_grad = False

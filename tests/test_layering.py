@@ -13,8 +13,10 @@ LAYERS = [
     {"", "errors", "processes", "clock", "env"},
     {"compressors", "driver", "toolchain"},
     {"native"},
-    {"settings"},
-    {"wire", "arguments", "intranode", "exchange", "checkpoint", "data", "report"},
+    {"settings", "routes"},
+    {"wire", "arguments", "exchange", "checkpoint", "data", "report"},
+    {"agreement", "momentum", "optimizers", "statefile"},
+    {"gradients", "parameters", "states"},
     {"trainer"},
     {"mxnet"},
     {"cluster", "engine", "training"},
@@ -23,7 +25,8 @@ LAYERS = [
     {"commands"},
     {"__main__"},
 ]
-FRAMEWORKS = {"intranode", "exchange", "trainer", "mxnet", "training.session", "training.loop"}
+FRAMEWORKS = {"exchange", "agreement", "momentum", "optimizers", "statefile", "gradients", "parameters", "states"}
+FRAMEWORKS |= {"trainer", "mxnet", "training.session", "training.loop"}
 
 
 def layer(name):

@@ -32,16 +32,20 @@ class Tensors:
         import mxnet as mx
 
         bps.init()
-        self.bps, self.mx, self.native = bps, mx, native
+        self.bps, self.mx = bps, mx
         settings = Settings.from_params(params)
         mx.random.seed(bps.rank())
         self.sources = [mx.nd.random.normal(shape=(size,)) for size in sizes]
         self.tensors = [mx.nd.zeros(size) for size in sizes]
         self.token = mx.nd.zeros(1)
+        self.compressed: List[native.Tensor] = []
         for index, size in enumerate(sizes):
             compressed = settings.compressor is not None and 4 * size >= exchange.threshold()
             name = f"gradient_{index}"
-            bps.declare(name, 4 * size, **wire.engine_options(settings, None, name, compressed))
+            options = wire.engine_options(settings, None, name, compressed)
+            bps.declare(name, 4 * size, **options)
+            if options:
+                self.compressed.append(native.Tensor(name))
 
     def fill(self) -> None:
         """Give every array its numbers, and wait until they are there."""
@@ -63,11 +67,13 @@ class Tensors:
 
     def compressed_exchange(self) -> None:
         """:meth:`exchange` as the trainer's step has it; ends this process if an array could not be used."""
-        self.native.begin_step(RATE, False)
+        for tensor in self.compressed:
+            tensor.step(RATE)
         self.exchange()
-        failure = self.native.failure()
-        if failure:
-            sys.exit(failure)
+        for tensor in self.compressed:
+            _, failure = tensor.outcome()
+            if failure:
+                sys.exit(failure)
 
 
 def idle(options: argparse.Namespace) -> None:

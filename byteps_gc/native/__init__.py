@@ -57,6 +57,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "bgc_step": (None, (ctypes.c_int, ctypes.c_float, ctypes.c_int, ctypes.c_float)),
     "bgc_outcome": (ctypes.c_int, (ctypes.c_int, ctypes.c_char_p)),
     "bgc_registered": (ctypes.c_int, ()),
+    "bgc_checksum": (ctypes.c_uint32, (_POINTER, ctypes.c_size_t)),
 }
 
 
@@ -285,6 +286,11 @@ class Tensor:
         """Return whether all values of the last exchange are finite, and why a reply was refused (empty: it was not)."""
         found = library().bgc_outcome(self._number, self._why)
         return found == 0, self._why.value.decode(errors="replace") if found == 2 else ""
+
+
+def checksum(data: np.ndarray) -> int:
+    """Return the CRC-32C of an array's bytes (n,) uint8."""
+    return library().bgc_checksum(data.ctypes.data, data.size)
 
 
 def registered() -> int:

@@ -40,6 +40,7 @@ class Core:
     def __init__(self, library, on_gpu):
         self.library = ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
         self.on_gpu = on_gpu
+        self.compressed = []
         self.worker, self.workers = int(os.environ["DMLC_WORKER_ID"]), int(os.environ["DMLC_NUM_WORKER"])
         self.rank, self.alone = int(os.environ["BYTEPS_LOCAL_RANK"]), os.environ["BYTEPS_LOCAL_SIZE"] == "1"
         if os.environ.get("ONE_GPU"):
@@ -59,19 +60,22 @@ class Core:
         values = texts(*(text.encode() for text in options.values()))
         size, dtype = ctypes.c_uint64(array.nbytes), native.DTYPES[array.dtype.name]
         self.library.byteps_gc_declare(name.encode(), size, dtype, self.on_gpu, len(options), keys, values)
+        if options:
+            self.compressed.append(native.Tensor(name))
 
     def exchange(self, arrays):
         """Replace all arrays, by their names, by their sums over the workers; the seconds without copies of ours."""
-        native.begin_step(0.1, False)
         names = [name.encode() for name in arrays]
         for name, array in zip(names, arrays.values()):
             self.library.byteps_gc_put(name, ctypes.c_void_p(array.ctypes.data))
+        for tensor in self.compressed:
+            tensor.step(0.1)
         begun = time.monotonic()
         for name in names:
             self.library.byteps_gc_begin(name)
         failed = any([self.library.byteps_gc_end(name) for name in names])
         taken = time.monotonic() - begun
-        if failed or native.failure():
+        if failed or any(tensor.outcome()[1] for tensor in self.compressed):
             sys.exit("an exchange has failed")
         for name in names:
             self.library.byteps_gc_get(name)

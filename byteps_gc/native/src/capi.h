@@ -45,3 +45,5 @@ BGC_API void bgc_step(int tensor, float eta, int before, float factor);
 BGC_API int bgc_outcome(int tensor, char* why);
 // How many partitions BytePS has registered since the last call.
 BGC_API int bgc_registered(void);
+// The CRC-32C of some bytes.
+BGC_API uint32_t bgc_checksum(const void* data, size_t size);

@@ -260,3 +260,5 @@ int bgc_outcome(int tensor, char* why) {
 }
 
 int bgc_registered(void) { return process().registered.exchange(0); }
+
+uint32_t bgc_checksum(const void* data, size_t size) { return bgc::crc32c(static_cast<const uint8_t*>(data), size); }
