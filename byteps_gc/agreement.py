@@ -10,7 +10,7 @@ import zlib
 
 import byteps.mxnet.ops as engine
 from byteps_gc import native
-from byteps_gc.exchange import ExchangeError, memory, push_pull
+from byteps_gc.exchange import ExchangeError, memory, total
 from byteps_gc.routes import canonical
 import mxnet as mx
 import numpy as np
@@ -22,16 +22,7 @@ def gather(row: Sequence[float], name: str, dtype: str = "float64") -> np.ndarra
     """Every worker's row, in the order of ranks: (workers, n). Integers of int64 and uint8 arrive as they are."""
     table = np.zeros((engine.size(), len(row)), dtype)
     table[engine.rank()] = row
-    if engine.size() == 1:
-        return table
-    return total(table, name)
-
-
-def total(values: np.ndarray, name: str) -> np.ndarray:
-    """The sum over all workers, of the shape and dtype of ``values``."""
-    tensor = mx.nd.array(values, dtype=values.dtype)
-    push_pull(tensor, priority=FIRST, name=name, is_average=False)
-    return tensor.asnumpy()
+    return table if engine.size() == 1 else total(table, name, dtype, FIRST)
 
 
 def gather_texts(text: str, name: str) -> List[str]:
@@ -44,7 +35,7 @@ def gather_texts(text: str, name: str) -> List[str]:
 
 
 def describe(params: Sequence[Any], settings: Dict[str, Any]) -> List[List[Any]]:
-    """What has to be the same on all workers: the settings, and of each parameter place, name, shape, dtype, grad_req."""
+    """Return what is the same on all workers: the settings, and each parameter's name, shape, dtype, grad_req."""
     names = canonical([param.name for param in params])
     found: List[List[Any]] = [["settings", settings]]
     for name, param in zip(names, params):
@@ -139,7 +130,7 @@ def fresh_anywhere(fresh: Sequence[bool], active: Sequence[bool], names: Sequenc
 
     active: whether its grad_req is not "null" here; :class:`ExchangeError` on all workers if they differ in that.
     """
-    found = total(np.array([fresh, active], np.int64), name)
+    found = total([fresh, active], name, "int64", FIRST)
     for place in np.flatnonzero(found[1] % engine.size()):
         raise ExchangeError(f"{names[place]} has grad_req='null' on some workers and a gradient on others")
     return found[0] > 0

@@ -154,6 +154,7 @@ def run_launch(options: argparse.Namespace) -> int:
     command = options.rest
     if not command:
         raise ClusterError("launch needs the workers' command: launch --workers 2 -- python train.py", 2)
+    env.check_numbers()
 
     def show(name: str, line: str) -> None:
         if not options.quiet:

@@ -42,8 +42,9 @@ def timeout(name: str) -> int:
     return integer(name, default, least=least)
 
 
-def check_timeouts() -> None:
-    """:class:`SettingsError` unless each of TIMEOUTS is what is accepted."""
+def check_numbers() -> None:
+    """:class:`SettingsError` unless each of TIMEOUTS, and BYTEPS_GC_CHECK_STEPS, is what is accepted."""
+    check_steps()
     for name in TIMEOUTS:
         timeout(name)
 
@@ -87,7 +88,7 @@ def check_cluster(role: str) -> None:
         integer("DMLC_WORKER_ID", 0, most=workers - 1)
         if not distributed():
             return
-    check_timeouts()
+    check_numbers()
     missing = [name for name in CLUSTER if not text(name)]
     if missing:
         raise SettingsError(f"a {role} needs {', '.join(missing)} in its environment; byteps_gc launch sets them")

@@ -6,7 +6,7 @@ import itertools
 import os
 import sys
 import threading
-from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Set, Tuple
 
 import byteps.mxnet.ops as engine
 from byteps_gc import env, native, wire
@@ -257,8 +257,8 @@ def broadcast_bytes(content: Optional[bytes], name: str, root_rank: int = 0) -> 
     return tensor.asnumpy().tobytes()[:size]
 
 
-def total(values: Sequence[float], name: str) -> np.ndarray:
-    """The sum over all workers of each of ``values``, as float64."""
-    tensor = mx.nd.array(values, dtype="float64")
-    push_pull(tensor, name=name, is_average=False)
+def total(values: Any, name: str, dtype: str = "float64", priority: int = 0) -> np.ndarray:
+    """Return the sum over all workers of each of ``values``, of their shape."""
+    tensor = mx.nd.array(values, dtype=dtype)
+    push_pull(tensor, priority=priority, name=name, is_average=False)
     return tensor.asnumpy()

@@ -150,7 +150,7 @@ class Gradients:
             self.skipped_steps += 1
             if engine.rank() == 0:
                 text = f"a gradient is not finite: step skipped by all workers ({self.skipped_steps} so far)"
-                warnings.warn(text, stacklevel=4)
+                warnings.warn(text, stacklevel=5)
         return finite
 
 

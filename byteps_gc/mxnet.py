@@ -50,6 +50,7 @@ ALONE = {"BYTEPS_LOCAL_RANK": "0", "BYTEPS_LOCAL_SIZE": "1", "DMLC_WORKER_ID": "
 native.register("worker")
 
 _status = 0  # of this process, once it has failed
+_is_watched = False
 _has_left = False  # a cluster, which does not take workers back
 
 
@@ -66,8 +67,8 @@ def init(lazy: bool = True) -> None:
         return
     if _has_left:
         raise ExchangeError("this process has left its cluster, which has ended with that; start a new process")
+    _notice_failures()
     env.check_cluster("worker")
-    env.check_steps()
     for name, value in ALONE.items():
         os.environ.setdefault(name, value)
     tolerate_late_wakeups()
@@ -77,9 +78,6 @@ def init(lazy: bool = True) -> None:
         library = _engine.MXNET_LIB_CTYPES
         library.byteps_lazy_init() if lazy else library.byteps_init()
     started(True, threshold)
-    sys.excepthook = _fail(sys.excepthook)
-    sys.exit = _note_status(sys.exit)
-    atexit.register(_leave)
 
 
 @contextlib.contextmanager
@@ -140,6 +138,16 @@ def sent_bytes() -> int:
     counter = _engine.MXNET_LIB_CTYPES.byteps_gc_sent_bytes
     counter.restype = ctypes.c_uint64
     return counter()
+
+
+def _notice_failures() -> None:
+    """Have this process end at once when it fails, with one line for a user's mistake; a second call does nothing."""
+    global _is_watched
+    if not _is_watched:
+        _is_watched = True
+        sys.excepthook = _fail(sys.excepthook)
+        sys.exit = _note_status(sys.exit)
+        atexit.register(_leave)
 
 
 def _fail(hook):

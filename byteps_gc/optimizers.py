@@ -1,36 +1,67 @@
 """What a trainer has to know of MXNet's optimizers, and what it rejects."""
 
-from typing import Any, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
-from byteps_gc.errors import CompressionError
+from byteps_gc.errors import CompressionError, one_line
+from byteps_gc.exchange import ExchangeError
 from byteps_gc.settings import Settings
 import mxnet as mx
 import numpy as np
 
 NESTEROV = ("sgd", "nag")  # those whose momentum can be moved in front of a compressor
+Optimizer = mx.optimizer.Optimizer
 
 
-def moved_momentum(
-    settings: Settings, optimizer: Union[str, "mx.optimizer.Optimizer"], params: Optional[Mapping[str, Any]]
-) -> Tuple[float, Optional[Mapping[str, Any]]]:
-    """Return the momentum that goes in front of the compressor (0: none), and what is left for the optimizer.
+def make(
+    optimizer: Union[str, Optimizer], params: Optional[Mapping[str, Any]], settings: Settings
+) -> Tuple[Optimizer, float]:
+    """Return the optimizer, and the momentum that goes in front of the compressor instead of into it (0: none).
 
-    :class:`CompressionError` for what cannot be moved there.
+    optimizer, params: as for ``mx.gluon.Trainer``; ``params`` stays as it is. Raises :class:`ExchangeError` for what
+    Gluon does not take, :class:`CompressionError` for momentum that cannot be moved.
     """
-    if not isinstance(optimizer, str):
-        if params:
-            raise CompressionError("optimizer_params goes with an optimizer's name, not with an Optimizer that is made")
-        params = None
+    if isinstance(optimizer, str):
+        left = dict(params or {})
+        mu = moved_momentum(optimizer, left, settings)
+        return create(optimizer, left), mu
+    if not isinstance(optimizer, Optimizer):
+        raise ExchangeError(f"optimizer is a name or an mx.optimizer.Optimizer, not {type(optimizer).__name__}")
+    if params:
+        raise ExchangeError("optimizer_params goes with the name of an optimizer, not with an Optimizer that exists")
+    if settings.momentum:
+        raise not_moved(settings)
+    return optimizer, 0.0
+
+
+def create(name: str, params: Dict[str, Any]) -> Optimizer:
+    """Make an optimizer; one line for a name or a parameter that does not exist."""
+    kind = Optimizer.opt_registry.get(name.lower())
+    if kind is None:
+        raise ExchangeError(f"unknown optimizer {name!r}; known: {', '.join(sorted(Optimizer.opt_registry))}")
+    try:
+        return kind(**params)
+    except TypeError as error:
+        if is_mxnets(kind):
+            raise ExchangeError(f"optimizer_params of {name}: {one_line(error)}") from None
+        raise
+
+
+def moved_momentum(optimizer: str, params: Dict[str, Any], settings: Settings) -> float:
+    """Take the momentum out of an optimizer's parameters, if it goes in front of the compressor; 0 if it does not."""
     if not settings.momentum:
-        return 0.0, params
-    left = dict(params or {})
-    if not isinstance(optimizer, str) or optimizer.lower() not in NESTEROV or not left.get("momentum"):
-        raise CompressionError(
-            f"momentum={settings.momentum!r} takes the coefficient from optimizer_params['momentum']; give the optimizer"
-            f" by name ({' or '.join(NESTEROV)}) and a momentum above 0"
-        )
-    reject_clipping(left.get("clip_gradient"))
-    return float(left.pop("momentum")), left
+        return 0.0
+    if optimizer.lower() not in NESTEROV or not params.get("momentum"):
+        raise not_moved(settings)
+    reject_clipping(params.get("clip_gradient"))
+    return float(params.pop("momentum"))
+
+
+def not_moved(settings: Settings) -> CompressionError:
+    """Why there is no momentum to move."""
+    return CompressionError(
+        f"momentum={settings.momentum!r} takes the coefficient from optimizer_params['momentum']; give the optimizer"
+        f" by name ({' or '.join(NESTEROV)}) and a momentum above 0"
+    )
 
 
 def reject_clipping(limit: Optional[float]) -> None:
@@ -42,10 +73,14 @@ def reject_clipping(limit: Optional[float]) -> None:
         )
 
 
-def takes_mean(optimizer: "mx.optimizer.Optimizer", params: Sequence[Any]) -> bool:
+def takes_mean(optimizer: Optimizer, params: Sequence[Any]) -> bool:
     """Whether the optimizer can be left to multiply sums by what makes means of them.
 
     MXNet's own multiply by ``rescale_grad`` first, in the gradient's dtype.
     """
-    wide = all(np.dtype(param.dtype).itemsize >= 4 for param in params)
-    return wide and type(optimizer).__module__ == mx.optimizer.Optimizer.__module__
+    return is_mxnets(type(optimizer)) and all(np.dtype(param.dtype).itemsize >= 4 for param in params)
+
+
+def is_mxnets(kind: type) -> bool:
+    """Whether an optimizer is one of MXNet's own."""
+    return kind.__module__ == Optimizer.__module__

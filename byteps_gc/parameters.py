@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import byteps.mxnet.ops as engine
 from byteps_gc import agreement
-from byteps_gc.exchange import ExchangeError, classic, declare, replace_by_root
+from byteps_gc.exchange import ExchangeError, classic, replace_by_root
 from byteps_gc.routes import Route, in_order
 import mxnet as mx
 
@@ -18,12 +18,15 @@ def checked(params: Union[Mapping[str, Any], Sequence[Any]]) -> List[Any]:
     if hasattr(params, "keys"):  # a dict or a ParameterDict
         params = [params[name] for name in in_order(list(params.keys()))]
     if not isinstance(params, (list, tuple)) or not all(isinstance(one, mx.gluon.Parameter) for one in params):
-        raise ExchangeError(f"params is a list or dict of Gluon's Parameters, not {type(params).__name__} of others")
+        raise ExchangeError("params is not a list or dict of Gluon's Parameters, such as net.collect_params()")
+    if not params:
+        raise ExchangeError("params is empty: there is nothing to train")
     for param in params:
         if param._data is None and not param._deferred_init:
             raise ExchangeError(f"{param.name} has not been initialized: call net.initialize() first")
-        if len(param.list_ctx()) != 1:
-            raise ExchangeError(f"{param.name} lives on {len(param.list_ctx())} devices; one process drives one device")
+        if len(param.list_ctx()) != 1 or param.list_ctx() != params[0].list_ctx():
+            devices = ", ".join(map(str, param.list_ctx()))
+            raise ExchangeError(f"{param.name} lives on {devices}: one process drives one device, for all parameters")
         if (param._stype, param._grad_stype) != ("default", "default"):
             raise ExchangeError(f"{param.name} is sparse, or its gradient is; only dense arrays are exchanged")
     if len({id(param) for param in params}) < len(params):
@@ -43,13 +46,12 @@ class Parameters:
         self.root_rank = root_rank
         self.scope = scope
         self._missing: Optional[List[Route]] = None  # what not all workers have yet; None before the comparison
-        for route in routes:
-            declare(route.parameter)
 
     def start(self, settings: Dict[str, Any]) -> None:
         """Compare what the workers train, once, and share the parameters that some worker has used since.
 
-        settings: what else has to be the same. :class:`ExchangeError` on all workers if something is not.
+        settings: what else has to be the same. :class:`ExchangeError` on all workers if something is not. The engine
+        numbers tensors as they are declared, so nothing of this trainer is declared before its structure is compared.
         """
         identical = False
         if self._missing is None:

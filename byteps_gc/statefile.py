@@ -139,7 +139,7 @@ def read(fname: str) -> Tuple[Dict[str, Any], Mapping[str, "mx.nd.NDArray"]]:
         good = False
     if not good:
         raise ExchangeError(
-            f"{fname} was not written by DistributedTrainer.save_states of this version; files of mx.gluon.Trainer, which"
-            " are pickled, and files of parameters are not accepted"
+            f"{fname} was not written by DistributedTrainer.save_states of this version; files of mx.gluon.Trainer,"
+            " which are pickled, and files of parameters are not accepted"
         )
     return header, arrays

@@ -1,4 +1,4 @@
-"""Saves and loads what a trainer keeps: what Gluon's file holds, and the momentum that is applied around the exchange."""
+"""Saves and loads what a trainer keeps: what Gluon's file holds, and the momentum around the exchange."""
 
 from typing import Any, Dict, List, Sequence
 
@@ -87,11 +87,13 @@ def check(
     for place, (one, other) in enumerate(zip(mine, saved)):
         if (one[0], one[2]) != (other[0], other[2]) or not same_shape(one[1], other[1]):
             raise ExchangeError(
-                f"{fname} has states of another net: parameter {place} is {other[0]} {tuple(other[1] or ())} {other[2]},"
-                f" not {one[0]} {tuple(one[1] or ())} {one[2]}"
+                f"{fname} has states of another net: parameter {place} is {other[0]} {tuple(other[1] or ())}"
+                f" {other[2]}, not {one[0]} {tuple(one[1] or ())} {one[2]}"
             )
     for one in kept.values():
         if one["mu"] != mu:
-            raise ExchangeError(f"{fname} has momentum of {one['mu']:g} around the exchange, and this trainer of {mu:g}")
+            raise ExchangeError(
+                f"{fname} has momentum of {one['mu']:g} around the exchange, and this trainer of {mu:g}"
+            )
     for name, tree in header["attributes"].items():
         statefile.check_objects(tree, getattr(optimizer, name, None), name)

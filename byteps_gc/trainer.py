@@ -1,17 +1,17 @@
 """The Gluon trainer that exchanges gradients through BytePS, compressed as its settings say."""
 
 import copy
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
+import numbers
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 import warnings
 
 from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as engine
-from byteps_gc import agreement, env, states
+from byteps_gc import agreement, env, optimizers, states
 from byteps_gc.errors import CompressionError
 from byteps_gc.exchange import ExchangeError, make_plain, next_trainer, require_started, threshold
 from byteps_gc.gradients import Gradients, digest
 from byteps_gc.momentum import Momentum
-from byteps_gc.optimizers import moved_momentum, reject_clipping, takes_mean
 from byteps_gc.parameters import Parameters, checked
 from byteps_gc.routes import Factors, Route, Scaling, routes
 from byteps_gc.settings import Settings
@@ -61,13 +61,14 @@ class DistributedTrainer(mx.gluon.Trainer):
             )
         if not 0 <= root_rank < engine.size():
             raise ExchangeError(f"root_rank={root_rank} is not one of the {engine.size()} workers")
-        mu, outer = moved_momentum(compression_params, optimizer, optimizer_params)
-        super().__init__(checked(params), optimizer, optimizer_params=outer, kvstore=None)
-        self._scope = next_trainer()
-        self._routes = routes(self._scope, len(self._params))
+        optimizer, mu = optimizers.make(optimizer, optimizer_params, compression_params)
+        super().__init__(checked(params), optimizer, kvstore=None)
+        scope = next_trainer()
+        self._routes = routes(scope, len(self._params))
+        self._scope = f"{scope}agreement."  # prefix of what workers compare
         self._shared = Parameters(self._params, self._routes, root_rank, self._scope)
         self._gradients = Gradients(self._params, self._routes, compression_params, mu, self._scope)
-        averages = not self._gradients.keeps_states and takes_mean(self._optimizer, self._params)
+        averages = not self._gradients.keeps_states and optimizers.takes_mean(self._optimizer, self._params)
         self._scaling = Scaling(engine.size(), engine.local_size(), averages)
         self._arrived: Optional[List[Route]] = None  # by allreduce_grads(), until update()
         self._good = True  # whether the last exchange is to be applied
@@ -95,7 +96,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         skipped by all workers: no parameter, momentum or residual changes, and
         ``skipped_steps`` counts it.
         """
-        rescale = self._rescale(batch_size)
+        rescale, batch_size = self._rescale(batch_size)
         if self._arrived is not None and not self._gradients.backward_since():
             self._update_arrived(rescale, batch_size, ignore_stale_grad)
             return
@@ -128,9 +129,11 @@ class DistributedTrainer(mx.gluon.Trainer):
 
         batch_size: the same on all workers; :class:`ExchangeError` on all of them otherwise.
         """
-        rescale = self._rescale(batch_size)
+        rescale, batch_size = self._rescale(batch_size)
         if self._arrived is None:
-            raise ExchangeError("update() without allreduce_grads(): the gradients have not been exchanged; call step()")
+            raise ExchangeError(
+                "update() without allreduce_grads(): the gradients have not been exchanged; call step()"
+            )
         self._update_arrived(rescale, batch_size, ignore_stale_grad)
 
     def broadcast_parameters(self) -> None:
@@ -162,26 +165,25 @@ class DistributedTrainer(mx.gluon.Trainer):
     def load_states(self, fname: str) -> None:
         """Load what :meth:`save_states` wrote, also into a trainer that has made steps. All workers call it.
 
-        As in Gluon, the optimizer's numbers are those of the file, the learning rate among them. :class:`ExchangeError`,
-        before anything is changed, for the file of another optimizer, of another net, or of ``mx.gluon.Trainer``.
+        As in Gluon, the optimizer's numbers are those of the file, the learning rate among them. Raises
+        :class:`ExchangeError`, before anything is changed, for the file of another optimizer, of another net, or of
+        ``mx.gluon.Trainer``.
         """
         states.load(fname, self._updaters[0], self._params, self._routes, self._gradients.mu)
         self._arrived = None
 
     # what a step consists of
 
-    def _rescale(self, batch_size: float) -> float:
-        """What Gluon's optimizer would multiply this worker's gradients by."""
+    def _rescale(self, batch_size: float) -> Tuple[float, float]:
+        """Return what Gluon's optimizer would multiply this worker's gradients by, and the batch size as a float."""
         require_started()
-        try:
-            number = float(batch_size)
-        except (TypeError, ValueError):
-            number = 0.0
+        number = float(batch_size) if isinstance(batch_size, numbers.Real) else 0.0
         if not 0 < abs(number) < float("inf"):
-            raise ExchangeError(f"batch_size={batch_size!r} is not a number other than 0")
+            given = repr(batch_size) if isinstance(batch_size, (numbers.Real, str)) else type(batch_size).__name__
+            raise ExchangeError(f"batch_size={given} is not a number other than 0")
         if self._gradients.mu:
-            reject_clipping(self._optimizer.clip_gradient)
-        return self._scale / number
+            optimizers.reject_clipping(self._optimizer.clip_gradient)
+        return self._scale / number, number
 
     def _start(self) -> None:
         self._shared.start(self._settings())
@@ -228,7 +230,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         self._check_momentum(arrived, rescale)
         if self._scaling.reference is None:
             self._scaling.agree(rescale, batch_size)
-        self._scaling.batch_size = float(batch_size)
+        self._scaling.batch_size = batch_size
         self._apply(arrived, rescale)
 
     def _check_momentum(self, arrived: List[Route], rescale: float) -> None:
@@ -239,9 +241,9 @@ class DistributedTrainer(mx.gluon.Trainer):
                 continue
             if digest(route) != route.digest:
                 raise CompressionError(
-                    f"the gradient of {self._params[route.index].name} was changed between allreduce_grads() and update():"
-                    " its momentum is inside the compressor and has been added by then; to change gradients, leave"
-                    " momentum='nesterov' out of compression_params"
+                    f"the gradient of {self._params[route.index].name} was changed between allreduce_grads() and"
+                    " update(): its momentum is inside the compressor and has been added by then; to change gradients,"
+                    " leave momentum='nesterov' out of compression_params"
                 )
             if expected is not None and rescale != expected:
                 raise CompressionError(

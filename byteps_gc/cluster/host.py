@@ -45,7 +45,7 @@ class Host:
     @classmethod
     def from_environment(cls) -> "Host":
         """Read BYTEPS_GC_HOSTS and its neighbours; :class:`SettingsError` for what cannot be."""
-        env.check_timeouts()
+        env.check_numbers()
         names = env.text("BYTEPS_GC_HOSTS", LOOPBACK).replace(",", " ").split()
         if len(names) == 1 and "/" in names[0]:
             file = Path(names[0])

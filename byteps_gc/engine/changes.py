@@ -903,7 +903,7 @@ FIXUPS = (
     ),
     Fixup(
         "one-at-a-time",
-        "two arrays that are exchanged under one name at the same time share its buffers and its requests: their sums are"
+        "two arrays that are exchanged under one name at the same time share its buffers and requests: their sums are"
         " silently wrong, or never come; now exchanges of one name wait for each other, in the order of the calls",
         edits=(
             Edit(
@@ -934,11 +934,11 @@ FIXUPS = (
     Fixup(
         "scaled-in-place",
         "MXNet's operators that multiply an array wait for the end of backward, whose temporary space they share;"
-        " byteps_gc_scale() multiplies a gradient in host memory as soon as it is there, so that its exchange can begin",
+        " byteps_gc_scale() multiplies a gradient in host memory as soon as it has been computed",
         edits=(
             Edit(
                 "byteps/mxnet/ops.cc",
-                "}  // namespace mxnet\n",
+                "void DoPushPull(void*, void* on_complete_ptr, void* param) {\n",
                 "struct Scaling {\n  NDArray array;\n  double factor;\n};\n\n"
                 "template <typename T>\n"
                 "static void Multiply(NDArray* array, double factor) {\n"
@@ -955,10 +955,11 @@ FIXUPS = (
                 "  MX_API_BEGIN();\n"
                 "#if MXNET_USE_MKLDNN == 1\n  tensor->Reorder2DefaultAsync();\n#endif\n"
                 "  auto var = tensor->var();\n"
-                "  MXEnginePushSync(DoScale, new Scaling{*tensor, factor}, DeleteScaling, &MX_EXEC_CTX, nullptr, 0, &var, 1,\n"
+                "  auto* param = new Scaling{*tensor, factor};\n"
+                "  MXEnginePushSync(DoScale, param, DeleteScaling, &MX_EXEC_CTX, nullptr, 0, &var, 1,\n"
                 '                   &MX_FUNC_PROP, 0, "BytePSGcScale");\n'
                 "  MX_API_END();\n}\n\n"
-                "}  // namespace mxnet\n",
+                "void DoPushPull(void*, void* on_complete_ptr, void* param) {\n",
             ),
         ),
     ),

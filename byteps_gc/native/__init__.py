@@ -149,9 +149,7 @@ class Worker(_Partition):
         self._wrapped = (mu is not None, bool(ef))
         self._open(option_texts(compressor, mu, ef), workers, worker, stream)
 
-    def compress_view(
-        self, gradient: np.ndarray, eta: float, skipped: bool = False, reset: bool = False
-    ) -> memoryview:
+    def compress_view(self, gradient: np.ndarray, eta: float, skipped: bool = False, reset: bool = False) -> memoryview:
         """The frame that pushes ``gradient`` (shape (d,), contiguous, of the partition's dtype)."""
         if gradient.shape != (self.elements,) or gradient.dtype != self.dtype or not gradient.flags.c_contiguous:
             raise CompressionError(f"a gradient of shape {gradient.shape} and {gradient.dtype}, not {self.elements}")
@@ -283,7 +281,7 @@ class Tensor:
         library().bgc_step(self._number, rate, before(skipped, reset), factor)
 
     def outcome(self) -> Tuple[bool, str]:
-        """Return whether all values of the last exchange are finite, and why a reply was refused (empty: it was not)."""
+        """Return whether all values of the last exchange are finite, and why a reply was refused, or empty."""
         found = library().bgc_outcome(self._number, self._why)
         return found == 0, self._why.value.decode(errors="replace") if found == 2 else ""
 

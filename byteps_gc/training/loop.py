@@ -140,11 +140,13 @@ class Loop:
     def save(self, epoch: int, accuracy: float, best: float) -> None:
         """Write the checkpoints that are due after an epoch, and take away what they replace.
 
-        best: the best accuracy before this epoch.
+        Before it, all workers compare their parameters. best: the best accuracy before this epoch.
         """
+        opt, folder = self.session.opt, Path(self.session.opt.save_dir)
+        if opt.save_period or accuracy > best:
+            self.trainer.check_parameters()
         if self.session.rank != 0:
             return
-        opt, folder = self.session.opt, Path(self.session.opt.save_dir)
         progress = {"epoch": epoch, "accuracy": accuracy, "best": max(accuracy, best)}
         last = folder / (f"epoch-{epoch + 1}" if opt.save_period else "best")
         if opt.save_period or accuracy > best:

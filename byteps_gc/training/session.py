@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any, Dict
 
-from byteps_gc import checkpoint, env, exchange
+from byteps_gc import agreement, checkpoint, env
 from byteps_gc.errors import UserError
 import byteps_gc.mxnet as bps
 from byteps_gc.report import record
@@ -47,9 +47,8 @@ class Session:
 
     def agree(self, **values: int) -> None:
         """:class:`UserError` on all workers unless each of the values is the same on all of them."""
-        sums = exchange.total([power for value in values.values() for power in (value, value**2)], "agreement")
-        for at, (name, value) in enumerate(values.items()):
-            if self.workers * sums[2 * at + 1] != sums[2 * at] ** 2:
+        for (name, value), found in zip(values.items(), agreement.gather(list(values.values()), "agreement").T):
+            if len(set(found.tolist())) > 1:
                 raise UserError(f"the workers' data are not the same: {name.replace('_', ' ')}: {value} on this one")
 
     def trainer(self, net: Any, batches: int, mode: str = "step", **optimizer_params: Any) -> bps.DistributedTrainer:

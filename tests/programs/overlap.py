@@ -1,7 +1,7 @@
-"""A worker whose backward stops halfway until gradients of the upper half have been sent: overlap.py PARAMS.
+"""A worker whose backward stops halfway until gradients of the upper half have been sent: overlap.py PARAMS SIZES.
 
-PARAMS are compression parameters, as JSON. It prints how many bytes were sent meanwhile, and fails if they are too few
-after WAIT seconds: then the exchange begins only when backward is over.
+PARAMS are compression parameters, SIZES the batch sizes of the workers, as JSON. It prints how many bytes were sent
+meanwhile, and fails if they are too few after WAIT seconds: then the exchange begins only when backward is over.
 """
 
 import json
@@ -60,7 +60,7 @@ def main():
         with autograd.record():
             loss = upper(mx.nd.Custom(lower(mx.nd.ones((4, WIDTH))), op_type="gate")).mean()
         loss.backward()
-        trainer.step(4)
+        trainer.step(json.loads(sys.argv[2])[bps.rank()])
     mx.nd.waitall()
     if Gate.sent < LEAST:
         sys.exit(f"{Gate.sent} bytes were sent before backward was over, not {LEAST}")
