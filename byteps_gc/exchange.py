@@ -170,7 +170,7 @@ def memory(tensor: "mx.nd.NDArray") -> np.ndarray:
     tensor.wait_to_read()
     check_call(mx.base._LIB.MXNDArrayGetData(tensor.handle, ctypes.byref(start)))
     size = tensor.size * np.dtype(tensor.dtype).itemsize
-    return np.ctypeslib.as_array(ctypes.cast(start, ctypes.POINTER(ctypes.c_uint8)), (size,))
+    return np.frombuffer((ctypes.c_uint8 * size).from_address(start.value), np.uint8)
 
 
 def make_plain(tensor: "mx.nd.NDArray") -> None:

@@ -257,10 +257,18 @@ class DistributedTrainer(mx.gluon.Trainer):
         self._optimizer.rescale_grad = rescale
         if self._good:
             self._update_fresh(fresh, rescale)
-        elif getattr(self, "_amp_loss_scaler", None):
-            self._amp_loss_scaler.has_overflow(self._params)
+        else:
+            self._skip(fresh)
         if self._check_steps and (self._steps == 1 or self._steps % self._check_steps == 0):
             self.check_parameters()
+
+    def _skip(self, fresh: List[Route]) -> None:
+        """Leave everything as it is; AMP's loss scaler sees the overflow, and keeps gradients fresh, as in Gluon."""
+        if getattr(self, "_amp_loss_scaler", None):
+            self._amp_loss_scaler.has_overflow(self._params)
+            return
+        for route in fresh:
+            self._gradients.data(route)._fresh_grad = False
 
     def _update_fresh(self, fresh: List[Route], rescale: float) -> None:
         """Have Gluon's trainer update what is fresh on any worker."""

@@ -1,5 +1,6 @@
 """The native compressors' library: compiled once for each kind of processor, then kept in a cache."""
 
+import functools
 import hashlib
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ ISAS = {
 NEEDED = {"avx2": {"avx2", "f16c", "bmi1", "bmi2", "abm", "popcnt", "sse4_2"}, "portable": set()}
 
 
+@functools.lru_cache(maxsize=None)
 def best_isa() -> str:
     """The kind of code that this processor runs fastest: "avx2" or "portable" (the same bits)."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
