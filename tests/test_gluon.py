@@ -9,7 +9,15 @@ from conftest import PROGRAMS
 pytestmark = pytest.mark.cluster
 
 PROGRAM = PROGRAMS / "gluon_programs.py"
-NAMES = ["stale_for_long", "several_trainers", "one_name", "equal_names", "in_another_order", "numpy_arrays"]
+NAMES = [
+    "stale_for_long",
+    "half_precision",
+    "several_trainers",
+    "one_name",
+    "equal_names",
+    "in_another_order",
+    "numpy_arrays",
+]
 BEGIN = """
 import os, sys, tempfile
 import byteps_gc.mxnet as bps, mxnet as mx

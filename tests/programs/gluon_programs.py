@@ -138,6 +138,52 @@ def numpy_backward(net, rank, step):
     loss.backward()
 
 
+def half_precision():
+    """A net of float16 with float32 copies of its weights, a scaled loss, and batches that differ between workers."""
+    options = {"learning_rate": 0.05, "momentum": 0.9, "multi_precision": True, "rescale_grad": 1 / 128}
+    for params in ({}, {"fp16": True}, INSIDE, EVERYTHING):
+        net, other = half_net(), half_net()
+        trainer = bps.DistributedTrainer(
+            net.collect_params(), "sgd" if "momentum" in params else "nag", options, compression_params=params
+        )
+        reference = gluon.Trainer(other.collect_params(), "nag", options, kvstore=None)
+        for step in range(6):
+            sizes = [16 if (step + rank) % 3 else 5 for rank in range(bps.size())]
+            half_backward(net, bps.rank(), step, sizes[bps.rank()])
+            trainer.step(sizes[bps.rank()])
+            totals = {}
+            for rank, size in enumerate(sizes):
+                half_backward(other, rank, step, size)
+                for name, param in other.collect_params().items():
+                    part = param.grad().astype("float32") / size / len(sizes)
+                    totals[name] = part + totals.get(name, 0)
+            for name, param in other.collect_params().items():
+                param.grad()[:] = totals[name].astype("float16")
+            reference.step(1)
+        near(net, other, 1e-2)
+        trainer.check_parameters()
+
+
+def half_net():
+    """Elementwise products: a CPU has no dense layer of float16."""
+    net = gluon.nn.Block(prefix="net_")
+    for name, width in (("bias", 10), ("weight", 1500)):
+        net.params.get(name, shape=width, dtype="float16", init=mx.init.Uniform(1))
+    mx.random.seed(7)
+    net.initialize()
+    return net
+
+
+def half_backward(net, rank, step, size):
+    rng = np.random.RandomState(1000 * step + rank)
+    loss = 0
+    for param in net.collect_params().values():
+        data = mx.nd.array(rng.randn(size, *param.shape), dtype="float16")
+        with autograd.record():
+            loss = loss + (data * param.data() ** 2).sum(axis=1) * 128
+    loss.backward()
+
+
 def several_trainers():
     """Two trainers in turn, one of them skips: what one does to its compressors is not done to the other's."""
     alone, beside, other = build(), build(), build()
