@@ -198,7 +198,7 @@ def test_the_layout_of_a_frame():
 @pytest.mark.parametrize(
     "changed, reason",
     [
-        ({"flags": 64}, "flags"),
+        ({"flags": 128}, "flags"),
         ({"eta": math.nan}, "eta"),
         ({"scale": -1.0}, "scale"),
         ({"flags": frames.NONFINITE}, "NONFINITE"),
