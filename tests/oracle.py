@@ -7,7 +7,8 @@ the same for one seed, number of programs and number of workers.
 import contextlib
 from pathlib import Path
 
-from hypothesis import HealthCheck, Phase, seed, settings, strategies as st
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from conftest import commands_in
