@@ -264,15 +264,15 @@ class DistributedTrainer(mx.gluon.Trainer):
 
     def _skip(self, fresh: List[Route]) -> None:
         """Leave everything as it is; AMP's loss scaler sees the overflow, and keeps gradients fresh, as in Gluon."""
-        if getattr(self, "_amp_loss_scaler", None):
-            self._amp_loss_scaler.has_overflow(self._params)
-            return
+        scaler = getattr(self, "_amp_loss_scaler", None)
+        if scaler:
+            scaler.has_overflow(self._params)
         for route in fresh:
-            self._gradients.data(route)._fresh_grad = False
+            self._gradients.data(route)._fresh_grad = bool(scaler) and route.own
 
     def _update_fresh(self, fresh: List[Route], rescale: float) -> None:
         """Have Gluon's trainer update what is fresh on any worker."""
-        elsewhere = []
+        marked = []
         for route in fresh:
             data = self._gradients.data(route)
             # MXNet's NAG reads a weight again when it has written it: with a copy to read it comes to another momentum,
@@ -284,7 +284,8 @@ class DistributedTrainer(mx.gluon.Trainer):
                 route.momentum.apply(route.array, data, route.with_momentum, decay, rescale)
             if not data._fresh_grad:
                 data._fresh_grad = True
-                elsewhere.append(data)
+                marked.append(route)
         self._update(ignore_stale_grad=True)
-        for data in elsewhere:
-            data._fresh_grad = False
+        for route in marked:  # AMP's loss scaler may have seen an overflow: what was fresh before then stays so
+            data = self._gradients.data(route)
+            data._fresh_grad = data._fresh_grad and route.own
