@@ -16,12 +16,13 @@ from oracle_cluster import Cluster
 from oracle_model import HEADS, LAYERS, SETTINGS, momentum_inside
 from oracle_reference import Reference
 
-OPERATIONS = 10  # of a program, after which it takes one more step
+OPERATIONS = 8  # of a program, after which it takes one more step
 MOST_WORKERS = 3  # drawn for each; a smaller cluster leaves the last ones out
 # name: (learning rate, whether MXNet has it for float64, options)
 DECAY = {"wd": st.sampled_from([0.0, 1e-2])}
 LINEAR = {"momentum": st.sampled_from([0.9, 0.5]), **DECAY}
 CLIPPED = {**LINEAR, "clip_gradient": st.sampled_from([0.05, 0.5])}
+# MXNet's FTML is left out: it divides by the learning rate, and a rate or lr_mult of 0 is drawn
 OPTIMIZERS = {
     "sgd": (0.05, True, st.one_of(*map(st.fixed_dictionaries, (LINEAR, DECAY, CLIPPED)))),
     "nag": (0.05, True, st.one_of(*map(st.fixed_dictionaries, (LINEAR, CLIPPED)))),
@@ -31,10 +32,9 @@ OPTIMIZERS = {
     "adadelta": (1.0, False, st.fixed_dictionaries({"rho": st.just(0.9), "epsilon": st.just(1e-4), **DECAY})),
     "adamax": (0.01, True, st.fixed_dictionaries(DECAY)),
     "nadam": (0.005, True, st.fixed_dictionaries(DECAY)),
-    "ftml": (0.01, True, st.fixed_dictionaries(DECAY)),
     "lamb": (0.01, True, st.fixed_dictionaries(DECAY)),
 }
-FRAGILE = ("adamax", "ftml")  # divide 0 by 0 where a gradient has been 0 in all steps, as one in float16 may be
+FRAGILE = ("adamax",)  # divides 0 by 0 where a gradient has been 0 in all steps, as one in float16 may be
 WARM_UP = {
     "warmup_steps": st.integers(0, 4),
     "warmup_begin_lr": st.just(0.0),
@@ -144,6 +144,8 @@ class Programs(RuleBasedStateMachine):
         """Compute gradients and update."""
         self.number += 1
         workers = self.cluster.workers
+        if self.spec["dtype"] == "float64":  # MXNet's operators take 1 / size as float32: let it be exact
+            sizes = tuple(2 ** (size // 2) for size in sizes)
         if not self.model.complete():  # MXNet updates nothing before all shapes are known: the last worker uses all
             heads = heads[: workers - 1] + (HEADS,)
         op = {"do": "train", "number": self.number, "sizes": sizes[:workers], "heads": heads[:workers]}
