@@ -20,6 +20,7 @@ setup(
         "byteps_gc.bench": ["*.cc"],
         "byteps_gc.engine": ["files/*", "standin/*"],
         "byteps_gc.native": ["src/*", "fuzz/*"],
+        "byteps_gc.report": ["*.css"],
     },
     python_requires=">=3.8,<3.13",
     # MXNet 1.9 names numpy.bool, which numpy 1.24 took away; on Python 3.12
@@ -50,7 +51,8 @@ setup(
             "nvidia-nccl-cu11==2.21.5",
             "nvidia-nvtx-cu11==11.8.86",
         ],
-        "test": ["pytest", "pytest-xdist", "hypothesis"],
+        "tensorboard": ["tensorboardX>=2.6.2"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "tensorboardX>=2.6.2"],
     },
     entry_points={"console_scripts": ["bpslaunch = byteps_gc.cluster.bpslaunch:console"]},
     classifiers=[
