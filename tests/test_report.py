@@ -45,12 +45,12 @@ def test_rows_are_named_as_in_the_guide(compression, label):
 
 
 def test_the_tables_and_the_plots(tmp_path):
-    """Speed-up is to the last epoch that both have."""
+    """Speedup is to the last epoch that both have."""
     write(tmp_path / "a" / "baseline.jsonl", {})
     write(tmp_path / "a" / "topk.jsonl", TOPK, epochs=1, end=False, pace=7.0)
     report.write(rows.group(rows.find([tmp_path])), tmp_path)
     assert (tmp_path / "table.md").read_text().splitlines() == [
-        "| Compressor | Val Accu | Time(s) | Speed-up | MB/step | Seeds |",
+        "| Compressor | Val Accu | Time(s) | Speedup | MB/step | Seeds |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         "| baseline | 60.00% | 21.00 | 1.00 | 4.500 | 1 |",
         "| topk(k=0.001) (unfinished) | 50.00% | 7.00 | 1.50 | 4.500 | 1 |",
@@ -60,7 +60,7 @@ def test_the_tables_and_the_plots(tmp_path):
         text = (tmp_path / f"{name}.svg").read_text()
         assert "<svg" in text
     (first, second) = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
-    assert (first["compressor"], first["accuracy"], second["speed_up"]) == ("baseline", "0.6", "1.5")
+    assert (first["compressor"], first["accuracy"], second["speedup"]) == ("baseline", "0.6", "1.5")
     whole, part = json.loads((tmp_path / "table.json").read_text())
     assert whole["exchange_seconds_per_step"] == pytest.approx(0.15) and whole["compute_seconds_per_step"] == 0.2
     assert [len(epochs) for epochs in part["epochs"]] == [1] and not part["finished"]
@@ -76,7 +76,7 @@ def test_a_row_is_the_mean_over_seeds(tmp_path):
     assert row == f"| topk(k=0.001) | {spreads} | 4.500 | 2 |"
 
 
-def test_without_a_baseline_there_is_no_speed_up(tmp_path):
+def test_without_a_baseline_there_is_no_speedup(tmp_path):
     write(tmp_path / "topk.jsonl", TOPK)
     assert "| 21.00 |  | 4.500 |" in table.markdown(rows.group(rows.find([tmp_path])))
 

@@ -67,7 +67,7 @@ class Row:
         return Spread.of([one.epochs[-1]["seconds"] for one in self.runs])
 
     @property
-    def speed_up(self) -> Optional[Spread]:
+    def speedup(self) -> Optional[Spread]:
         """How often faster the last epoch is reached that a baseline has as well; None without a baseline."""
         if not self.baselines:
             return None
@@ -97,7 +97,7 @@ class Row:
 
     def values(self) -> Dict[str, Any]:
         """All of it, for a file."""
-        spreads = {name: getattr(self, name) for name in ("accuracy", "seconds", "speed_up")}
+        spreads = {name: getattr(self, name) for name in ("accuracy", "seconds", "speedup")}
         return {
             "compressor": self.name,
             "runs": len(self.runs),

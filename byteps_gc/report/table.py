@@ -9,7 +9,7 @@ from byteps_gc.report.rows import Row, Spread
 from rich.console import Console
 from rich.table import Table
 
-COLUMNS = ("Compressor", "Val Accu", "Time(s)", "Speed-up", "MB/step", "Seeds")
+COLUMNS = ("Compressor", "Val Accu", "Time(s)", "Speedup", "MB/step", "Seeds")
 
 
 def shown(value: Optional[Spread], form: str, unit: str = "") -> str:
@@ -31,7 +31,7 @@ def cells(row: Row) -> List[str]:
         row.name + ("" if row.finished else " (unfinished)"),
         shown(percent(row.accuracy), ".2f", "%"),
         shown(row.seconds, ".2f"),
-        shown(row.speed_up, ".2f"),
+        shown(row.speedup, ".2f"),
         f"{row.sent:.3f}",
         str(len(row.runs)),
     ]
@@ -50,7 +50,7 @@ def lines(titles: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) 
 
 def comma_separated(rows: Sequence[Row]) -> str:
     """The table as CSV: numbers alone, accuracy from 0 to 1."""
-    names = ("accuracy", "seconds", "speed_up")
+    names = ("accuracy", "seconds", "speedup")
     head = ["compressor", "runs", *(f"{name}{end}" for name in names for end in ("", "_min", "_max"))]
     head += ["sent_mb_per_step", "compute_seconds_per_step", "exchange_seconds_per_step"]
     text = io.StringIO()
