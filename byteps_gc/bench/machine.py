@@ -7,15 +7,9 @@ import subprocess
 import time
 from typing import Any, Dict, List, Optional
 
+from byteps_gc.report.environment import memory_gib, processor
+
 VARIABLES = ("BYTEPS_", "DMLC_", "OMP_", "MXNET_", "MKL", "OPENBLAS_")
-
-
-def processor() -> str:
-    """The processor's name, as the kernel has it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def commit() -> Optional[str]:
@@ -33,7 +27,6 @@ def about(cores: List[int]) -> Dict[str, Any]:
 
     cores: the processors it runs on.
     """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "commit": commit(),
@@ -41,7 +34,7 @@ def about(cores: List[int]) -> Dict[str, Any]:
             "processor": processor(),
             "cores": os.cpu_count(),
             "cores_used": cores,
-            "memory_gib": round(memory, 1),
+            "memory_gib": memory_gib(),
         },
         "python": platform.python_version(),
         "environment": {

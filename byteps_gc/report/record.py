@@ -1,20 +1,20 @@
-"""A run's record: one JSON object a line, so that it can be read while it grows.
+"""A run's record: one JSON object per line, readable while the run writes it.
 
-{"event": "start", "job": ..., "model": ..., "workers": ..., "epochs": ..., ...}
+{"event": "start", "model": ..., "workers": ..., "epochs": ..., "environment": {...}, ...}
 {"event": "progress", "epoch": 0, "batch": 12, "batches": 48}
 {"event": "epoch", "epoch": 0, "seconds": 19.3, "accuracy": 0.61, "train_accuracy": ...,
  "loss": ..., "learning_rate": ..., "samples_per_second": ..., "sent_mb_per_step": ...,
- "compute_seconds": ..., "exchange_seconds": ...}
+ "compute_seconds": ..., "exchange_seconds": ..., "skipped_steps": ...}
 {"event": "resume", "first_epoch": 1}
 {"event": "end"}
 
-``seconds`` count from the first batch; ``sent_mb_per_step`` is what one worker
-hands to the network, in 10^6 bytes. ``compute_seconds`` are those of a step until the
-gradients are there, ``exchange_seconds`` those from there until the parameters are new:
-medians over a few steps of worker 0 that wait in between, so that nothing of both overlaps
-as it does in all others; they are missing in an epoch of one step. A run
-that is resumed goes on in its record, of which "start" and the epochs before stay, and
-in its ``seconds``.
+``environment`` is what :func:`byteps_gc.report.environment.about` returns. ``seconds`` count from the first batch.
+``sent_mb_per_step`` is what one worker sends, in 10^6 bytes. ``compute_seconds`` is the time of a step until all
+gradients are computed, ``exchange_seconds`` the rest of the step: medians over a few steps of worker 0 that wait in
+between, without the overlap of ordinary steps. An epoch of one step has neither. ``skipped_steps`` is the number of
+steps that all workers skipped, because a gradient was not finite; records without it exist.
+
+A resumed run continues its record: "start" and the epochs before the checkpoint stay, and ``seconds`` continue.
 """
 
 from dataclasses import dataclass, field
@@ -22,29 +22,34 @@ import json
 import os
 from pathlib import Path
 import time
-from typing import IO, Any, Dict, List, Optional
+from typing import IO, Any, Dict, List, Optional, Sequence
+
+from byteps_gc.report import environment
 
 
 def beside(log: str) -> Path:
-    """The record of the run that writes a log file."""
+    """Return the path of the record of the run that writes a log file."""
     return Path(f"{log}.jsonl")
 
 
 class Recorder:
     """Writes a record, a new one unless :meth:`resume` is called first; without a path, nothing is written.
 
-    seconds: what the epochs took that were recorded before this process.
+    mirrors: receive every event that is written, by ``write(event, **values)``, and ``close()`` after the last one
+        (see :class:`byteps_gc.report.tensorboard.TensorBoard`).
+    seconds: training time of the epochs recorded before this process.
     """
 
-    def __init__(self, path: Optional[Path], pause: float = 0.5):
+    def __init__(self, path: Optional[Path], pause: float = 0.5, mirrors: Sequence[Any] = ()):
         self.path = path
+        self.mirrors = mirrors
         self.seconds = 0.0
         self._file: Optional[IO[str]] = None
         self._pause = pause
         self._last = 0.0
 
     def resume(self, first_epoch: int) -> None:
-        """Go on in the record that is there: of what it holds, the start and the epochs before ``first_epoch`` stay."""
+        """Continue the existing record: its start and the epochs before ``first_epoch`` stay."""
         if self.path is None:
             return
         lines = [line for line in self.path.read_text().splitlines() if stays(line, first_epoch)]
@@ -56,15 +61,21 @@ class Recorder:
         self.write("resume", first_epoch=first_epoch)
 
     def write(self, event: str, **values: Any) -> None:
-        """Append one event; all but a progress event are on the disk on return."""
+        """Append one event; all but a progress event are on disk on return. A start event gets the environment."""
         if self.path is None:
             return
+        if event == "start":
+            values["environment"] = environment.about()
         if self._file is None:
             self._file = open(self.path, "w")
         self._file.write(json.dumps({"event": event, **values}) + "\n")
         self._file.flush()
         if event != "progress":
             os.fsync(self._file.fileno())
+        for mirror in self.mirrors:
+            mirror.write(event, **values)
+            if event == "end":
+                mirror.close()
 
     def progress(self, **values: Any) -> None:
         """Append a progress event, unless the last one was less than ``pause`` seconds ago."""
@@ -74,7 +85,7 @@ class Recorder:
 
 
 def stays(line: str, first_epoch: int) -> bool:
-    """Whether a line of a record still holds when the run goes on with ``first_epoch``."""
+    """Whether a line of a record stays when the run resumes with ``first_epoch``."""
     try:
         event = json.loads(line)
     except ValueError:
@@ -87,13 +98,14 @@ def stays(line: str, first_epoch: int) -> bool:
 class Record:
     """A record read back; ``epochs`` are the epoch events in order."""
 
+    path: Optional[Path] = None
     start: Dict[str, Any] = field(default_factory=dict)
     progress: Dict[str, Any] = field(default_factory=dict)
     epochs: List[Dict[str, Any]] = field(default_factory=list)
     finished: bool = False
 
     def done(self) -> float:
-        """The part of the run that is done, from 0 to 1."""
+        """Return the finished fraction of the run, from 0 to 1."""
         total = self.start.get("epochs", 0) - self.start.get("first_epoch", 0)
         if self.finished or total <= 0:
             return 1.0 if self.finished else 0.0
@@ -104,8 +116,8 @@ class Record:
 
 
 def read(path: Path) -> Record:
-    """Read what stands in a record so far; a line that is still being written is left out."""
-    record = Record()
+    """Read a record as far as it is written; an incomplete last line is left out."""
+    record = Record(path)
     if not path.is_file():
         return record
     for line in path.read_text().splitlines():
