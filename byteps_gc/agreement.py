@@ -132,7 +132,7 @@ def fresh_anywhere(fresh: Sequence[bool], active: Sequence[bool], names: Sequenc
     """
     found = total([fresh, active], name, "int64", FIRST)
     for place in np.flatnonzero(found[1] % engine.size()):
-        raise ExchangeError(f"{names[place]} has grad_req='null' on some workers and a gradient on others")
+        raise ExchangeError(f"{names[place]} has grad_req='null' on some workers only; set the same grad_req on all")
     return found[0] > 0
 
 
@@ -149,10 +149,9 @@ def same_parameters(arrays: Sequence["mx.nd.NDArray"], names: Sequence[str], ste
     place = int(np.flatnonzero((table != table[0]).any(axis=0))[0])
     groups = each(table[:, place].tolist(), lambda checksum: f"checksum {checksum:08x}")
     raise ExchangeError(
-        f"the workers' parameters differ after step {step}; the first that does is {names[place]} ({groups}). Likely"
-        " reasons: different learning rates or other options of the optimizer, a gradient that is stale or was changed"
-        " on one worker, parameters that were set on one worker after the first step, or an update that draws random"
-        " numbers"
+        f"parameters differ between workers after step {step}; the first to differ is {names[place]} ({groups}). Likely"
+        " causes: different learning rates or other optimizer options, a gradient that is stale or was changed on one"
+        " worker, parameters set on one worker after the first step, or an update that draws random numbers"
     )
 
 
@@ -161,7 +160,7 @@ def same_rescale(rescale: float, name: str) -> None:
     (found,) = gather([rescale], name).T
     if len(set(found.tolist())) > 1:
         raise ExchangeError(
-            "update() after allreduce_grads() needs one batch size on all workers, because the gradients are averaged"
-            f" by then: rescale_grad / batch_size is {each(found.tolist(), '{:g}'.format)}; step() takes a batch size"
-            " of each worker's own"
+            "update() after allreduce_grads() needs the same batch size on all workers, because the gradients are"
+            f" already averaged: rescale_grad / batch_size is {each(found.tolist(), '{:g}'.format)}; step() accepts a"
+            " different batch size on each worker"
         )

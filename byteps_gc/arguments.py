@@ -13,17 +13,30 @@ FLAGS = {"scaling": "onebit_scaling", "momentum": "compress_momentum", "fp16": "
 def add_compression(parser: argparse.ArgumentParser) -> None:
     """Add the flags to a parser; :func:`compression` reads them back."""
     group = parser.add_argument_group("gradient compression")
-    group.add_argument("--compressor", help=f"one of {', '.join(compressors.known())} (default: none)")
-    group.add_argument("--k", type=number, help="elements kept (topk, randomk) or levels (dithering)")
-    group.add_argument("--ef", help=f"error feedback: {', '.join(WRAPPERS['ef'])}")
-    group.add_argument("--compress-momentum", help=f"momentum inside the compressor: {', '.join(WRAPPERS['momentum'])}")
-    group.add_argument("--onebit-scaling", action="store_true", default=None, help="scale onebit's signs")
-    group.add_argument("--normalize", help="dithering's norm: max or l2")
-    group.add_argument("--partition", help="dithering's levels: linear or natural")
-    group.add_argument("--bucket", type=int, help="elements of dithering that share a norm: 512 to 8192, 0 for all")
-    group.add_argument("--half", action="store_true", default=None, help="the compressor's values travel as float16")
-    group.add_argument("--seed", type=int, default=0, help="seed of weights, data order and random compressors")
-    group.add_argument("--fp16-pushpull", action="store_true", default=None, help="values travel as float16")
+    group.add_argument("--compressor", help=f"compress gradients with {', '.join(compressors.known())} (default: none)")
+    group.add_argument(
+        "--k",
+        type=number,
+        help="number (or fraction below 1) of elements to keep (topk, randomk), or number of levels (dithering)",
+    )
+    group.add_argument("--ef", help=f"add error feedback: {', '.join(WRAPPERS['ef'])}")
+    group.add_argument(
+        "--compress-momentum", help=f"apply momentum inside the compressor: {', '.join(WRAPPERS['momentum'])}"
+    )
+    group.add_argument(
+        "--onebit-scaling",
+        action="store_true",
+        default=None,
+        help="scale the signs by the mean absolute value (onebit)",
+    )
+    group.add_argument("--normalize", help="norm that scales the levels (dithering): max or l2")
+    group.add_argument("--partition", help="spacing of the levels (dithering): linear or natural")
+    group.add_argument(
+        "--bucket", type=int, help="number of elements that share a norm (dithering): 512 to 8192, or 0 for all"
+    )
+    group.add_argument("--half", action="store_true", default=None, help="send the compressor's values as float16")
+    group.add_argument("--seed", type=int, default=0, help="seed for weights, data order and random compressors")
+    group.add_argument("--fp16-pushpull", action="store_true", default=None, help="send values as float16")
 
 
 def number(text: str) -> Any:
@@ -51,7 +64,7 @@ def compression(options: argparse.Namespace) -> Settings:
     params = {key: value for key, value in params.items() if key != "seed" or key in kind.option_names()}
     for key in sorted(option_names().intersection(params).difference(kind.option_names())):
         raise CompressionError(
-            f"{flag(key)} is no option of {kind.name}, which has: {', '.join(map(flag, kind.option_names()))}"
+            f"{flag(key)} is not an option of {kind.name}; its options: {', '.join(map(flag, kind.option_names()))}"
         )
     return Settings.from_params(params)
 

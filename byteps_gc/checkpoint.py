@@ -151,5 +151,5 @@ def load(files: Mapping[str, Path], net: Any, trainer: Any, context: Any) -> Dic
             trainer.broadcast_parameters()
             return json.loads(Path(f"{whole}.json").read_text() or "{}")
         except (AssertionError, ValueError, RuntimeError) as error:
-            text = one_line(error).replace(str(whole), "it")
-            raise UserError(f"the checkpoint {files.get('.params', '')} cannot be loaded: {text}") from None
+            text = one_line(error).replace(f"{folder}/", "")
+            raise UserError(f"cannot load checkpoint {files.get('.params', 'of rank 0')}: {text}") from None

@@ -1,4 +1,4 @@
-"""``python -m byteps_gc doctor``: what is installed, and what keeps the main job from running."""
+"""``python -m byteps_gc doctor``: list what is installed, and what is missing for training."""
 
 from dataclasses import dataclass
 from importlib import metadata
@@ -21,7 +21,7 @@ OK, MISSING, OPTIONAL = "ok", "MISSING", "optional"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; a missing part that the main job needs makes it fail."""
+    """One line of the report; a missing part that training needs makes it fail."""
 
     part: str
     state: str
@@ -32,13 +32,13 @@ def find_python() -> Finding:
     """Python itself."""
     fits = (3, 8) <= sys.version_info[:2] <= (3, 12)
     detail = f"{platform.python_version()} at {sys.executable}"
-    return Finding("Python", OK if fits else MISSING, detail if fits else f"{detail}; 3.8 to 3.12 is wanted")
+    return Finding("Python", OK if fits else MISSING, detail if fits else f"{detail} is not supported; use 3.8 to 3.12")
 
 
 def runs(code: str) -> Tuple[bool, str]:
     """Run a line of Python in a process of its own; whether it worked, and the last line it printed."""
     result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines = result.stdout.strip().splitlines() or [f"ended with status {result.returncode}"]
+    lines = result.stdout.strip().splitlines() or [f"exited with status {result.returncode}"]
     return result.returncode == 0, lines[-1]
 
 
@@ -58,22 +58,24 @@ def find_engine() -> Finding:
     try:
         version = metadata.version("byteps")
     except metadata.PackageNotFoundError:
-        return Finding("BytePS", MISSING, "not installed; python -m byteps_gc engine build makes a wheel to install")
+        return Finding("BytePS", MISSING, "not installed; python -m byteps_gc engine build builds a wheel")
     load_server = "from byteps_gc.cluster import bpslaunch; bpslaunch.server_library()"
     load_worker = "import byteps_gc.mxnet, pathlib, byteps; print(pathlib.Path(byteps.__file__).parent)"
     worked, line = runs(load_server)
     if worked:
         worked, line = runs(load_worker)
     if not worked:
-        return Finding("BytePS", MISSING, f"{version} does not load: {line}")
+        return Finding("BytePS", MISSING, f"cannot load {version}: {line}")
     about = Path(line, "gc_build.json")
     if not about.is_file():
-        return Finding("BytePS", MISSING, f"{version} was built without byteps_gc's fix-ups, which the main job needs")
+        return Finding(
+            "BytePS", MISSING, f"{version} lacks the fix-ups; python -m byteps_gc engine build builds a wheel"
+        )
     built = json.loads(about.read_text())
     left_out = [name for name in NAMES if name not in built["fixups"]]
     detail = f"{version}: device {built['device']}, {len(built['fixups'])} fix-ups"
     if left_out:
-        return Finding("BytePS", MISSING, f"{detail}; left out: {', '.join(left_out)}")
+        return Finding("BytePS", MISSING, f"{detail}; missing fix-ups: {', '.join(left_out)}")
     return Finding("BytePS", OK, detail)
 
 
@@ -88,7 +90,7 @@ def find_package(name: str) -> Finding:
 def find_loopback() -> Finding:
     """Whether a scheduler could listen on this machine."""
     try:
-        return Finding("loopback", OK, f"can listen, for example on port {local.free_port()}")
+        return Finding("loopback", OK, f"can listen (tried port {local.free_port()})")
     except OSError as error:
         return Finding("loopback", MISSING, f"cannot listen on 127.0.0.1: {error.strerror}")
 
@@ -96,8 +98,8 @@ def find_loopback() -> Finding:
 def find_tools() -> Finding:
     """What builds the engine; an engine that is built needs it no more."""
     missing = [name for name in ("g++", "make") if shutil.which(name) is None]
-    detail = "g++ and make are there" if not missing else f"to build the engine: apt-get install {' '.join(missing)}"
-    return Finding("compiler", OPTIONAL if missing else OK, detail)
+    hint = f"needed only to build the engine: apt-get install {' '.join(missing)}"
+    return Finding("compiler", OPTIONAL, hint) if missing else Finding("compiler", OK, "g++ and make are installed")
 
 
 def find_images() -> Finding:
@@ -107,7 +109,7 @@ def find_images() -> Finding:
     except ImportError as error:
         return Finding("images", MISSING, str(error))
     there = (FASHION_MNIST / "train-images-idx3-ubyte.gz").is_file()
-    hint = "for the demo: apt-get install dataset-fashion-mnist"
+    hint = "needed only for the demo: apt-get install dataset-fashion-mnist"
     return Finding("images", OK if there else OPTIONAL, f"Fashion-MNIST in {FASHION_MNIST}" if there else hint)
 
 
@@ -137,11 +139,11 @@ CHECKS: Tuple[Callable[[], Finding], ...] = (
 
 
 def report() -> int:
-    """Print all findings; 1 if the main job could not run, else 0."""
+    """Print all findings; return 1 if something that training needs is missing, else 0."""
     findings: List[Finding] = [check() for check in CHECKS]
     print(f"byteps_gc {__version__}")
     for finding in findings:
         print(f"  {finding.part:<11} {finding.state:<9} {finding.detail}")
     missing = [finding.part for finding in findings if finding.state == MISSING]
-    print(f"the main job cannot run: {', '.join(missing)} missing" if missing else "the main job can run here")
+    print(f"not ready to train: see {', '.join(missing)}" if missing else "ready to train")
     return 1 if missing else 0

@@ -40,7 +40,7 @@ def load() -> ctypes.CDLL:
     try:
         return ctypes.CDLL(LIBRARY)
     except OSError:
-        raise EngineError(f"NVIDIA's driver ({LIBRARY}) is not installed") from None
+        raise EngineError(f"the NVIDIA driver ({LIBRARY}) is not installed") from None
 
 
 def gpus() -> List[Gpu]:
@@ -50,7 +50,7 @@ def gpus() -> List[Gpu]:
     def call(function: str, *arguments: object) -> int:
         status: int = getattr(library, function)(*arguments)
         if status not in (0, NO_DEVICE):
-            raise EngineError(f"NVIDIA's driver does not work: {function} gives the status {status}")
+            raise EngineError(f"the NVIDIA driver failed: {function} returned status {status}")
         return status
 
     count, device, number = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
@@ -78,22 +78,22 @@ def check(processes: int = 1, using: bool = True) -> None:
     """
     if not wanted():
         return
-    cpu = "set up for the CPU: ./scripts/setup.sh --cpu"
+    cpu = "set up for the CPU with ./scripts/setup.sh --cpu"
     try:
         load()
     except EngineError:
         raise EngineError(
-            f"{CUDA_DISTRIBUTION} is installed, but NVIDIA's driver ({LIBRARY}) is not; install the driver, or {cpu}"
+            f"{CUDA_DISTRIBUTION} is installed, but the NVIDIA driver ({LIBRARY}) is not; install the driver, or {cpu}"
         ) from None
     found = gpus()
     if len(found) < processes:
         raise EngineError(
-            f"a worker's processes need a GPU each, {processes} in all, but NVIDIA's driver shows {len(found)}"
-            f" (CUDA_VISIBLE_DEVICES may hide some); name fewer in BYTEPS_GC_GPUS, or {cpu}"
+            f"a worker needs one GPU per process, {processes} in total, but the NVIDIA driver reports {len(found)}"
+            f" (CUDA_VISIBLE_DEVICES may hide some); list fewer in BYTEPS_GC_GPUS, or {cpu}"
         )
     for gpu in found if using else ():
         if gpu.major not in KERNELS:
             raise EngineError(
-                f"{CUDA_DISTRIBUTION} has no kernels for {gpu}, only for 5.0 to 8.9; train without it (--num-gpus 0),"
-                f" hide it with CUDA_VISIBLE_DEVICES if there is another, or {cpu}"
+                f"{CUDA_DISTRIBUTION} has no kernels for {gpu}, only for 5.0 to 8.9; train on the CPU (--num-gpus 0),"
+                f" hide this GPU with CUDA_VISIBLE_DEVICES if there is another, or {cpu}"
             )

@@ -26,7 +26,7 @@ def integer(name: str, default: int, least: int = 0, most: Optional[int] = None)
     value = text(name)
     if not value:
         return default
-    accepted = f"an integer from {least}" + (f" to {most}" if most is not None else " up")
+    accepted = f"an integer from {least} to {most}" if most is not None else f"an integer of at least {least}"
     try:
         number = int(value)
     except ValueError:
@@ -91,14 +91,16 @@ def check_cluster(role: str) -> None:
     check_numbers()
     missing = [name for name in CLUSTER if not text(name)]
     if missing:
-        raise SettingsError(f"a {role} needs {', '.join(missing)} in its environment; byteps_gc launch sets them")
+        raise SettingsError(
+            f"a {role} needs {', '.join(missing)} in its environment; python -m byteps_gc launch sets them"
+        )
 
 
 def sanitizer() -> str:
     """BYTEPS_GC_SANITIZE: what the native library is compiled with; thread, or empty."""
     name = text("BYTEPS_GC_SANITIZE")
     if name not in ("", "thread"):
-        raise SettingsError(f"BYTEPS_GC_SANITIZE={name} is not thread")
+        raise SettingsError(f"BYTEPS_GC_SANITIZE={name} is neither thread nor empty")
     return name
 
 

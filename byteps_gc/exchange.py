@@ -59,7 +59,7 @@ def threshold() -> int:
 def require_started() -> None:
     """:class:`ExchangeError` unless BytePS runs in this process."""
     if not _running:
-        raise ExchangeError("BytePS does not run in this process: call bps.init() first")
+        raise ExchangeError("BytePS is not running in this process; call bps.init() first")
 
 
 def next_trainer() -> str:
@@ -84,7 +84,7 @@ def declare(name: str, nbytes: int = 0, **options: str) -> None:
     require_started()
     registered = options.get("byteps_compressor_type", wire.REGISTERED)
     if registered != wire.REGISTERED:
-        raise ExchangeError(f"{name}: BytePS's own compressor {registered} is not used; see byteps_gc.wire for ours")
+        raise ExchangeError(f"{name}: byteps_compressor_type={registered} is not {wire.REGISTERED}; see byteps_gc.wire")
     if name not in _declared:
         engine.byteps_declare_tensor(name, **options)
         place = _added("byteps_gc_place")
@@ -123,13 +123,13 @@ def push_pull(
     dtype = kind.name
     if dtype not in DTYPES or tensor.stype != "default" or tensor.size == 0:
         raise ExchangeError(
-            f"{name}: an array of shape {tensor.shape}, dtype {dtype} and storage {tensor.stype};"
+            f"{name}: cannot exchange an array of shape {tensor.shape}, dtype {dtype} and storage type {tensor.stype};"
             f" push_pull takes non-empty dense arrays of {', '.join(DTYPES)}"
         )
     shape = (tensor.shape, dtype)
     if _shapes.setdefault(name, shape) != shape:
-        was, now = _shapes[name], shape
-        raise ExchangeError(f"{name} was {was[0]} of {was[1]} before and is {now[0]} of {now[1]} now")
+        before, now = (f"shape {one[0]} and dtype {one[1]}" for one in (_shapes[name], shape))
+        raise ExchangeError(f"{name} has {now}, but was exchanged with {before} before; use another name")
     declare(name, tensor.size * kind.itemsize)
     with registration(name) if name in _unregistered else contextlib.nullcontext():
         engine.byteps_push_pull(tensor, version=version, priority=priority, name=name, is_average=is_average)
@@ -203,8 +203,8 @@ def registration(name: str) -> Iterator[None]:
                 announced = now
             if announced is not None and now - announced > limit:
                 print(
-                    f"byteps_gc: {name}: a server has not answered in {limit} s; it cannot compress unless it was"
-                    " started by python -m byteps_gc server, of the same version",
+                    f"byteps_gc: {name}: a server has not answered within {limit} s; for compression, start all"
+                    " servers with python -m byteps_gc server of the same version",
                     file=sys.stderr,
                     flush=True,
                 )

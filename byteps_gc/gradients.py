@@ -59,8 +59,8 @@ class Gradients:
         for route in dropped:
             if route.with_momentum and not route.own:
                 raise CompressionError(
-                    f"{self.params[route.index].name}: allreduce_grads() has added its momentum, which is inside the"
-                    " compressor; call update() next, or backward"
+                    f"{self.params[route.index].name}: allreduce_grads() has already added the momentum inside the"
+                    " compressor; call update(), or run backward, before the next exchange"
                 )
             route.own = route.fresh = route.skipped = True
         if not ignore_stale_grad:
@@ -78,7 +78,7 @@ class Gradients:
             if not route.own:
                 raise StaleGradientError(
                     f"the gradient of {self.params[route.index].name} has not been computed by backward since the last"
-                    " step; step(batch_size, ignore_stale_grad=True) leaves such parameters alone"
+                    " step; pass ignore_stale_grad=True to leave such parameters unchanged"
                 )
 
     def exchange(self, fresh: List[Route], rate: float, factors: Callable[[bool], Factors]) -> bool:
@@ -149,7 +149,7 @@ class Gradients:
         if not finite:
             self.skipped_steps += 1
             if engine.rank() == 0:
-                text = f"a gradient is not finite: step skipped by all workers ({self.skipped_steps} so far)"
+                text = f"a gradient is not finite: all workers skip this step ({self.skipped_steps} skipped so far)"
                 warnings.warn(text, stacklevel=5)
         return finite
 

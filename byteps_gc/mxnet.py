@@ -66,7 +66,9 @@ def init(lazy: bool = True) -> None:
     if is_started():
         return
     if _has_left:
-        raise ExchangeError("this process has left its cluster, which has ended with that; start a new process")
+        raise ExchangeError(
+            "cannot start BytePS again: this process has left its cluster, which has ended; start a new process"
+        )
     _notice_failures()
     env.check_cluster("worker")
     for name, value in ALONE.items():

@@ -25,9 +25,9 @@ def make(
         mu = moved_momentum(optimizer, left, settings)
         return create(optimizer, left), mu
     if not isinstance(optimizer, Optimizer):
-        raise ExchangeError(f"optimizer is a name or an mx.optimizer.Optimizer, not {type(optimizer).__name__}")
+        raise ExchangeError(f"optimizer must be a name or an mx.optimizer.Optimizer, not {type(optimizer).__name__}")
     if params:
-        raise ExchangeError("optimizer_params goes with the name of an optimizer, not with an Optimizer that exists")
+        raise ExchangeError("optimizer_params cannot be combined with an Optimizer object; set its attributes instead")
     if settings.momentum:
         raise not_moved(settings)
     return optimizer, 0.0
@@ -42,7 +42,7 @@ def create(name: str, params: Dict[str, Any]) -> Optimizer:
         return kind(**params)
     except TypeError as error:
         if is_mxnets(kind):
-            raise ExchangeError(f"optimizer_params of {name}: {one_line(error)}") from None
+            raise ExchangeError(f"cannot create optimizer {name} from optimizer_params: {one_line(error)}") from None
         raise
 
 
@@ -59,8 +59,8 @@ def moved_momentum(optimizer: str, params: Dict[str, Any], settings: Settings) -
 def not_moved(settings: Settings) -> CompressionError:
     """Why there is no momentum to move."""
     return CompressionError(
-        f"momentum={settings.momentum!r} takes the coefficient from optimizer_params['momentum']; give the optimizer"
-        f" by name ({' or '.join(NESTEROV)}) and a momentum above 0"
+        f"momentum={settings.momentum!r} takes its coefficient from optimizer_params['momentum']; pass the optimizer"
+        f" by name ({' or '.join(NESTEROV)}) with a momentum above 0"
     )
 
 
@@ -68,8 +68,8 @@ def reject_clipping(limit: Optional[float]) -> None:
     """:class:`CompressionError` if an optimizer clips gradients whose momentum is inside the compressor."""
     if limit is not None and limit > 0:
         raise CompressionError(
-            f"clip_gradient={limit:g} would clip gradients with their momentum, which is inside the compressor; leave"
-            " momentum='nesterov' out of compression_params, or clip_gradient out of optimizer_params"
+            f"clip_gradient={limit:g} cannot be combined with momentum inside the compressor, which it would clip too;"
+            " remove momentum='nesterov' from compression_params, or clip_gradient from optimizer_params"
         )
 
 

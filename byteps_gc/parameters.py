@@ -18,7 +18,7 @@ def checked(params: Union[Mapping[str, Any], Sequence[Any]]) -> List[Any]:
     if hasattr(params, "keys"):  # a dict or a ParameterDict
         params = [params[name] for name in in_order(list(params.keys()))]
     if not isinstance(params, (list, tuple)) or not all(isinstance(one, mx.gluon.Parameter) for one in params):
-        raise ExchangeError("params is not a list or dict of Gluon's Parameters, such as net.collect_params()")
+        raise ExchangeError("params is not a list or dict of Gluon Parameters; pass net.collect_params()")
     if not params:
         raise ExchangeError("params is empty: there is nothing to train")
     for param in params:
@@ -26,11 +26,11 @@ def checked(params: Union[Mapping[str, Any], Sequence[Any]]) -> List[Any]:
             raise ExchangeError(f"{param.name} has not been initialized: call net.initialize() first")
         if len(param.list_ctx()) != 1 or param.list_ctx() != params[0].list_ctx():
             devices = ", ".join(map(str, param.list_ctx()))
-            raise ExchangeError(f"{param.name} lives on {devices}: one process drives one device, for all parameters")
+            raise ExchangeError(f"{param.name} is on {devices}; put all parameters of a worker process on one device")
         if (param._stype, param._grad_stype) != ("default", "default"):
-            raise ExchangeError(f"{param.name} is sparse, or its gradient is; only dense arrays are exchanged")
+            raise ExchangeError(f"{param.name} or its gradient is sparse; only dense arrays can be exchanged")
     if len({id(param) for param in params}) < len(params):
-        raise ExchangeError("params has a parameter twice")
+        raise ExchangeError("params contains the same parameter twice")
     return list(params)
 
 

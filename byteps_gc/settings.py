@@ -59,7 +59,7 @@ class Settings:
         :class:`CompressionError`.
         """
         if params is not None and not isinstance(params, Mapping):
-            raise CompressionError(f"compression_params is a dict, not {type(params).__name__}")
+            raise CompressionError(f"compression_params must be a dict, not {type(params).__name__}")
         given = {
             key: value for key, value in (params or {}).items() if not (value is None or value is False or value == "")
         }
@@ -72,10 +72,10 @@ class Settings:
             kind = compressors.find(given["compressor"])
             foreign = sorted(set(options).difference(kind.option_names()))
             if foreign:
-                warnings.warn(f"{kind.name} has no option {', '.join(foreign)}: ignored", stacklevel=3)
+                warnings.warn(f"ignoring {', '.join(foreign)}: not an option of {kind.name}", stacklevel=3)
             compressor = make(kind, {key: options[key] for key in options if key not in foreign})
         elif options:
-            warnings.warn(f"no compressor is chosen: {', '.join(sorted(options))} ignored", stacklevel=3)
+            warnings.warn(f"ignoring {', '.join(sorted(options))}: no compressor is set", stacklevel=3)
         return cls(compressor, given.get("ef"), given.get("momentum"), given.get("fp16", False))
 
     def advice(self) -> str:

@@ -93,12 +93,12 @@ def check_objects(tree: Any, now: Any, name: str) -> None:
     """:class:`ExchangeError` unless ``now`` has a scheduler of the same class wherever the tree has one."""
     if not isinstance(tree, dict):
         if name == "lr_scheduler" and callable(now):
-            raise ExchangeError(f"the states have no {name}, and this trainer has {type(now).__name__}")
+            raise ExchangeError(f"the saved states have no {name}, but this trainer has {type(now).__name__}")
         return
     if "class" in tree:
         found = type(now).__name__ if callable(now) else "none"
         if found != tree["class"]:
-            raise ExchangeError(f"the states have the {name} {tree['class']}, and this trainer has {found}")
+            raise ExchangeError(f"the saved states have {name} {tree['class']}, but this trainer has {found}")
         for key, one in tree["attributes"].items():
             check_objects(one, getattr(now, key, None), key)
     parts = tree.get("list") or tree.get("tuple") or []
@@ -139,7 +139,7 @@ def read(fname: str) -> Tuple[Dict[str, Any], Mapping[str, "mx.nd.NDArray"]]:
         good = False
     if not good:
         raise ExchangeError(
-            f"{fname} was not written by DistributedTrainer.save_states of this version; files of mx.gluon.Trainer,"
-            " which are pickled, and files of parameters are not accepted"
+            f"{fname} was not written by DistributedTrainer.save_states of this version; states pickled by"
+            " mx.gluon.Trainer and parameter files are not accepted"
         )
     return header, arrays

@@ -80,20 +80,22 @@ def check(
 ) -> None:
     """:class:`ExchangeError` unless a file's states are those of this optimizer and of these parameters."""
     if header["optimizer"] != type(optimizer).__name__:
-        raise ExchangeError(f"{fname} has states of {header['optimizer']}, not of {type(optimizer).__name__}")
+        raise ExchangeError(
+            f"{fname} was saved by {header['optimizer']}, but this trainer uses {type(optimizer).__name__}"
+        )
     mine, saved = described(params), header["parameters"]
     if len(mine) != len(saved):
-        raise ExchangeError(f"{fname} has states of another net: {len(saved)} parameters, not {len(mine)}")
+        raise ExchangeError(f"{fname} was saved for another net: {len(saved)} parameters, not {len(mine)}")
     for place, (one, other) in enumerate(zip(mine, saved)):
         if (one[0], one[2]) != (other[0], other[2]) or not same_shape(one[1], other[1]):
             raise ExchangeError(
-                f"{fname} has states of another net: parameter {place} is {other[0]} {tuple(other[1] or ())}"
+                f"{fname} was saved for another net: parameter {place} is {other[0]} {tuple(other[1] or ())}"
                 f" {other[2]}, not {one[0]} {tuple(one[1] or ())} {one[2]}"
             )
     for one in kept.values():
         if one["mu"] != mu:
             raise ExchangeError(
-                f"{fname} has momentum of {one['mu']:g} around the exchange, and this trainer of {mu:g}"
+                f"{fname} was saved with momentum {one['mu']:g} inside the compressor, but this trainer has {mu:g}"
             )
     for name, tree in header["attributes"].items():
         statefile.check_objects(tree, getattr(optimizer, name, None), name)

@@ -30,7 +30,7 @@ def compiler() -> str:
     """The first line of ``g++ --version``; :class:`EngineError` if there is no compiler."""
     for tool, package in (("g++", "g++"), ("make", "make")):
         if shutil.which(tool) is None:
-            raise EngineError(f"{tool} is missing; Debian's package {package} has it")
+            raise EngineError(f"{tool} is not installed; on Debian or Ubuntu: apt-get install {package}")
     return subprocess.run(["g++", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[0]
 
 
@@ -87,7 +87,7 @@ class Compiler:
         finally:
             self.running.discard(child)
         if child.returncode:
-            lines = errors.decode(errors="replace").strip().splitlines() or ["no message"]
+            lines = errors.decode(errors="replace").strip().splitlines() or ["no error output"]
             first = next((line for line in lines if "error" in line.lower()), lines[-1])
             raise EngineError(f"{command[0]} failed with status {child.returncode}: {first.strip()}")
         return output

@@ -51,16 +51,16 @@ class DistributedTrainer(mx.gluon.Trainer):
     ):
         require_started()
         if kvstore is not None or update_on_kvstore:
-            raise ExchangeError("kvstore and update_on_kvstore are not accepted: BytePS is in the place of a KVStore")
+            raise ExchangeError("kvstore and update_on_kvstore must be left out: BytePS replaces the KVStore")
         if not isinstance(compression_params, Settings):
             compression_params = Settings.from_params(compression_params)
         if isinstance(optimizer, DistributedOptimizer):
             optimizer = optimizer._optimizer
             warnings.warn(
-                "DistributedTrainer exchanges gradients itself: DistributedOptimizer is unwrapped", stacklevel=2
+                "unwrapping DistributedOptimizer: DistributedTrainer exchanges gradients itself", stacklevel=2
             )
         if not 0 <= root_rank < engine.size():
-            raise ExchangeError(f"root_rank={root_rank} is not one of the {engine.size()} workers")
+            raise ExchangeError(f"root_rank={root_rank} is not a rank from 0 to {engine.size() - 1}")
         optimizer, mu = optimizers.make(optimizer, optimizer_params, compression_params)
         super().__init__(checked(params), optimizer, kvstore=None)
         scope = next_trainer()
@@ -180,7 +180,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         number = float(batch_size) if isinstance(batch_size, numbers.Real) else 0.0
         if not 0 < abs(number) < float("inf"):
             given = repr(batch_size) if isinstance(batch_size, (numbers.Real, str)) else type(batch_size).__name__
-            raise ExchangeError(f"batch_size={given} is not a number other than 0")
+            raise ExchangeError(f"batch_size={given} is not a finite number other than 0")
         if self._gradients.mu:
             optimizers.reject_clipping(self._optimizer.clip_gradient)
         return self._scale / number, number
@@ -193,7 +193,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         """What has to be the same on all workers, besides the parameters."""
         return {
             "compression": self._gradients.settings.to_params(),
-            "momentum in front of the compressor": self._gradients.mu,
+            "momentum inside the compressor": self._gradients.mu,
             "optimizer": type(self._optimizer).__name__,
             "BYTEPS_MIN_COMPRESS_BYTES": threshold(),
             "BYTEPS_GC_CHECK_STEPS": self._check_steps,
@@ -242,13 +242,13 @@ class DistributedTrainer(mx.gluon.Trainer):
             if digest(route) != route.digest:
                 raise CompressionError(
                     f"the gradient of {self._params[route.index].name} was changed between allreduce_grads() and"
-                    " update(): its momentum is inside the compressor and has been added by then; to change gradients,"
-                    " leave momentum='nesterov' out of compression_params"
+                    " update(), when the momentum inside the compressor is already part of it; to change gradients,"
+                    " remove momentum='nesterov' from compression_params"
                 )
             if expected is not None and rescale != expected:
                 raise CompressionError(
-                    f"update() with rescale_grad / batch_size = {rescale:g} after {expected:g}: momentum inside the"
-                    " compressor needs it before the gradients are exchanged; call step(batch_size)"
+                    f"update() got rescale_grad / batch_size = {rescale:g}, but momentum inside the compressor was"
+                    f" added for {expected:g}; call step(batch_size), which knows it before the exchange"
                 )
 
     def _apply(self, fresh: List[Route], rescale: float) -> None:

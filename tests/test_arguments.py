@@ -37,8 +37,8 @@ def test_flags_become_settings(words, settings):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("--compressor onebit --k 3", "--k is no option of onebit, which has: --onebit-scaling"),
-        ("--compressor topk --k 0.1 --onebit-scaling", "--onebit-scaling is no option of topk"),
+        ("--compressor onebit --k 3", "--k is not an option of onebit; its options: --onebit-scaling"),
+        ("--compressor topk --k 0.1 --onebit-scaling", "--onebit-scaling is not an option of topk"),
         ("--k 3", "--k needs --compressor; known: dithering"),
         ("--compressor onbit", "unknown compressor 'onbit'"),
         ("--ef vanilla", "needs a compressor"),

@@ -150,8 +150,8 @@ def test_the_worker_id_comes_from_the_list_of_hosts(monkeypatch, tmp_path):
         ({"HOSTS": "198.51.100.1 198.51.100.2", "SCHEDULER": "198.51.100.1", "PORT": "1"}, "has 0 of the addresses"),
         ({"HOSTS": "/no/such/file"}, "there is no such file"),
         ({"PORT": "http"}, "BYTEPS_GC_PORT=http is not an integer from 0 to 65535"),
-        ({"WORKERS_PER_HOST": "0"}, "BYTEPS_GC_WORKERS_PER_HOST=0 is not an integer from 1 up"),
-        ({"DEATH_TIMEOUT": "soon"}, "BYTEPS_GC_DEATH_TIMEOUT=soon is not an integer from 2 up"),
+        ({"WORKERS_PER_HOST": "0"}, "BYTEPS_GC_WORKERS_PER_HOST=0 is not an integer of at least 1"),
+        ({"DEATH_TIMEOUT": "soon"}, "BYTEPS_GC_DEATH_TIMEOUT=soon is not an integer of at least 2"),
     ],
 )
 def test_settings_that_cannot_be(monkeypatch, values, words):
@@ -226,7 +226,7 @@ def test_an_experiment_that_cannot_be_read(tmp_path, text, words):
 
 def test_environment_variables_are_checked(monkeypatch):
     monkeypatch.setenv("BYTEPS_MIN_COMPRESS_BYTES", "1k")
-    with pytest.raises(SettingsError, match="BYTEPS_MIN_COMPRESS_BYTES=1k is not an integer from 0 up"):
+    with pytest.raises(SettingsError, match="BYTEPS_MIN_COMPRESS_BYTES=1k is not an integer of at least 0"):
         env.min_compress_bytes()
     monkeypatch.setenv("BYTEPS_MIN_COMPRESS_BYTES", "")
     assert env.min_compress_bytes() == 65536

@@ -83,9 +83,9 @@ def test_a_missing_driver_is_one_line(monkeypatch):
     driver.check()  # MXNet for the CPU needs none
     monkeypatch.setattr(driver, "wanted", lambda: True)
     monkeypatch.setattr(driver, "LIBRARY", "libno-such-driver.so.1")
-    with pytest.raises(EngineError, match=r"NVIDIA's driver \(libno-such-driver.so.1\) is not; install"):
+    with pytest.raises(EngineError, match=r"the NVIDIA driver \(libno-such-driver.so.1\) is not; install"):
         driver.check()
-    with pytest.raises(EngineError, match=r"NVIDIA's driver \(libno-such-driver.so.1\) is not installed"):
+    with pytest.raises(EngineError, match=r"the NVIDIA driver \(libno-such-driver.so.1\) is not installed"):
         driver.gpus()
 
 
@@ -130,7 +130,7 @@ def test_a_gpu_without_kernels_is_one_line(pretended):
         "NVIDIA H100 (compute capability 9.0)",
     ]
     driver.check(processes=2, using=False)
-    with pytest.raises(EngineError, match="need a GPU each, 4 in all, but NVIDIA's driver shows 2 "):
+    with pytest.raises(EngineError, match="needs one GPU per process, 4 in total, but the NVIDIA driver reports 2 "):
         driver.check(processes=4, using=False)
     with pytest.raises(EngineError, match=r"no kernels for NVIDIA H100 \(compute capability 9.0\), only for 5.0"):
         driver.check()
@@ -139,10 +139,10 @@ def test_a_gpu_without_kernels_is_one_line(pretended):
 def test_a_driver_that_does_not_work_is_one_line(pretended):
     pretended(status=driver.NO_DEVICE)
     assert driver.gpus() == []
-    with pytest.raises(EngineError, match="need a GPU each, 1 in all, but NVIDIA's driver shows 0 "):
+    with pytest.raises(EngineError, match="needs one GPU per process, 1 in total, but the NVIDIA driver reports 0 "):
         driver.check(using=False)
     pretended(status=803)
-    with pytest.raises(EngineError, match="NVIDIA's driver does not work: cuInit gives the status 803"):
+    with pytest.raises(EngineError, match="the NVIDIA driver failed: cuInit returned status 803"):
         driver.check()
 
 

@@ -195,9 +195,9 @@ print("sent", bps.sent_bytes() > 0)
 """
     result = commands.launch("-c", program)
     assert result.status == 0, result.output
-    assert result.output.count("before init BytePS does not run in this process: call bps.init() first") == 8
+    assert result.output.count("before init BytePS is not running in this process; call bps.init() first") == 8
     assert result.output.count("refused") == 8
-    assert "a was (4,) of float32 before and is (5,) of float32 now" in result.output
+    assert "a has shape (5,) and dtype float32, but was exchanged with shape (4,) and dtype float32" in result.output
     assert result.output.count("sent True") == 2
 
 

@@ -109,14 +109,14 @@ def test_calls_that_cannot_be_honoured(commands):
     assert "NOT REJECTED" not in result.output
     lines = [line.split("rejected: ")[1] for line in result.output.splitlines() if "worker-0 | rejected: " in line]
     words = (
-        "kvstore and update_on_kvstore", "unknown optimizer 'sgdd'; known: ", "optimizer_params of sgd: ",
-        "not with an Optimizer that exists", "not int", "params is empty", "params is not a list or dict",
-        "params has a parameter twice", "call net.initialize() first", "give the optimizer by name (sgd or nag)",
-        "clip_gradient=0.1 would clip", "root_rank=9", "cpu(0), cpu(1)", "sparse",
+        "kvstore and update_on_kvstore", "unknown optimizer 'sgdd'; known: ", "cannot create optimizer sgd from",
+        "cannot be combined with an Optimizer object", "not int", "params is empty", "params is not a list or dict",
+        "params contains the same parameter twice", "call net.initialize() first", "pass the optimizer by name (sgd or nag)",
+        "clip_gradient=0.1 cannot be", "root_rank=9", "cpu(0), cpu(1)", "sparse",
         "batch_size=0", "batch_size='many'", "batch_size=NoneType", "batch_size=nan",
         "update() without allreduce_grads()",
-        "the gradient of net_bias has not been computed by backward", "needs one batch size on all workers",
-        "clip_gradient=0.1", "the gradient of net_weight was changed", "momentum inside the compressor needs it before",
+        "the gradient of net_bias has not been computed by backward", "needs the same batch size on all workers",
+        "clip_gradient=0.1", "the gradient of net_weight was changed", "momentum inside the compressor was added for",
     )  # fmt: skip
     assert len(lines) == len(words), lines
     for line, word in zip(lines, words):
@@ -178,7 +178,7 @@ def test_workers_with_other_settings_or_another_order(commands):
     assert result.status == 0, result.output
     assert result.output.count("rejected: the workers' trainers have different settings: ") == 2
     assert result.output.count("rejected: parameter 0 is not the same on all workers: dense") == 2
-    assert result.output.count("net_weight has grad_req='null' on some workers and a gradient on others") == 2
+    assert result.output.count("net_weight has grad_req='null' on some workers only") == 2
 
 
 DRIFTS = {
@@ -204,8 +204,8 @@ def test_drift_is_noticed(commands, what):
     """
     result = launch(commands, code, BYTEPS_GC_CHECK_STEPS="3")
     assert result.status != 0 and "not noticed" not in result.output
-    words = f"-c: the workers' parameters differ after step {step}; the first that does is {name} (checksum "
-    assert result.output.count(words) >= 1 and "Likely reasons: different learning rates" in result.output
+    words = f"-c: parameters differ between workers after step {step}; the first to differ is {name} (checksum "
+    assert result.output.count(words) >= 1 and "Likely causes: different learning rates" in result.output
     assert "Traceback" not in result.output
 
 
@@ -230,16 +230,16 @@ def test_averages_of_batch_normalization_are_exempt(commands):
 
 def test_a_wrong_number_of_check_steps_is_one_line(commands):
     result = launch(commands, "", BYTEPS_GC_CHECK_STEPS="often")
-    assert (result.status, result.output) == (2, "byteps_gc: BYTEPS_GC_CHECK_STEPS=often is not an integer from 0 up\n")
+    assert (result.status, result.output) == (2, "byteps_gc: BYTEPS_GC_CHECK_STEPS=often is not an integer of at least 0\n")
     result = commands.python("-c", BEGIN, BYTEPS_GC_CHECK_STEPS="-1", BYTEPS_FORCE_DISTRIBUTED="1")
-    assert (result.status, result.output) == (1, "-c: BYTEPS_GC_CHECK_STEPS=-1 is not an integer from 0 up\n")
+    assert (result.status, result.output) == (1, "-c: BYTEPS_GC_CHECK_STEPS=-1 is not an integer of at least 0\n")
 
 
 def test_a_process_that_has_left_says_that_it_cannot_return(commands):
     result = launch(commands, "bps.shutdown()\nrejected(bps.init)\nrejected(lambda: bps.push_pull(mx.nd.ones(1)))")
     assert result.status == 0, result.output
-    assert result.output.count("rejected: this process has left its cluster, which has ended with that") == 2
-    assert result.output.count("rejected: BytePS does not run in this process") == 2
+    assert result.output.count("rejected: cannot start BytePS again: this process has left its cluster") == 2
+    assert result.output.count("rejected: BytePS is not running in this process") == 2
 
 
 def test_states_of_others_are_rejected(commands):
@@ -275,8 +275,8 @@ def test_states_of_others_are_rejected(commands):
     assert "NOT REJECTED" not in result.output and "unpickled" not in result.output
     assert result.output.count("rejected: ") == 20
     for words in (
-        "adam has states of Adam, not of SGD", "larger has states of another net: parameter 0 is",
-        "the states have the lr_scheduler FactorScheduler, and this trainer has none", "cannot write /nowhere/states",
+        "adam was saved by Adam, but this trainer uses SGD", "larger was saved for another net: parameter 0 is",
+        "the saved states have lr_scheduler FactorScheduler, but this trainer has none", "cannot write /nowhere/states",
         "nothing: No such file or directory",
     ):  # fmt: skip
         assert result.output.count(words) == 2, words

@@ -129,9 +129,9 @@ def test_what_cannot_be_saved_is_named():
 @pytest.mark.parametrize("now, words", [(None, "has none"), (print, "has builtin_function_or_method")])
 def test_another_scheduler_is_rejected(now, words):
     tree = statefile.Writer().encode(Schedule(1.0), "lr_scheduler")
-    with pytest.raises(ExchangeError, match=f"the states have the lr_scheduler Schedule, and this trainer {words}"):
+    with pytest.raises(ExchangeError, match=f"the saved states have lr_scheduler Schedule, but this trainer {words}"):
         statefile.check_objects(tree, now, "lr_scheduler")
-    with pytest.raises(ExchangeError, match="the states have no lr_scheduler, and this trainer has Schedule"):
+    with pytest.raises(ExchangeError, match="the saved states have no lr_scheduler, but this trainer has Schedule"):
         statefile.check_objects(None, Schedule(1.0), "lr_scheduler")
 
 
