@@ -181,8 +181,8 @@ def refused(capsys, monkeypatch, *words):
         ("--num-gpus 2", "bpslaunch starts one process for each"),
         ("--lr-decay-epoch 3;4", "is not a list of epochs"),
         ("--k 3", "--k needs --compressor"),
-        ("--rec-val nowhere.rec", "no record file nowhere.rec: No such file or directory"),
-        ("--rec-val-idx nowhere.idx", "no index nowhere.idx: No such file or directory"),
+        ("--rec-val nowhere.rec", "cannot open record file nowhere.rec: No such file or directory"),
+        ("--rec-val-idx nowhere.idx", "cannot read index nowhere.idx: No such file or directory"),
     ],
 )
 def test_a_mistake_is_one_line(capsys, monkeypatch, records, words, message, tmp_path):

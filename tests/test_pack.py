@@ -103,7 +103,7 @@ def test_the_files_may_have_any_name(commands, folder, out, env, name):
     assert result.output.endswith(".rec: 4 images of 2 classes\n")
     assert_packed(prefix, folder, BASIC)
     again = commands.python("-m", "byteps_gc", "pack", folder, prefix, **env)
-    assert (again.status, again.output.count("\n")) == (2, 1) and again.output.endswith(".rec exists already\n")
+    assert (again.status, again.output.count("\n")) == (2, 1) and again.output.endswith(".rec already exists\n")
 
 
 def test_names_are_shown_in_one_line():
@@ -114,13 +114,13 @@ def test_names_are_shown_in_one_line():
 @pytest.mark.parametrize("name", ["cat/a\nb.png", "cat/a\rb.png", "cat/a\tb.png", "a\nb/2.png", f"cat/a\n{LATIN}.png"])
 def test_tabs_and_line_ends_in_names_are_rejected(rejects, folder, env, name):
     draw(folder / name)
-    rejects(f"{folder}/{shown(name)} has a tab or a line end in its name", **env)
+    rejects(f"{folder}/{shown(name)} has a tab or line break in its name", **env)
 
 
 @in_every_locale
 def test_a_damaged_image_with_an_odd_name_is_named(rejects, folder, env):
     (folder / "cat" / f"{LATIN}.png").write_bytes(b"no image")
-    rejects("cat/caf\\xe9.png is not an image that can be decoded", **env)
+    rejects("cannot decode ", "cat/caf\\xe9.png: it is not a valid image", **env)
 
 
 def png(width, height):
@@ -137,7 +137,7 @@ def png(width, height):
 @pytest.mark.parametrize("content", [b"", b"no image", png(70000, 70000)], ids=["empty", "text", "huge"])
 def test_what_cannot_be_decoded_is_rejected(rejects, folder, options, content):
     (folder / "cat" / "2.png").write_bytes(content)
-    rejects(f"{folder}/cat/2.png ", "decoded", options=options)
+    rejects(f"{folder}/cat/2.png: ", "cannot decode ", options=options)
 
 
 def test_a_truncated_image_is_rejected(pack, folder, out):
@@ -146,19 +146,24 @@ def test_a_truncated_image_is_rejected(pack, folder, out):
     file.write_bytes(file.read_bytes()[:300])
     result = pack()
     assert (result.status, list(out.iterdir())) == (2, [])
-    assert result.output.splitlines()[-1] == f"byteps_gc: {file} is not an image that can be decoded"
+    assert result.output.splitlines()[-1] == f"byteps_gc: cannot decode {file}: it is not a valid image"
 
 
 @in_every_locale
 @pytest.mark.parametrize("height, width", [(1, 656), (656, 1)])
 def test_an_image_too_long_for_jpeg_is_rejected(rejects, folder, env, height, width):
     draw(folder / "dog" / "long.png", height, width)
-    limit = "JPEG allows 65500 a side"
+    limit = "JPEG allows at most 65500 per side"
     rejects(f"{folder}/dog/long.png would have ", " 65600 ", limit, options=("--resize", 100), **env)
 
 
 def test_an_image_of_too_many_pixels_is_rejected(rejects, folder):
-    rejects(f"{folder}/", ".png would have 60000 x 40000 pixels", "OpenCV 1073741824", options=("--resize", 40000))
+    rejects(
+        f"{folder}/",
+        ".png would have 60000 x 40000 pixels",
+        "OpenCV at most 1073741824 per image",
+        options=("--resize", 40000),
+    )
 
 
 def test_a_long_image_that_jpeg_holds_is_packed(pack, folder, out):
@@ -242,14 +247,14 @@ def test_a_pipe_is_rejected(rejects, folder):
 
 
 def test_a_folder_that_cannot_be_read_is_rejected(folder):
-    with pytest.raises(DatasetError, match="cat/0.png cannot be read: Not a directory"):
+    with pytest.raises(DatasetError, match="cannot read .*cat/0.png: Not a directory"):
         folders.entries(folder / "cat" / "0.png")
 
 
 @pytest.mark.parametrize("suffix", [".rec", ".idx", ".lst"])
 def test_existing_files_are_kept(rejects, out, suffix):
     (out / f"set{suffix}").write_bytes(b"precious")
-    rejects(f"{out}/set{suffix} exists already")
+    rejects(f"{out}/set{suffix} already exists")
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(commands, folder, out):
@@ -277,7 +282,7 @@ def test_a_name_too_long_for_the_disk_is_rejected(commands, folder, out):
 
 @pytest.mark.parametrize("prefix", ["", ".", "..", "/"])
 def test_a_prefix_without_a_name_is_rejected(folder, prefix):
-    with pytest.raises(DatasetError, match="PREFIX .* is a folder; add the name of the files"):
+    with pytest.raises(DatasetError, match="PREFIX .* is a folder; add a file name"):
         packing.pack(folder, Path(prefix))
 
 
@@ -299,7 +304,7 @@ def test_a_file_that_appears_while_packing_is_kept(folder, out, monkeypatch):
         return content
 
     monkeypatch.setattr(packing, "encoded", encode)
-    with pytest.raises(DatasetError, match="set.rec exists already"):
+    with pytest.raises(DatasetError, match="set.rec already exists"):
         packing.pack(folder, out / "set")
     assert [file.read_bytes() for file in out.iterdir()] == [b"precious"]
 

@@ -20,7 +20,7 @@ def entries(folder: Path) -> List[os.DirEntry]:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
-        raise DatasetError(f"{shown(folder)} cannot be read: {error.strerror}") from None
+        raise DatasetError(f"cannot read {shown(folder)}: {error.strerror}") from None
 
 
 def file_type(entry: os.DirEntry) -> int:
@@ -53,11 +53,11 @@ def followed(folder: Path, links: Tuple[Path, ...]) -> Tuple[Path, ...]:
 def find_classes(root: Path) -> List[str]:
     """Return the names of a folder's sub-folders, sorted; :class:`DatasetError` if there are none."""
     if not os.path.isdir(root):
-        raise DatasetError(f"no image folder {shown(root)}")
+        raise DatasetError(f"image folder {shown(root)} does not exist")
     visible = [entry for entry in entries(root) if not entry.name.startswith(".")]
     names = [entry.name for entry in visible if file_type(entry) == stat.S_IFDIR]
     if not names:
-        raise DatasetError(f"{shown(root)} has no sub-folders; each class needs one")
+        raise DatasetError(f"{shown(root)} has no subfolders; expected one per class")
     return names
 
 
@@ -98,7 +98,7 @@ class Folder:
         self.classes = len(self.names)
         for name in found:
             if name not in self.names:
-                raise DatasetError(f"{shown(self.root / name)} is none of the classes of the training images")
+                raise DatasetError(f"{shown(self.root / name)} is not a class of the training images")
         self.files: List[Tuple[Path, int]] = []
         for name in found:
             images, label = find_images(self.root / name), self.names.index(name)
@@ -118,9 +118,9 @@ class Folder:
         try:
             return path.read_bytes(), label
         except OSError as error:
-            raise DatasetError(f"{shown(path)} cannot be read: {error.strerror}") from None
+            raise DatasetError(f"cannot read {shown(path)}: {error.strerror}") from None
         except MemoryError:
-            raise DatasetError(f"{shown(path)} cannot be read: it is larger than the free memory") from None
+            raise DatasetError(f"cannot read {shown(path)}: it is larger than the free memory") from None
 
     def name(self, number: int) -> str:
         """Return the path of an image for messages."""

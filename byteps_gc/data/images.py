@@ -47,8 +47,8 @@ def read_cifar100(folder: Optional[Path], train: bool) -> Images:
         if pickled.is_file():
             return read_cifar_pickle(pickled)
     raise DatasetError(
-        f"no CIFAR100 in {root}: wanted {part}.bin, cifar-100-binary/ or cifar-100-python/;"
-        f" unpack CIFAR-100 from {CIFAR100_ORIGIN} there or name its folder with --data-dir"
+        f"no CIFAR100 in {root}: expected {part}.bin, cifar-100-binary/ or cifar-100-python/;"
+        f" unpack CIFAR-100 from {CIFAR100_ORIGIN} there, or pass its folder with --data-dir"
     )
 
 
@@ -75,7 +75,7 @@ class NumpyUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
         """Import an allowed name; pickle.UnpicklingError for any other."""
         if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a data set has no use for")
+            raise pickle.UnpicklingError(f"it imports {module}.{name}, which is not allowed in a data set")
         return super().find_class(module, name)
 
 
@@ -96,7 +96,9 @@ def read_cifar_pickle(file: Path) -> Images:
 def checked(file: Path, pixels: np.ndarray, labels: np.ndarray) -> Images:
     """CIFAR pixels (n, 3072) as images, if there is a label below 100 for each."""
     if len(labels) != len(pixels) or len(pixels) == 0 or labels.max() >= 100:
-        raise DatasetError(f"{file} has {len(pixels)} images and {len(labels)} labels, or labels from 100 up")
+        raise DatasetError(
+            f"{file} has {len(pixels)} images and {len(labels)} labels; expected a label below 100 per image"
+        )
     images = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels.astype(np.int32)
 
@@ -109,16 +111,16 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
     except FileNotFoundError:
         raise DatasetError(
             f"no {file.name} in {file.parent}: install Debian's package dataset-fashion-mnist,"
-            " or name the folder with --data-dir"
+            " or pass its folder with --data-dir"
         ) from None
     except (OSError, EOFError) as error:
-        raise DatasetError(f"{file} cannot be read: {error}") from None
+        raise DatasetError(f"cannot read {file}: {error}") from None
     header = 4 + 4 * dimensions
     if len(content) < header or content[:4] != bytes((0, 0, 8, dimensions)):
-        raise DatasetError(f"{file} is not an IDX file of bytes with {dimensions} dimensions")
+        raise DatasetError(f"{file} is not an IDX file of unsigned bytes with {dimensions} dimensions")
     shape = struct.unpack(f">{dimensions}I", content[4:header])
     if len(content) - header != int(np.prod(shape)):
-        raise DatasetError(f"{file} holds {len(content) - header} bytes where its header says {int(np.prod(shape))}")
+        raise DatasetError(f"{file} holds {len(content) - header} bytes, but its header says {int(np.prod(shape))}")
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
 
@@ -129,7 +131,9 @@ def read_fashion_mnist(folder: Optional[Path], train: bool) -> Images:
     grey = read_idx(root / f"{part}-images-idx3-ubyte.gz", 3)
     labels = read_idx(root / f"{part}-labels-idx1-ubyte.gz", 1)
     if len(grey) != len(labels) or grey.shape[1:] != (28, 28):
-        raise DatasetError(f"{root} has {len(labels)} labels for images of shape {grey.shape}")
+        raise DatasetError(
+            f"{root} has {len(labels)} labels for images of shape {grey.shape}; expected one per 28x28 image"
+        )
     padded = np.pad(grey, ((0, 0), (2, 2), (2, 2)), mode="constant")
     return np.repeat(padded[..., np.newaxis], 3, axis=3), labels.astype(np.int32)
 
@@ -161,5 +165,6 @@ def load(name: str, folder: Optional[Path], train: bool, samples: Optional[int] 
         raise DatasetError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
     images, labels = DATASETS[name].read(folder, train)
     if samples is not None and not 0 < samples <= len(images):
-        raise DatasetError(f"{name} has {len(images)} {'training' if train else 'validation'} images, not {samples}")
+        kind = "training" if train else "validation"
+        raise DatasetError(f"cannot take {samples} {kind} images of {name}: it has {len(images)}")
     return images[:samples], labels[:samples]

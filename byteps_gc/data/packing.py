@@ -33,8 +33,8 @@ def resized(image: np.ndarray, name: str, shorter_side: int) -> np.ndarray:
     width, height = views.scaled_size(image, shorter_side)
     if max(width, height) > JPEG_SIDE or width * height > PIXELS:
         raise DatasetError(
-            f"{name} would have {width} x {height} pixels with --resize {shorter_side};"
-            f" JPEG allows {JPEG_SIDE} a side, and OpenCV {PIXELS} in an image"
+            f"{name} would have {width} x {height} pixels with --resize {shorter_side}, but JPEG allows at most"
+            f" {JPEG_SIDE} per side, and OpenCV at most {PIXELS} per image"
         )
     return views.shorter_side(image, shorter_side)
 
@@ -52,9 +52,9 @@ def encoded(content: bytes, name: str, shorter_side: Optional[int], quality: int
             done, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
             content = jpeg.tobytes() if done else b""
     except (cv2.error, MemoryError) as error:
-        raise DatasetError(f"{name} cannot be scaled and encoded: {one_line(error)}") from None
+        raise DatasetError(f"cannot resize and encode {name}: {one_line(error)}") from None
     if not content:
-        raise DatasetError(f"{name} cannot be encoded as JPEG")
+        raise DatasetError(f"cannot encode {name} as JPEG")
     if HEADER.size + len(content) >= LIMIT:
         raise DatasetError(f"{name} has {len(content)} bytes; a record holds less than 512 MiB")
     return content
@@ -76,7 +76,7 @@ def parts(images: Folder, prefix: Path, val_share: float, seed: int) -> List[Tup
         places = np.flatnonzero(labels == label)
         if len(places) < 2:
             raise DatasetError(
-                f"{shown(images.root / name)} has 1 image, which cannot be both for training and for validation"
+                f"{shown(images.root / name)} has 1 image; --val-share needs at least 2 images per class"
             )
         is_val[places[: min(max(1, round(len(places) * val_share)), len(places) - 1)]] = True
     return [(Path(f"{prefix}_train"), order[~is_val]), (Path(f"{prefix}_val"), order[is_val])]
@@ -90,7 +90,9 @@ def listed(images: Folder) -> List[bytes]:
     paths = [os.fsencode(path.relative_to(images.root)) for path, _ in images.files]
     for number, path in enumerate(paths):
         if any(character in path for character in b"\t\r\n"):
-            raise DatasetError(f"{images.name(number)} has a tab or a line end in its name; a .lst file cannot hold it")
+            raise DatasetError(
+                f"{images.name(number)} has a tab or line break in its name, which a .lst file cannot hold"
+            )
     return paths
 
 
@@ -115,7 +117,7 @@ def check_unused(file: Path) -> None:
     """Raise :class:`DatasetError` if a file exists, and OSError if it cannot be created."""
     with contextlib.suppress(FileNotFoundError):
         file.lstat()
-        raise DatasetError(f"{shown(file)} exists already")
+        raise DatasetError(f"{shown(file)} already exists")
 
 
 def publish(folder: Path, files: Sequence[Path]) -> None:
@@ -131,9 +133,9 @@ def publish(folder: Path, files: Sequence[Path]) -> None:
 def check_options(prefix: Path, val_share: float, shorter_side: Optional[int], quality: int, seed: int) -> None:
     """Raise :class:`DatasetError` for a prefix without a name and for a value out of its range."""
     if prefix.name in ("", ".."):
-        raise DatasetError(f"PREFIX {prefix} is a folder; add the name of the files, without an ending")
+        raise DatasetError(f"PREFIX {prefix} is a folder; add a file name without extension")
     if not 0 <= val_share < 1:
-        raise DatasetError(f"--val-share {val_share} is not a share from 0 to below 1")
+        raise DatasetError(f"--val-share {val_share} is not at least 0 and below 1")
     if shorter_side is not None and not 1 <= shorter_side <= JPEG_SIDE:
         raise DatasetError(f"--resize {shorter_side} is not from 1 to {JPEG_SIDE} pixels")
     if not 1 <= quality <= 100:

@@ -50,13 +50,13 @@ def read_index(file: Path) -> np.ndarray:
         table = np.array(words, dtype=object).reshape(-1, 2)
         keys, offsets = table[:, 0].astype(np.int64), np.sort(table[:, 1].astype(np.int64))
     except OSError as error:
-        raise DatasetError(f"no index {file}: {error.strerror}") from None
+        raise DatasetError(f"cannot read index {file}: {error.strerror}") from None
     except (ValueError, OverflowError):
-        raise DatasetError(f"{file} is not an index: wanted are lines of a key and an offset") from None
+        raise DatasetError(f"{file} is not an index: expected lines with a key and an offset") from None
     if len(offsets) == 0:
-        raise DatasetError(f"the index {file} is empty")
+        raise DatasetError(f"index {file} is empty")
     if len(np.unique(keys)) < len(keys) or offsets[0] != 0 or not (np.diff(offsets) > 0).all():
-        raise DatasetError(f"{file} is not an index: its keys or offsets are not each of them once, from 0")
+        raise DatasetError(f"{file} is not an index: expected unique keys, and unique offsets from 0")
     return offsets
 
 
@@ -72,9 +72,9 @@ def read_classes(file: Path) -> int:
         with open(file, "rb") as stream:
             return 1 + int(max(float(line.split(b"\t")[1]) for line in stream if line.strip()))
     except OSError as error:
-        raise DatasetError(f"the list {file} cannot be read: {error.strerror}") from None
+        raise DatasetError(f"cannot read list {file}: {error.strerror}") from None
     except (ValueError, IndexError, OverflowError):
-        raise DatasetError(f"{file} is not a list of images: wanted are lines of a key, a label and a path") from None
+        raise DatasetError(f"{file} is not a list of images: expected lines with a key, a label and a path") from None
 
 
 class Records:
@@ -93,7 +93,7 @@ class Records:
             self._file = os.open(str(self.file), os.O_RDONLY)
             self.size = os.fstat(self._file).st_size
         except OSError as error:
-            raise DatasetError(f"no record file {self.file}: {error.strerror}") from None
+            raise DatasetError(f"cannot open record file {self.file}: {error.strerror}") from None
         self._offsets = np.append(read_index(self.index), self.size)
         self.classes = classes or read_classes(self.file.with_suffix(".lst"))
         for number in np.unique(np.linspace(0, len(self) - 1, min(LOOKED_AT, len(self))).astype(int)):
@@ -110,14 +110,14 @@ class Records:
         """An encoded image and its label. Threads may call it together."""
         content, _ = self._record(number)
         if len(content) < HEADER.size:
-            raise DatasetError(f"{self.name(number)} has {len(content)} bytes, which is less than its header")
+            raise DatasetError(f"{self.name(number)} has {len(content)} bytes, less than its header of {HEADER.size}")
         flag, label, _, _ = HEADER.unpack_from(content)
         if flag > 1:
-            raise DatasetError(f"{self.name(number)} has {flag} labels; wanted is one class")
+            raise DatasetError(f"{self.name(number)} has {flag} labels; expected one")
         if flag == 1:
             (label,) = struct.unpack_from("<f", content, HEADER.size)
         if not (0 <= label < self.classes and label == int(label)):
-            raise DatasetError(f"{self.name(number)} has the label {label:g}, and there are {self.classes} classes")
+            raise DatasetError(f"{self.name(number)} has label {label:g}; expected an integer below {self.classes}")
         return content[HEADER.size + 4 * flag :], int(label)
 
     def name(self, number: int) -> str:
@@ -130,7 +130,7 @@ class Records:
         if end != following:
             what = "the file" if number + 1 == len(self) else "the next"
             raise DatasetError(
-                f"{self.index} is not the index of {self.file}: record {number} ends at byte {end},"
+                f"{self.index} is not the index of {self.file}: record {number} ends at byte {end}, but"
                 f" {what} {'ends' if what == 'the file' else 'begins'} at {following}"
             )
         self.read(number)
@@ -145,8 +145,8 @@ class Records:
             place, length = word >> 29, word & (1 << 29) - 1
             if at + PART.size > self.size or magic == MAGIC and at + PART.size + length > self.size:
                 raise DatasetError(
-                    f"{self.file} is truncated, or {self.index} is another file's: record {number} goes on"
-                    f" after the file's end at byte {self.size}"
+                    f"{self.file} is truncated, or {self.index} is the index of another file: record {number} continues"
+                    f" past the end of the file at byte {self.size}"
                 )
             if magic != MAGIC or (place in (WHOLE, FIRST)) != (not parts):
                 raise DatasetError(f"{self.index} is not the index of {self.file}: no record begins at byte {at}")

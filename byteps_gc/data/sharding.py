@@ -19,7 +19,7 @@ class ShardedSampler:
         self.batches = length // workers // batch_size
         if self.batches == 0:
             raise DatasetError(
-                f"{length} training images are less than one batch of {batch_size} for each of {workers} workers"
+                f"{length} training images are fewer than one batch of {batch_size} for each of {workers} workers"
             )
         self.length = length
         self.batch_size = batch_size

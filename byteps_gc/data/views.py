@@ -34,9 +34,9 @@ def decode(content: bytes, name: str) -> np.ndarray:
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     except cv2.error as error:  # a header that asks for too many pixels
-        raise DatasetError(f"{name} cannot be decoded: {one_line(error)}") from None
+        raise DatasetError(f"cannot decode {name}: {one_line(error)}") from None
     if image is None:
-        raise DatasetError(f"{name} is not an image that can be decoded")
+        raise DatasetError(f"cannot decode {name}: it is not a valid image")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
