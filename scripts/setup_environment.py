@@ -32,6 +32,7 @@ DEBIAN = {
     "libnuma-dev": lambda: Path("/usr/include/numa.h").exists(),
     "python3-venv": lambda: importable("ensurepip"),
     "dataset-fashion-mnist": lambda: Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz").exists(),
+    "chromium": lambda: program("chromium"),
     "iproute2": lambda: program("ip") and program("tc"),
     "openssh-server": lambda: program("sshd"),
     "pssh": lambda: program("parallel-ssh"),

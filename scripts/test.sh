@@ -4,7 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/.."
-pytest=("$here/setup.sh" --with dataset-fashion-mnist -- python -m pytest)
+pytest=("$here/setup.sh" --with dataset-fashion-mnist --with chromium -- python -m pytest)
 [ $# -eq 0 ] || exec "${pytest[@]}" "$@"
 "${pytest[@]}" -q -n auto -m "not cluster"
 exec "${pytest[@]}" -q -n 2 --dist loadfile --no-loadscope-reorder -m cluster

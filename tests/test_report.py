@@ -9,6 +9,8 @@ from byteps_gc.report import record, rows, table
 from byteps_gc.report.progress import Progress
 import pytest
 
+from small_records import TOPK, write
+
 LABELS = [
     ({}, "baseline"),
     ({"compressor": "onebit", "scaling": True, "ef": "vanilla", "momentum": "nesterov"}, "dist-EF-SGDM"),
@@ -19,24 +21,6 @@ LABELS = [
     ({"compressor": "topk", "k": 0.001, "fp16": True}, "topk(k=0.001), fp16"),
     ({"compressor": "topk", "k": 0.001, "ef": "vanilla", "momentum": "nesterov"}, "topk(k=0.001) + EF + momentum"),
 ]
-
-
-def write(file, compression, epochs=2, end=True, pace=10.5, gain=0.0, **start):
-    file.parent.mkdir(exist_ok=True)
-    recorder = record.Recorder(file)
-    common = dict(model="net", dataset="images", workers=2, epochs=2, first_epoch=0, flags={"--seed": 0, "--lr": 0.1})
-    recorder.write("start", compression=compression, **{**common, **start})
-    for epoch in range(epochs):
-        recorder.progress(epoch=epoch, batch=5, batches=10)
-        recorder.write(
-            "epoch", epoch=epoch, seconds=pace * (epoch + 1), accuracy=0.5 + epoch / 10 + gain, loss=1.0,
-            samples_per_second=100.0, sent_mb_per_step=4.5, compute_seconds=0.2, exchange_seconds=0.1 * (1 + epoch),
-        )  # fmt: skip
-    if end:
-        recorder.write("end")
-
-
-TOPK = {"compressor": "topk", "k": 0.001}
 
 
 @pytest.mark.parametrize("compression, label", LABELS, ids=[label for _, label in LABELS])
@@ -122,9 +106,13 @@ def test_the_report_command(commands, tmp_path):
     write(tmp_path / "job.jsonl", {})
     result = commands.python("-m", "byteps_gc", "report", tmp_path, "--out", tmp_path / "out")
     assert result.status == 0 and "baseline" in result.output and (tmp_path / "out" / "table.md").is_file()
+    assert (tmp_path / "out" / "report.html").is_file()
+    result = commands.python("-m", "byteps_gc", "report", tmp_path, "--html", tmp_path / "pages" / "a.html")
+    assert result.status == 0 and result.output.endswith(f"report: {tmp_path / 'pages' / 'a.html'}\n")
+    assert "<h1>net on images, 2 workers</h1>" in (tmp_path / "pages" / "a.html").read_text(encoding="utf-8")
     result = commands.python("-m", "byteps_gc", "report", tmp_path / "nothing")
-    assert result.status == 2 and result.output.startswith("byteps_gc: no run is recorded in")
+    assert result.status == 2 and result.output.startswith("byteps_gc: no record of a run in")
     write(tmp_path / "other.jsonl", TOPK, workers=4)
     result = commands.python("-m", "byteps_gc", "report", tmp_path)
     assert result.status == 2 and len(result.output.splitlines()) == 1
-    assert result.output.startswith("byteps_gc: these runs are not of one experiment: ")
+    assert result.output.startswith("byteps_gc: cannot compare runs of different experiments: ")

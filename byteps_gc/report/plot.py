@@ -1,98 +1,145 @@
-"""Plots of what runs recorded, each as PNG and SVG."""
+"""Plots of recorded runs, each as PNG and SVG."""
 
 from pathlib import Path
-from typing import Any, Callable, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from byteps_gc.report.rows import Row
+from byteps_gc.report.rows import SEED, Row
 
 MARKERS = "osD^vPX*"
-FAR = 8  # times as long as the fastest run: then the axis of time is logarithmic
+FAR = 8  # ratio of the slowest to the fastest run from which the time axis is logarithmic
+
+Hover = Dict[str, List[str]]  # group id in the SVG -> what each of its points or its bar shows, see report.svg
+Plot = Callable[[Any, Sequence[Row]], Hover]
 
 
-def accuracy(axes: Any, rows: Sequence[Row], over: str) -> None:
-    """Validation accuracy, one line a run, those of one row in one colour."""
+def accuracy(axes: Any, rows: Sequence[Row], over: str) -> Hover:
+    """Plot validation accuracy: one line per run, one colour per row."""
+    hover = {}
     for number, row in enumerate(rows):
         for run in row.runs:
+            gid = f"line-{number}-{row.runs.index(run)}"
             axes.plot(
                 [epoch["seconds"] if over == "seconds" else epoch["epoch"] + 1 for epoch in run.epochs],
                 [100 * epoch["accuracy"] for epoch in run.epochs],
                 color=f"C{number % 10}",
                 marker=MARKERS[number % len(MARKERS)],
                 label=row.name if run is row.runs[0] else None,
+                gid=gid,
             )
+            about = f"{row.name}, seed {run.start.get('flags', {}).get(SEED)}"
+            hover[gid] = [
+                f"{about}, epoch {epoch['epoch'] + 1}: {epoch['accuracy']:.2%} after {epoch['seconds']:.1f} s"
+                for epoch in run.epochs
+            ]
     axes.set_ylabel("validation accuracy (%)")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2, frameon=False)  # inside, it would cover lines
+    # inside, it would cover lines
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2, frameon=False, fontsize="small")
+    return hover
 
 
-def over_time(axes: Any, rows: Sequence[Row]) -> None:
-    """Accuracy over the seconds of training, on a scale that shows the fast runs beside a far slower one."""
+def over_time(axes: Any, rows: Sequence[Row]) -> Hover:
+    """Plot accuracy over training time; the axis is logarithmic if a run is far slower than another."""
     from matplotlib import ticker
 
-    accuracy(axes, rows, "seconds")
+    hover = accuracy(axes, rows, "seconds")
     axes.set_xlabel("training time (s)")
     if max(row.seconds.max for row in rows) < FAR * min(row.seconds.min for row in rows):
         axes.set_xlim(left=0)
-        return
+        return hover
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    return hover
 
 
-def over_epochs(axes: Any, rows: Sequence[Row]) -> None:
-    """Accuracy over epochs."""
-    accuracy(axes, rows, "epochs")
+def over_epochs(axes: Any, rows: Sequence[Row]) -> Hover:
+    """Plot accuracy over epochs."""
+    hover = accuracy(axes, rows, "epochs")
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
+    return hover
 
 
-def bars(axes: Any, rows: Sequence[Row], values: Sequence[float], **options: Any) -> None:
-    """A bar for each row, the first one on top."""
-    axes.barh(range(len(rows)), values, **options)
+def bars(axes: Any, rows: Sequence[Row], values: Sequence[float], what: str, unit: str, **options: Any) -> Hover:
+    """Draw a bar for each row, the first one on top."""
+    drawn = axes.barh(range(len(rows)), values, **options)
     axes.set_yticks(range(len(rows)))
-    axes.set_yticklabels([row.name for row in rows])
+    axes.set_yticklabels([row.name.replace(" + EF", "\n+ EF") for row in rows])
     if not axes.yaxis_inverted():
         axes.invert_yaxis()
+    hover = {}
+    for number, (bar, row, value) in enumerate(zip(drawn, rows, values)):
+        gid = f"bar-{what.split()[0]}-{number}"
+        bar.set_gid(gid)
+        hover[gid] = [f"{row.name}: {what} {value:.3f} {unit}"]
+    return hover
 
 
-def annotate(axes: Any, values: Sequence[float]) -> None:
-    """Write each value behind its bar."""
+def annotate(axes: Any, values: Sequence[float], hover: Hover) -> Hover:
+    """Write each value after its bar, which it shows with all of ``hover``; a bar may be too short to point at."""
+    names = {}
     for number, value in enumerate(values):
-        axes.annotate(f" {value:.3g}", (value, number), va="center")
+        gid = f"value-{number}"
+        axes.annotate(f" {value:.3g}", (value, number), va="center", gid=gid)
+        names[gid] = [", ".join(texts[0] for name, texts in hover.items() if name.endswith(f"-{number}"))]
     axes.margins(x=0.12)
+    return {**hover, **names}
 
 
-def step_time(axes: Any, rows: Sequence[Row]) -> None:
-    """A step's seconds, of computing and of exchanging, where the exchange begins when all gradients are there."""
+def step_time(axes: Any, rows: Sequence[Row]) -> Hover:
+    """Plot a step's compute time and exchange time, measured without overlap."""
     computing = [row.compute or 0.0 for row in rows]
-    bars(axes, rows, computing, label="compute", color="C7")
+    hover = bars(axes, rows, computing, "compute", "s", label="compute", color="C7")
     exchanging = [row.exchange or 0.0 for row in rows]
-    bars(axes, rows, exchanging, left=computing, label="exchange and update", color="C3")
-    annotate(axes, [sum(parts) for parts in zip(computing, exchanging)])
-    axes.set_xlabel("seconds of a step that computes, and then exchanges")
+    label = "exchange and update"
+    hover.update(bars(axes, rows, exchanging, label, "s", label=label, left=computing, color="C3"))
+    axes.set_xlabel("seconds per step, without overlap")
     axes.legend()
+    return annotate(axes, [sum(parts) for parts in zip(computing, exchanging)], hover)
 
 
-def sent(axes: Any, rows: Sequence[Row]) -> None:
-    """What a worker sends in a step."""
+def sent(axes: Any, rows: Sequence[Row]) -> Hover:
+    """Plot the bytes that a worker sends per step."""
     values = [row.sent or 0.0 for row in rows]
-    bars(axes, rows, values)
-    annotate(axes, values)
-    axes.set_xlabel("MB (10^6 bytes) that a worker sends in a step")
+    hover = bars(axes, rows, values, "sends", "MB/step")
+    axes.set_xlabel("MB (10^6 bytes) sent per worker and step")
+    return annotate(axes, values, hover)
 
 
-def draw(rows: Sequence[Row], stem: Path, plot: Callable[[Any, Sequence[Row]], None]) -> List[Path]:
-    """Draw one plot into ``stem``.png and ``stem``.svg; returns both."""
+def choose(rows: Sequence[Row]) -> Dict[str, Plot]:
+    """Return the plots for which there are measurements, by name."""
+    plots: Dict[str, Plot] = {"accuracy_over_time": over_time, "accuracy_over_epochs": over_epochs, "sent": sent}
+    if any(row.exchange for row in rows):
+        plots["step_time"] = step_time
+    return plots
+
+
+def title(rows: Sequence[Row]) -> str:
+    """Return what was trained, in a line."""
+    start = rows[0].runs[0].start
+    return f"{start['model']} on {start['dataset']}, {start['workers']} workers"
+
+
+def make(rows: Sequence[Row], plot: Plot, size: Tuple[float, float] = (8, 6)) -> Tuple[Any, Hover]:
+    """Return a figure, which the caller closes, and its hover texts."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 6))
-    plot(axes, rows)
-    start = rows[0].runs[0].start
-    axes.set_title(f"{start['model']} on {start['dataset']}, {start['workers']} workers")
+    figure, axes = pyplot.subplots(figsize=size)
+    hover = plot(axes, rows)
     axes.grid(alpha=0.3)
+    return figure, hover
+
+
+def draw(rows: Sequence[Row], stem: Path, plot: Plot) -> List[Path]:
+    """Draw one plot into ``stem``.png and ``stem``.svg; returns both."""
+    from matplotlib import pyplot
+
+    figure, _ = make(rows, plot)
+    figure.axes[0].set_title(title(rows))
     figure.tight_layout()
     files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
     for file in files:
@@ -102,8 +149,5 @@ def draw(rows: Sequence[Row], stem: Path, plot: Callable[[Any, Sequence[Row]], N
 
 
 def draw_all(rows: Sequence[Row], folder: Path) -> List[Path]:
-    """All plots for which something was measured; returns their files."""
-    plots = {"accuracy_over_time": over_time, "accuracy_over_epochs": over_epochs, "sent": sent}
-    if any(row.exchange for row in rows):
-        plots["step_time"] = step_time
-    return [file for name, plot in plots.items() for file in draw(rows, folder / name, plot)]
+    """Draw all plots for which there are measurements; returns their files."""
+    return [file for name, plot in choose(rows).items() for file in draw(rows, folder / name, plot)]

@@ -1,4 +1,4 @@
-"""A progress bar for each job: on a terminal it moves, elsewhere every epoch is a line."""
+"""Progress of each job: a bar on a terminal, elsewhere one line per epoch."""
 
 import time
 from typing import Optional
@@ -7,11 +7,11 @@ from byteps_gc.report.record import Record
 from rich import progress as bars
 from rich.console import Console
 
-PAUSE = 0.5  # seconds between two looks at a record
+PAUSE = 0.5  # seconds between two reads of a record
 
 
 class Progress:
-    """Shows jobs one after another; use it as a context."""
+    """Shows jobs one after another; a context manager."""
 
     def __init__(self, console: Optional[Console] = None):
         self.console = console or Console(highlight=False, soft_wrap=True)
@@ -38,20 +38,20 @@ class Progress:
         self._bars.stop()
 
     def job(self, name: str, epochs: int = 0) -> None:
-        """Begin the next job, of which so many ``epochs`` need not be shown."""
+        """Begin the next job; the first ``epochs`` epochs of its record are not shown."""
         self._name, self._epochs = name, epochs
         self._task = self._bars.add_task(name, total=1.0, note="starting")
         self._line("started")
 
     def due(self) -> bool:
-        """Whether it is time to look at the record again."""
+        """Whether it is time to read the record again."""
         if time.monotonic() - self._looked < PAUSE:
             return False
         self._looked = time.monotonic()
         return True
 
     def update(self, record: Record) -> None:
-        """Show what the job's record says by now."""
+        """Show the current state of the job's record."""
         note = "starting"
         if record.start:
             note = f"epoch {len(record.epochs) + (not record.finished)}/{record.start['epochs']}"
@@ -62,7 +62,7 @@ class Progress:
             self._line(
                 f"epoch {epoch['epoch'] + 1}/{record.start['epochs']}: accuracy {epoch['accuracy']:.2%},"
                 f" loss {epoch['loss']:.3f}, {epoch['samples_per_second']:.0f} images/s,"
-                f" {epoch['sent_mb_per_step']:.3f} MB a step, {epoch['seconds']:.0f} s"
+                f" {epoch['sent_mb_per_step']:.3f} MB/step, {epoch['seconds']:.0f} s"
             )
         self._epochs = len(record.epochs)
 

@@ -1,4 +1,4 @@
-"""What runs recorded, a row for each compressor: means over its seeds, and the least and the greatest."""
+"""Recorded runs as rows, one per compressor: mean, minimum and maximum over its seeds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from byteps_gc.errors import UserError
 from byteps_gc.report import record
 
 BASELINE = "baseline"
-# What runs have to have in common to be rows of one table, and what those of one row have to.
+# what all runs of a table have in common, and what all runs of a row
 COMMON = ("model", "dataset", "workers", "batch_size", "train_samples", "val_samples")
 COMMON += ("min_compress_bytes", "partition_bytes")
 ALIKE = ("epochs", "flags")
@@ -17,7 +17,7 @@ SEED = "--seed"
 
 
 def label(compression: Dict[str, object]) -> str:
-    """A row's name, as the guide writes it."""
+    """Return a row's name as the guide writes it."""
     name = str(compression.get("compressor", BASELINE))
     numbers = ", ".join(f"{key}={compression[key]}" for key in ("k", "bucket") if compression.get(key))
     if numbers:
@@ -31,7 +31,7 @@ def label(compression: Dict[str, object]) -> str:
 
 @dataclass(frozen=True)
 class Spread:
-    """The mean of some values, the least and the greatest."""
+    """Mean, minimum and maximum of some values."""
 
     mean: float
     min: float
@@ -39,13 +39,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Optional["Spread"]:
-        """Of at least one value; else None."""
+        """Return the spread of some values; None if there are none."""
         return cls(mean(values), min(values), max(values)) if values else None
 
 
 @dataclass(frozen=True)
 class Row:
-    """The runs of one compressor with other seeds, and ``baselines``, the runs that they are compared with."""
+    """The runs of one compressor, each with its own seed, and ``baselines``, the runs they are compared with."""
 
     name: str
     runs: Sequence[record.Record]
@@ -53,7 +53,7 @@ class Row:
 
     @property
     def finished(self) -> bool:
-        """Whether all runs have come to their end."""
+        """Whether all runs have finished."""
         return all(one.finished for one in self.runs)
 
     @property
@@ -68,7 +68,7 @@ class Row:
 
     @property
     def speedup(self) -> Optional[Spread]:
-        """How often faster the last epoch is reached that a baseline has as well; None without a baseline."""
+        """Baseline time divided by this row's time, at the last epoch that all completed; None without a baseline."""
         if not self.baselines:
             return None
         last = min(len(one.epochs) for one in [*self.baselines, *self.runs]) - 1
@@ -76,27 +76,27 @@ class Row:
         return Spread.of([theirs / one.epochs[last]["seconds"] for one in self.runs])
 
     def step(self, name: str) -> Optional[float]:
-        """The median of what epochs say of a step; None where they do not."""
+        """Return the median over all epochs of a value per step; None if no epoch has it."""
         values = [epoch[name] for one in self.runs for epoch in one.epochs if epoch.get(name) is not None]
         return median(values) if values else None
 
     @property
     def sent(self) -> Optional[float]:
-        """10^6 bytes that one worker hands to the network in a step."""
+        """MB (10^6 bytes) that one worker sends per step."""
         return self.step("sent_mb_per_step")
 
     @property
     def compute(self) -> Optional[float]:
-        """Seconds of a step until the gradients are there."""
+        """Seconds per step until all gradients are computed."""
         return self.step("compute_seconds")
 
     @property
     def exchange(self) -> Optional[float]:
-        """Seconds of a step from there until the parameters are new."""
+        """Seconds per step from then until the parameters are updated."""
         return self.step("exchange_seconds")
 
     def values(self) -> Dict[str, Any]:
-        """All of it, for a file."""
+        """Return everything, for table.json."""
         spreads = {name: getattr(self, name) for name in ("accuracy", "seconds", "speedup")}
         return {
             "compressor": self.name,
@@ -112,18 +112,18 @@ class Row:
 
 
 def find(folders: Sequence[Path]) -> List[record.Record]:
-    """The records with at least one epoch below the folders, in order of their last event."""
+    """Return the records with at least one epoch below some folders, in order of their last event."""
     files = {file for folder in folders for file in folder.rglob("*.jsonl")}
     return read(sorted(files, key=lambda file: file.stat().st_mtime))
 
 
 def read(files: Sequence[Path]) -> List[record.Record]:
-    """The records of these files that have at least one epoch."""
+    """Return the records in some files that have at least one epoch."""
     return [one for one in map(record.read, files) if one.start and one.epochs]
 
 
 def group(records: Sequence[record.Record]) -> List[Row]:
-    """The rows; :class:`UserError` names what runs do not have in common that should."""
+    """Return the rows; :class:`UserError` names a setting in which the runs of one table or row differ."""
     named: Dict[str, List[record.Record]] = {}
     for one in records:
         named.setdefault(label(one.start["compression"]), []).append(one)
@@ -134,7 +134,7 @@ def group(records: Sequence[record.Record]) -> List[Row]:
 
 
 def require_same(records: Sequence[record.Record], names: Sequence[str]) -> None:
-    """:class:`UserError` unless the starts of all records say the same of each of these names."""
+    """Raise :class:`UserError` unless the start events of all records agree on each of these names."""
     for one in records[1:]:
         for name in names:
             pair = [without_seed(each.start.get(name)) for each in (records[0], one)]
@@ -142,17 +142,17 @@ def require_same(records: Sequence[record.Record], names: Sequence[str]) -> None
                 if name == "flags":
                     name, pair = different(*pair)
                 raise UserError(
-                    f"these runs are not of one experiment: {label(records[0].start['compression'])} has {name}"
-                    f" {pair[0]}, {label(one.start['compression'])} has {pair[1]}; name folders of one at a time"
+                    f"cannot compare runs of different experiments: {label(records[0].start['compression'])} has {name}"
+                    f" {pair[0]}, {label(one.start['compression'])} has {pair[1]}; name folders of one experiment only"
                 )
 
 
 def without_seed(value: Any) -> Any:
-    """Flags but for the seed; anything else as it is."""
+    """Return flags without the seed; anything else unchanged."""
     return {name: one for name, one in value.items() if name != SEED} if isinstance(value, dict) else value
 
 
 def different(one: Dict[str, Any], other: Dict[str, Any]) -> Any:
-    """The first flag that is not the same, and its two values."""
+    """Return the first flag that differs, and its two values."""
     name = next(name for name in [*one, *other] if one.get(name) != other.get(name))
     return name, (one.get(name), other.get(name))

@@ -1,4 +1,4 @@
-"""The guide's table with our columns, for people and for programs."""
+"""The guide's table with more columns, for people and for programs."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ COLUMNS = ("Compressor", "Val Accu", "Time(s)", "Speedup", "MB/step", "Seeds")
 
 
 def shown(value: Optional[Spread], form: str, unit: str = "") -> str:
-    """A mean, and from where to where the values are if they differ."""
+    """Return a mean, with the range in parentheses if the values differ."""
     if value is None:
         return ""
     spread = f" ({value.min:{form}} to {value.max:{form}})" if value.min != value.max else ""
@@ -21,12 +21,12 @@ def shown(value: Optional[Spread], form: str, unit: str = "") -> str:
 
 
 def percent(value: Spread) -> Spread:
-    """A part of 1 in percent."""
+    """Return a fraction in percent."""
     return Spread(100 * value.mean, 100 * value.min, 100 * value.max)
 
 
 def cells(row: Row) -> List[str]:
-    """A row's cells."""
+    """Return a row's cells."""
     return [
         row.name + ("" if row.finished else " (unfinished)"),
         shown(percent(row.accuracy), ".2f", "%"),
@@ -38,18 +38,18 @@ def cells(row: Row) -> List[str]:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table as Markdown."""
+    """Return the table as Markdown."""
     return "".join(f"{line}\n" for line in lines(COLUMNS, map(cells, rows)))
 
 
 def lines(titles: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> List[str]:
-    """The lines of any table as Markdown; all columns but the first ``words`` hold numbers."""
+    """Return the lines of any table as Markdown; all columns after the first ``words`` hold numbers."""
     rule = ["---"] * words + ["---:"] * (len(titles) - words)
     return ["| " + " | ".join(line) + " |" for line in (titles, rule, *rows)]
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
-    """The table as CSV: numbers alone, accuracy from 0 to 1."""
+    """Return the table as CSV: plain numbers, accuracy from 0 to 1."""
     names = ("accuracy", "seconds", "speedup")
     head = ["compressor", "runs", *(f"{name}{end}" for name in names for end in ("", "_min", "_max"))]
     head += ["sent_mb_per_step", "compute_seconds_per_step", "exchange_seconds_per_step"]
@@ -64,7 +64,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
 
 
 def for_programs(rows: Sequence[Row]) -> str:
-    """Everything as JSON."""
+    """Return all values as JSON."""
     return json.dumps([row.values() for row in rows], indent=2) + "\n"
 
 
