@@ -18,7 +18,7 @@ from statistics import mean
 import time
 from typing import Any, Dict, List, Sequence, Tuple
 
-from byteps_gc import report
+from byteps_gc import env, report
 from byteps_gc.bench import machine
 from byteps_gc.cluster import folders, one_machine, run
 from byteps_gc.cluster.experiment import Experiment
@@ -72,7 +72,7 @@ class Series:
             "rate": self.rate,
             "workers_per_host": 1 if self.hosts else cluster.workers_per_host,
             "servers_per_host": cluster.servers_per_host,
-            "min_compress_bytes": int(cluster.variables("worker")["BYTEPS_MIN_COMPRESS_BYTES"]),
+            "min_compress_bytes": env.min_compress_bytes(),
         }
 
 
@@ -119,11 +119,11 @@ def run_job(series: Series, seed: int, job: str) -> None:
     place, extra = series.folder / f"seed-{seed}", [*series.extra, "--seed", str(seed)]
     if not series.hosts:
         os.environ["BYTEPS_GC_RUN_DIR"] = str(place)
-        run.run(series.file, [job], extra, resume=True, begin=True)
+        run.run(Experiment.read(series.file), [job], extra, resume=True, begin=True)
         return
     shutil.rmtree(place / job, ignore_errors=True)  # what the hosts had of a job ends with them
     os.environ["BYTEPS_GC_RUN_DIR"] = str(place / job)
-    one_machine.run(series.file.parent, series.hosts, series.rate, series.file.stem, [job], extra)
+    one_machine.run(Experiment.read(series.file), series.hosts, series.rate, [job], extra)
 
 
 def main(series: Series) -> int:

@@ -8,17 +8,5 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-usable() { "$1" -c 'import ctypes, ssl, venv, zlib' >/dev/null 2>&1; }
-
-python=${BYTEPS_GC_BASE_PYTHON:-}
-for minor in 12 11 10 9 8; do
-    for candidate in "python3.$minor" "$HOME/.pyenv/versions/3.$minor".*/bin/python; do
-        [ -n "$python" ] || ! usable "$candidate" || python=$candidate
-    done
-done
-if [ -z "$python" ]; then
-    echo "setup: no Python from 3.8 to 3.12 was found; Debian's packages python3 and python3-venv have one" >&2
-    exit 2
-fi
-usable "$python" || { echo "setup: BYTEPS_GC_BASE_PYTHON=$python does not run, or lacks ssl, venv or zlib" >&2; exit 2; }
+. "$here/find_python.sh"
 exec "$python" "$here/setup_environment.py" "$@"

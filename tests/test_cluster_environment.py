@@ -29,13 +29,8 @@ def test_every_role_gets_the_guides_environment():
         assert 1 <= int(variables["OMP_NUM_THREADS"]) <= 4
 
 
-def test_a_worker_gets_more():
-    variables = environment(CLUSTER, "worker", worker=3, base={})
-    assert variables["DMLC_WORKER_ID"] == "3"
-    assert variables["BYTEPS_PARTITION_BYTES"] == "4096000"
-    assert variables["BYTEPS_MIN_COMPRESS_BYTES"] == "1024000"
-    assert variables["BYTEPS_THREADPOOL_SIZE"] == "16"
-    assert variables["BYTEPS_NUMA_ON"] == "1"
+def test_only_a_worker_has_an_id():
+    assert environment(CLUSTER, "worker", worker=3, base={})["DMLC_WORKER_ID"] == "3"
     assert "DMLC_WORKER_ID" not in environment(CLUSTER, "server", base={})
 
 
@@ -220,8 +215,29 @@ def test_an_experiment_that_cannot_be_read(tmp_path, text, words):
     file.write_text(text)
     with pytest.raises(SettingsError, match=words):
         Experiment.read(file)
-    with pytest.raises(SettingsError, match="no experiment other in .*; known: mine"):
+    with pytest.raises(SettingsError, match="unknown experiment 'other' in .*; known: mine"):
         Experiment.read(tmp_path / "other.ini")
+
+
+def test_a_job_can_be_defined_without_the_file():
+    experiment = Experiment.read(EXAMPLE / "cifar100.ini", ["mine=--compressor topk --k 0.01"])
+    assert experiment.job_flags("mine-fp16")[-5:] == ["--compressor", "topk", "--k", "0.01", "--fp16-pushpull"]
+    assert "mine" not in experiment.select([])
+    assert "mine" not in Experiment.read(EXAMPLE / "cifar100.ini").jobs
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("mine", "--job 'mine' is not NAME=FLAGS"),
+        ("Mine=--k 1", "--job 'Mine=--k 1' is not NAME=FLAGS"),
+        ("topk=--k 1", "--job topk: the experiment already has a job of this name"),
+        ("mine=--k '1", "--job mine: cannot split its flags: No closing quotation"),
+    ],
+)
+def test_a_definition_that_is_none(text, words):
+    with pytest.raises(SettingsError, match=words):
+        Experiment.read(EXAMPLE / "cifar100.ini", [text])
 
 
 def test_environment_variables_are_checked(monkeypatch):

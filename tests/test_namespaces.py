@@ -11,6 +11,7 @@ import sys
 import time
 
 from byteps_gc.cluster import local, namespaces, one_machine, ssh
+from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.local import PEER_LOST, UNREACHED
 from byteps_gc.cluster.namespaces import NamespaceHosts
 from byteps_gc.cluster.roles import Cluster, environment
@@ -226,7 +227,7 @@ def test_a_process_that_dies_ends_the_run_on_all_hosts(machine, commands, host, 
     how = " was ended by SIGKILL" if sig == signal.SIGKILL else f" on 10.99.0.{host} has been silent for 3 s"
     said = [line for line in output.splitlines() if "byteps_gc: job onebit: " in line]
     assert len(said) == 2 and all(victim + how in line for line in said), output
-    assert output.splitlines()[-1].startswith("cluster_on_one_machine: the run failed on some of the hosts; what there")
+    assert output.splitlines()[-1].startswith("cluster_on_one_machine: the run failed; logs: /")
 
 
 def start_roles(hosts, workers, **names):
@@ -326,18 +327,18 @@ def test_a_run_that_failed_goes_on_on_all_hosts(machine):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"count": 0}, "0 hosts on one machine: wanted are 1 to 16"),
-        ({"count": 17}, "17 hosts on one machine: wanted are 1 to 16"),
-        ({"rate": "fast"}, "the rate 'fast' is not one such as 500kbit, 100mbit or 1gbit"),
-        ({"rate": "0mbit"}, "the rate '0mbit' is not one"),
-        ({"name": "cifar1000"}, "no experiment cifar1000 in .*; known: cifar100"),
+        ({"count": 0}, "cannot simulate 0 hosts; accepted: 1 to 16"),
+        ({"count": 17}, "cannot simulate 17 hosts; accepted: 1 to 16"),
+        ({"rate": "fast"}, "rate 'fast' is not a bandwidth such as 500kbit, 100mbit or 1gbit"),
+        ({"rate": "0mbit"}, "rate '0mbit' is not a bandwidth"),
         ({"words": ["onebits"]}, "unknown job 'onebits'; known: baseline, onebit"),
         ({"extra": ["--typo"]}, "job onebit: .*unrecognized arguments: --typo"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_made(machine, monkeypatch, options, words):
     monkeypatch.setattr(namespaces, "Namespace", lambda *arguments: pytest.fail("a namespace was made"))
-    given = dict(scripts=EXAMPLE, count=2, rate="", name="cifar100", words=["onebit"], extra=SMALL)
+    experiment = Experiment.read(EXAMPLE / "cifar100.ini")
+    given = dict(experiment=experiment, count=2, rate="", words=["onebit"], extra=SMALL)
     with pytest.raises(UserError, match=words):
         one_machine.run(**{**given, **options})
 
@@ -345,7 +346,11 @@ def test_a_mistake_is_told_before_anything_is_made(machine, monkeypatch, options
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--rate", "5"], "the rate '5' is not one such as 500kbit, 100mbit or 1gbit"),
+        (["--rate", "5"], "rate '5' is not a bandwidth such as 500kbit, 100mbit or 1gbit"),
+        (
+            ["--experiment", "cifar10"],
+            f"unknown experiment 'cifar10' in {EXAMPLE}; known: cifar100, resnet50_v2, vgg16",
+        ),
         (["--hosts", "two"], "argument --hosts: invalid int value: 'two'"),
     ],
 )
@@ -357,13 +362,13 @@ def test_a_mistake_is_one_line(machine, commands, tmp_path, words, message):
 
 def test_without_root_it_is_one_line(machine, commands):
     result = commands.run("unshare", "--user", SCRIPT)
-    message = "cluster_on_one_machine: only root can make the network namespaces that are its hosts: use sudo\n"
+    message = "cluster_on_one_machine: only root can create the network namespaces that simulate hosts: use sudo\n"
     assert (result.status, result.output) == (2, message)
 
 
 def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(SettingsError, match="which only root can make: use sudo"):
+    with pytest.raises(SettingsError, match="only root can create the network namespaces"):
         namespaces.require([])
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(namespaces, "PATH", "/nowhere")

@@ -22,8 +22,9 @@ import configparser
 from dataclasses import dataclass
 import os
 from pathlib import Path
+import re
 import shlex
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Tuple
 
 from byteps_gc.errors import SettingsError
 
@@ -35,11 +36,25 @@ def split_flags(text: str) -> List[str]:
     return [os.path.expanduser(word) for word in shlex.split(text)]
 
 
+def defined(text: str, jobs: Dict[str, Sequence[str]]) -> Tuple[str, List[str]]:
+    """Return the name and flags of a job that is written as "NAME=FLAGS"; it must be a new one."""
+    name, equals, flags = text.partition("=")
+    if not equals or not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
+        raise SettingsError(f"--job {text!r} is not NAME=FLAGS, NAME of lower-case letters, digits, - and _")
+    if name in jobs:
+        raise SettingsError(f"--job {name}: the experiment already has a job of this name")
+    try:
+        return name, split_flags(flags)
+    except ValueError as error:
+        raise SettingsError(f"--job {name}: cannot split its flags: {error}") from None
+
+
 @dataclass(frozen=True)
 class Experiment:
     """What an experiment's file says.
 
-    script: a path; flags: of all jobs, words; jobs: each one's flags; default: those that run when none is named.
+    script: a path; flags: of all jobs, words; jobs: each one's flags; default: those that run when none is named;
+    more: the jobs that the file does not have, each as "NAME=FLAGS".
     """
 
     name: str
@@ -47,26 +62,39 @@ class Experiment:
     flags: Sequence[str]
     jobs: Dict[str, Sequence[str]]
     default: Sequence[str]
+    more: Sequence[str] = ()
 
     @classmethod
-    def read(cls, file: Path) -> "Experiment":
-        """Read an experiment's file; :class:`SettingsError` says what is wrong with it."""
+    def read(cls, file: Path, more: Sequence[str] = ()) -> "Experiment":
+        """Read an experiment's file; :class:`SettingsError` says what is wrong with it.
+
+        more: jobs that the file does not have, each as "NAME=FLAGS".
+        """
         parser = configparser.ConfigParser(interpolation=None)
         try:
             with open(file) as stream:
                 parser.read_file(stream)
             script = file.parent / parser["experiment"]["script"]
             flags = split_flags(parser["experiment"]["flags"])
-            more = parser["more jobs"] if parser.has_section("more jobs") else {}
-            jobs = {name: split_flags(text) for name, text in [*parser["jobs"].items(), *more.items()]}
+            named = parser["more jobs"] if parser.has_section("more jobs") else {}
+            jobs = {name: split_flags(text) for name, text in [*parser["jobs"].items(), *named.items()]}
         except FileNotFoundError:
             known = ", ".join(sorted(path.stem for path in file.parent.glob("*.ini"))) or "none"
-            raise SettingsError(f"no experiment {file.stem} in {file.parent}; known: {known}") from None
+            raise SettingsError(f"unknown experiment {file.stem!r} in {file.parent}; known: {known}") from None
         except KeyError as error:
-            raise SettingsError(f"{file} has no {error}; it needs [experiment] script, flags and [jobs]") from None
+            raise SettingsError(f"{file} has no {error}; expected [experiment] script, flags and [jobs]") from None
         except (configparser.Error, ValueError) as error:
             raise SettingsError(f"{file}: {str(error).splitlines()[0]}") from None
-        return cls(file.stem, script, flags, jobs, list(parser["jobs"]))
+        default = list(parser["jobs"])
+        for text in more:
+            name, flags_of_job = defined(text, jobs)
+            jobs[name] = flags_of_job
+        return cls(file.stem, script, flags, jobs, default, list(more))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the experiment's file and of the scripts that start its roles."""
+        return self.script.parent
 
     def known(self) -> str:
         """The jobs, for messages."""

@@ -8,6 +8,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from byteps_gc import env
 from byteps_gc.cluster import local
+from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
 from byteps_gc.errors import SettingsError
 
@@ -140,16 +141,20 @@ class Host:
             variables["NVIDIA_VISIBLE_DEVICES"] = devices
         return variables
 
-    def roles(self, folder: Path, job: str, flags: Sequence[str], port: int) -> List[local.Role]:
-        """This machine's roles of a job, started through the scripts in ``folder``."""
+    def roles(
+        self, experiment: Experiment, job: str, flags: Sequence[str], port: int, *options: str
+    ) -> List[local.Role]:
+        """Return this machine's roles of a job, started by the experiment's scripts with ``options``."""
+        folder = experiment.folder
         base = dict(os.environ, BYTEPS_GC_JOB_PORT=str(port))
         roles: List[local.Role] = []
         if self.schedules:
-            roles.append(local.Role("scheduler", [str(folder / "scheduler.sh")], base))
+            roles.append(local.Role("scheduler", [str(folder / "scheduler.sh"), *options], base))
         for number in range(self.servers_per_host):
-            roles.append(local.Role(f"server-{number}", [str(folder / "server.sh")], base))
+            roles.append(local.Role(f"server-{number}", [str(folder / "server.sh"), *options], base))
         for number in range(self.workers_per_host):
-            command = [str(folder / "worker.sh"), job, *(["--", *flags] if flags else [])]
+            more = [word for text in experiment.more for word in ("--job", text)]
+            command = [str(folder / "worker.sh"), job, *more, *options, *(["--", *flags] if flags else [])]
             variables = dict(base, BYTEPS_GC_LOCAL_WORKER=str(number))
             roles.append(local.Role(f"worker-{number}", command, variables))
         return roles

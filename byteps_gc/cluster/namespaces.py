@@ -3,12 +3,13 @@
 The hosts and a console hang on one bridge that stands in the console's network
 namespace, so nothing they send can leave it, whatever addresses other such
 clusters have. A host has its own network, host name, process ids, IPC, ``/run``
-and ``/dev/shm``, and ``/etc/hosts`` with the names of all; what it writes below
-the home folder and ``/tmp`` stays in it.
+and ``/dev/shm``, and ``/etc/hosts`` with the names of all; with ``own_files``,
+what it writes below the home folder and ``/tmp`` stays in it.
 
 No namespace, link or mount has a name outside. All of them live as long as one
 holding process, which ends when a pipe from this process closes: they are gone
-when this process is, even if it was killed. Needs root, Linux and iproute2::
+when this process is, even if it was killed. Needs Linux, iproute2 and root, which
+may be that of a user namespace (:mod:`~byteps_gc.cluster.privileges`)::
 
     with NamespaceHosts(2, rate="100mbit") as hosts:
         server = hosts[0].start(["iperf3", "--server", "--one-off"])
@@ -31,6 +32,7 @@ from byteps_gc.processes import tied
 NETWORK = ipaddress.ip_network("10.99.0.0/24")
 MOST_HOSTS = 16
 LINK = "eth0"  # a host's end of its cable
+BASIC = ("hostname", "util-linux", "iproute2")  # what hosts need that run a program of this machine
 UNITS = {"k": 10**3, "m": 10**6, "g": 10**9}
 BURST = 0.002  # seconds of the rate that may pass at once, but never less than
 LEAST_BURST = 128 * 1024  # bytes: two of the largest packets that a sender hands over
@@ -39,6 +41,7 @@ LEAST_QUEUE = 10**6  # bytes; what would make a queue longer is dropped
 
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 PROGRAMS = {
+    "hostname": ("hostname",),
     "util-linux": ("unshare", "nsenter", "setpriv"),
     "iproute2": ("ip", "tc"),
     "openssh-server": ("ssh", "ssh-keygen", "sshd"),
@@ -49,7 +52,7 @@ PROGRAMS = {
 # Its first process is then cat, which ends when its input does, and leaves no orphan as a zombie.
 HOLD = r"""
 set -e
-echo "$1" >/proc/sys/kernel/hostname
+hostname "$1"
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 echo "$2" >/run/hosts
@@ -81,17 +84,17 @@ def bits_per_second(rate: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmg])bit", rate)
     bits = int(float(match[1]) * UNITS[match[2]]) if match else 0
     if bits < 1:
-        raise SettingsError(f"the rate {rate!r} is not one such as 500kbit, 100mbit or 1gbit")
+        raise SettingsError(f"rate {rate!r} is not a bandwidth such as 500kbit, 100mbit or 1gbit")
     return bits
 
 
 def require(packages: Sequence[str]) -> None:
     """:class:`SettingsError` unless this is root with the programs of Debian's ``packages`` (keys of PROGRAMS)."""
     if os.geteuid() != 0:
-        raise SettingsError("hosts on one machine are network namespaces, which only root can make: use sudo")
+        raise SettingsError("only root can create the network namespaces that simulate hosts: use sudo")
     missing = [name for name in packages if not all(shutil.which(program, path=PATH) for program in PROGRAMS[name])]
     if missing:
-        raise SettingsError(f"Debian packages are missing; install them with: apt-get install {' '.join(missing)}")
+        raise SettingsError(f"missing Debian packages; install them with: apt-get install {' '.join(missing)}")
 
 
 def home() -> str:
@@ -122,7 +125,7 @@ class Namespace:
         said = self._holder.stdout.readline().strip()
         if said != "ready":
             self.close()
-            raise ClusterError(f"this machine makes no namespace as a host: {said}", 2)
+            raise ClusterError(f"cannot create a network namespace: {said or 'unshare failed'}", 2)
 
     @property
     def pid(self) -> int:
@@ -175,9 +178,7 @@ class Namespace:
         enter = ["nsenter", f"--net=/proc/{self.pid}/ns/net", *command]
         done = subprocess.run(enter, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
-            raise ClusterError(
-                f"this machine makes no network of hosts: {command[0]}: {done.stdout.splitlines()[0]}", 2
-            )
+            raise ClusterError(f"cannot create a simulated network: {command[0]}: {done.stdout.splitlines()[0]}", 2)
 
     def traffic(self) -> Traffic:
         """What passed the host's link since it was made."""
@@ -191,17 +192,19 @@ class Namespace:
 class NamespaceHosts(Sequence[Namespace]):
     """A context: ``count`` hosts and a ``console`` on one bridge.
 
-    rate: what every host's link carries in either direction, for example "100mbit"; empty: what the machine can.
+    rate: bandwidth of every host's link in each direction, for example "100mbit"; empty: no limit.
+    own_files: whether what a host writes to the home folder and /tmp stays in it, so that hosts do not meet there.
     Raises :class:`SettingsError` where nothing was made, and :class:`ClusterError` where the kernel refuses.
     """
 
     console: Optional[Namespace] = None
 
-    def __init__(self, count: int, rate: str = ""):
+    def __init__(self, count: int, rate: str = "", own_files: bool = True):
         if not 1 <= count <= MOST_HOSTS:
-            raise SettingsError(f"{count} hosts on one machine: wanted are 1 to {MOST_HOSTS}")
+            raise SettingsError(f"cannot simulate {count} hosts; accepted: 1 to {MOST_HOSTS}")
         self.rate = bits_per_second(rate) if rate else 0
         self.count = count
+        self.own_files = own_files
         self._hosts: List[Namespace] = []
 
     def __len__(self) -> int:
@@ -211,7 +214,7 @@ class NamespaceHosts(Sequence[Namespace]):
         return self._hosts[index]
 
     def __enter__(self) -> "NamespaceHosts":
-        require(["util-linux", "iproute2"])
+        require(BASIC)
         try:
             self._make()
             self._connect()
@@ -238,7 +241,7 @@ class NamespaceHosts(Sequence[Namespace]):
         addresses = {f"host-{index + 1}": free[index] for index in range(self.count)}
         names = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in addresses.items())]
         self.console = Namespace("console", free[-1], names)
-        covered = [home(), "/tmp"]
+        covered = [home(), "/tmp"] if self.own_files else []
         for name, address in addresses.items():
             self._hosts.append(Namespace(name, address, names, covered))
 

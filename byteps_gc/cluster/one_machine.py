@@ -1,7 +1,8 @@
-"""An experiment's jobs on hosts that are namespaces of this machine, by the steps of docs/cluster.md.
+"""Run an experiment's jobs on simulated hosts: network namespaces of this machine, with links of a given bandwidth.
 
-The scripts and one settings file are copied to all hosts, pssh runs ``./run.sh``
-on them, and the logs are collected here, with the table and the plot.
+``run.sh`` is started on every host, either directly, from the folder that it is in, or by the steps of
+docs/cluster.md: the scripts and a settings file are copied to all hosts, pssh starts ``./run.sh`` there, and
+the logs are collected here.
 """
 
 import contextlib
@@ -12,23 +13,36 @@ import shlex
 import subprocess
 import sys
 import time
-from typing import Dict, List, Sequence
+from typing import Dict, List, NamedTuple, Sequence
 
 from byteps_gc import env
 from byteps_gc.cluster import folders
 from byteps_gc.cluster import run as jobs_of_a_host
 from byteps_gc.cluster.experiment import Experiment
-from byteps_gc.cluster.namespaces import NamespaceHosts, home, require
+from byteps_gc.cluster.namespaces import BASIC, NamespaceHosts, home, require
 from byteps_gc.cluster.roles import omp_threads
 from byteps_gc.cluster.ssh import pssh, scp, serve
 from byteps_gc.errors import ClusterError, SettingsError
 from byteps_gc.report import record
 from byteps_gc.report.progress import Progress
 
-PACKAGES = ("util-linux", "iproute2", "openssh-server", "pssh")
+PACKAGES = (*BASIC, "openssh-server", "pssh")
+RUN_LOG = "run.log"  # what run.sh prints on a host
 PORT = 1234  # of the scheduler, in a network that nobody else is in
 # variables of the caller's that the hosts get too
 HANDED_ON = re.compile(rf"(BYTEPS_(?!GC_)|OMP_|MXNET_)\w+|{'|'.join(env.TIMEOUTS)}")
+
+
+class Started(NamedTuple):
+    """A run that has been started.
+
+    children: its processes on this machine; logs: what each of them prints goes there;
+    first: the run folder of the first host, as this process reaches it.
+    """
+
+    children: List[subprocess.Popen]
+    logs: List[Path]
+    first: Path
 
 
 def settings(text: str, values: Dict[str, str], exports: Dict[str, str]) -> str:
@@ -41,16 +55,20 @@ def settings(text: str, values: Dict[str, str], exports: Dict[str, str]) -> str:
     return text + "".join(f"export {name}={shlex.quote(value)}\n" for name, value in exports.items())
 
 
-def write_scripts(hosts: NamespaceHosts, scripts: Path, experiment: str, out: str) -> List[str]:
-    """Lay the scripts down on the console with the settings of this cluster; returns their paths there."""
-    values = {
+def values(hosts: NamespaceHosts, experiment: str) -> Dict[str, str]:
+    """Return the settings of a cluster of these hosts, by their names in settings.sh."""
+    return {
         "BYTEPS_GC_HOSTS": " ".join(host.address for host in hosts),
         "BYTEPS_GC_PORT": str(PORT),
         "BYTEPS_GC_WORKERS_PER_HOST": "1",
         "BYTEPS_GC_EXPERIMENT": experiment,
         "BYTEPS_GC_PYTHON": sys.executable,
-        "BYTEPS_GC_RUN_DIR": out,
     }
+
+
+def write_scripts(hosts: NamespaceHosts, scripts: Path, experiment: str, out: str) -> List[str]:
+    """Write the scripts, with the settings of this cluster, to the console; return their paths there."""
+    defaults = dict(values(hosts, experiment), BYTEPS_GC_RUN_DIR=out)
     exports = {"OMP_NUM_THREADS": str(omp_threads(len(hosts)))}  # the hosts share this machine's processors
     exports.update((name, value) for name, value in os.environ.items() if HANDED_ON.fullmatch(name))
     copies = []
@@ -62,59 +80,100 @@ def write_scripts(hosts: NamespaceHosts, scripts: Path, experiment: str, out: st
             copy.write_bytes(file.read_bytes())
             copy.chmod(file.stat().st_mode)
     file = hosts.console.path("/run/scripts/settings.sh")
-    file.write_text(settings(file.read_text(), values, exports))
+    file.write_text(settings(file.read_text(), defaults, exports))
     return copies
 
 
-def follow(child: subprocess.Popen, jobs: Sequence[str], folder: Path) -> None:
-    """Show the jobs' progress, from the records that the first host writes to ``folder``, until the child ends."""
+def start_directly(hosts: NamespaceHosts, experiment: Experiment, words: Sequence[str], out: Path) -> Started:
+    """Start ``run.sh`` on every host from its own folder; each host has a run folder below ``out``."""
+    variables = dict(os.environ, **values(hosts, experiment.name))
+    variables.setdefault("OMP_NUM_THREADS", str(omp_threads(len(hosts))))  # the hosts share this machine's processors
+    children, logs = [], []
+    for host in hosts:
+        own = out / host.name
+        own.mkdir(exist_ok=True)
+        logs.append(own / RUN_LOG)
+        with open(logs[-1], "w") as stream:
+            env_of_host = dict(variables, BYTEPS_GC_RUN_DIR=str(own))
+            command = [str(experiment.folder / "run.sh"), *words]
+            children.append(host.start(command, env=env_of_host, stdout=stream, stderr=subprocess.STDOUT))
+    return Started(children, logs, out / hosts[0].name)
+
+
+def start_by_pssh(hosts: NamespaceHosts, experiment: Experiment, words: Sequence[str], out: Path) -> Started:
+    """Copy the scripts to every host and start ``./run.sh`` there by pssh."""
+    serve(hosts)
+    place = f"{home()}/{out.name}"
+    files = write_scripts(hosts, experiment.folder, experiment.name, place)
+    hosts.console.run(pssh(hosts, "parallel-scp", *files, "."))
+    line = pssh(hosts, "parallel-ssh", "-i", "-t", "0", shlex.join(["./run.sh", *words]))
+    print(" ".join(map(shlex.quote, line)), flush=True)
+    log = out / "pssh.log"
+    with open(log, "w") as stream:
+        child = hosts.console.start(line, stdout=stream, stderr=subprocess.STDOUT)
+    return Started([child], [log], hosts[0].path(place))
+
+
+def follow(started: Started, jobs: Sequence[str]) -> bool:
+    """Show the jobs' progress, from the records of the first host, until all children end; return whether all did well.
+
+    A child that fails ends the others by itself: its host tells the other hosts.
+    """
     with Progress() as progress:
         for job in jobs:
             progress.job(job)
             one = record.Record()
-            while not one.finished and child.poll() is None:
+            while not one.finished and any(child.poll() is None for child in started.children):
                 time.sleep(0.2)
                 if progress.due():
-                    one = record.read(folder / job / f"{job}.jsonl")
+                    one = record.read(folders.record_of(started.first, job))
                     progress.update(one)
-    child.wait()
+    return not any([child.wait() for child in started.children])
 
 
-def collect(hosts: NamespaceHosts, out: str, folder: Path) -> None:
-    """Copy every host's run folder to ``folder``/HOST."""
+def collect(hosts: NamespaceHosts, name: str, folder: Path) -> None:
+    """Copy every host's run folder, ``name`` in its home folder, to ``folder``/HOST."""
     for host in hosts:
-        hosts.console.run(scp(f"{host.address}:{out}", folder / host.name))
+        hosts.console.run(scp(f"{host.address}:{home()}/{name}", folder / host.name))
 
 
-def run(scripts: Path, count: int, rate: str, name: str, words: Sequence[str], extra: Sequence[str]) -> int:
-    """Run jobs of the experiment ``name`` in the folder ``scripts`` on ``count`` hosts; returns 0.
+def run(
+    experiment: Experiment,
+    count: int,
+    rate: str,
+    words: Sequence[str],
+    extra: Sequence[str],
+    by_pssh: bool = False,
+) -> Path:
+    """Run jobs of the experiment on ``count`` hosts; return the run folder.
 
-    rate: of every host's link, see :class:`NamespaceHosts`; words: jobs, none for all of the experiment's;
+    rate: bandwidth of every host's link, see :class:`NamespaceHosts`; words: jobs, none for all of the experiment's;
     extra: flags for the training script. Mistakes raise :class:`UserError` before anything is made,
     a run that fails on some host :class:`ClusterError`.
     """
-    require(PACKAGES)
-    hosts = NamespaceHosts(count, rate)
-    experiment = Experiment.read(scripts / f"{name}.ini")
+    require(PACKAGES if by_pssh else BASIC)
+    hosts = NamespaceHosts(count, rate, own_files=by_pssh)
     jobs = experiment.select(words)
     jobs_of_a_host.check(experiment, jobs, extra, dict(os.environ, DMLC_WORKER_ID="0"))
     with hosts:
-        serve(hosts)
-        folder = folders.new(f"{name}-{count}-hosts")
-        out = f"{home()}/{folder.name}"
-        files = write_scripts(hosts, scripts, name, out)
-        hosts.console.run(pssh(hosts, "parallel-scp", *files, "."))
-        command = shlex.join(["./run.sh", " ".join(jobs), *(["--", *extra] if extra else [])])
-        line = pssh(hosts, "parallel-ssh", "-i", "-t", "0", command)
-        print(" ".join(map(shlex.quote, line)), flush=True)
-        log = folder / "pssh.log"
-        with open(log, "w") as stream:
-            child = hosts.console.start(line, stdout=stream, stderr=subprocess.STDOUT)
-            follow(child, jobs, hosts[0].path(out))
-        print(log.read_text(), flush=True)
-        with contextlib.suppress(*[ClusterError] if child.returncode else []):
-            collect(hosts, out, folder)
-    if child.returncode:
-        raise ClusterError(f"the run failed on some of the hosts; what there is of their logs: {folder}")
+        folder = folders.new(f"{experiment.name}-{count}-hosts")
+        start = start_by_pssh if by_pssh else start_directly
+        more = [word for text in experiment.more for word in ("--job", text)]
+        started = start(hosts, experiment, [" ".join(jobs), *more, *(["--", *extra] if extra else [])], folder)
+        well = follow(started, jobs)
+        if by_pssh:
+            print(started.logs[0].read_text(), flush=True)
+            with contextlib.suppress(*[] if well else [ClusterError]):
+                collect(hosts, folder.name, folder)
+    if not well:
+        raise ClusterError(f"the run failed{reason(started)}; logs: {folder}")
     jobs_of_a_host.conclude(folder)
-    return 0
+    return folder
+
+
+def reason(started: Started) -> str:
+    """Return the last line of the first host that failed, for a message; pssh has shown all that its hosts printed."""
+    for child, log in zip(started.children, started.logs):
+        if child.returncode and log.name == RUN_LOG:
+            return f" on {log.parent.name}: {(log.read_text().strip().splitlines() or ['no output'])[-1]}"
+    return ""

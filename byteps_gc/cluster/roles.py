@@ -9,16 +9,10 @@ from byteps_gc.errors import SettingsError
 
 LOOPBACK = "127.0.0.1"
 
-# The guide's values; what the caller's environment says wins.
+# What the caller's environment says wins; the guide's scripts set theirs in settings.sh.
 DEFAULTS = {
     "BYTEPS_LOG_LEVEL": "WARNING",
     "OMP_WAIT_POLICY": "PASSIVE",
-}
-WORKER_DEFAULTS = {
-    "BYTEPS_THREADPOOL_SIZE": "16",
-    "BYTEPS_PARTITION_BYTES": "4096000",
-    "BYTEPS_MIN_COMPRESS_BYTES": "1024000",
-    "BYTEPS_NUMA_ON": "1",
 }
 # MXNet hands over gradients by so many operators of backward at once, 15 otherwise: the sooner they come, the more of
 # their exchange is over when backward is. On a GPU each such bulk is waited for, so there MXNet's own number stays.
@@ -82,7 +76,7 @@ def environment(
         env["BYTEPS_FORCE_DISTRIBUTED"] = "1"
     defaults = dict(DEFAULTS, OMP_NUM_THREADS=str(omp_threads(neighbours)))
     if role == "worker":
-        defaults.update(WORKER_DEFAULTS, **({} if driver.wanted() else CPU_WORKER_DEFAULTS))
+        defaults.update({} if driver.wanted() else CPU_WORKER_DEFAULTS)
         env["DMLC_WORKER_ID"] = str(worker)
     for name, value in defaults.items():
         env.setdefault(name, value)

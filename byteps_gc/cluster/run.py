@@ -3,6 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
+import shlex
 import signal
 import subprocess
 import sys
@@ -78,7 +79,8 @@ def alone(host: hosts.Host) -> Iterator[None]:
     if not host.port:
         yield
         return
-    note = env.cache_folder() / "run" / f"{host.scheduler}-{host.port}.pid"
+    here = host.hosts[host.index]  # several hosts may share a cache folder
+    note = env.cache_folder() / "run" / f"{host.scheduler}-{host.port}-{here}.pid"
     note.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(OSError, ValueError):
         pid, since = note.read_text().split()
@@ -98,17 +100,18 @@ def alone(host: hosts.Host) -> Iterator[None]:
             note.unlink()
 
 
-def run(file: Path, words: Sequence[str], extra: Sequence[str], resume: bool = False, begin: bool = False) -> int:
-    """Run the named jobs of an experiment's file, or all; ``extra`` flags go to the training script.
+def run(
+    experiment: Experiment, words: Sequence[str], extra: Sequence[str], resume: bool = False, begin: bool = False
+) -> int:
+    """Run the named jobs of an experiment, or its default ones; ``extra`` flags go to the training script.
 
     resume: go on with a run that has failed; what is left to do is decided where worker 0 is.
     begin: to resume what has not begun is to begin it, in BYTEPS_GC_RUN_DIR.
     Returns 0; a failed job raises :class:`ClusterError` with its status, and ends the run.
     """
-    experiment = Experiment.read(file)
     jobs = experiment.select(words)
     host = hosts.Host.from_environment()
-    with Roll(host, [*jobs, *(["--resume"] if resume else []), *extra]) as roll:
+    with Roll(host, [*jobs, *(["--resume"] if resume else []), *experiment.more, *extra]) as roll:
         folder = folders.to_resume(experiment.name, jobs, begin) if resume and host.index == 0 else None
         check(experiment, jobs, extra, host.variables("worker"), folder)
         with alone(host), Progress() as progress:
@@ -118,8 +121,21 @@ def run(file: Path, words: Sequence[str], extra: Sequence[str], resume: bool = F
             with folders.of_jobs(folder, tasks, resume):
                 for number, (job, stem) in enumerate(tasks):
                     flags, port = continued(extra, stem), host.job_port(number)
-                    run_job(host, file.parent, folder / job, job, flags, port, progress, roll)
+                    run_job(host, experiment, folder / job, job, flags, port, progress, roll)
     conclude(folder)
+    return 0
+
+
+def show(experiment: Experiment, job: str, extra: Sequence[str]) -> int:
+    """Print the environment and the command of each role of a job on this host, as its script would start it."""
+    experiment.job_flags(job)
+    host = hosts.Host.from_environment()
+    for role in host.roles(experiment, job, extra, host.job_port(0), "--print"):
+        print(f"# {role.name}: {' '.join(map(shlex.quote, role.command[:-1]))}", flush=True)
+        done = subprocess.run(role.command, env=role.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        print(done.stdout, flush=True)
+        if done.returncode:
+            return done.returncode
     return 0
 
 
@@ -136,7 +152,7 @@ def conclude(folder: Path) -> None:
 
 def run_job(
     host: hosts.Host,
-    scripts: Path,
+    experiment: Experiment,
     folder: Path,
     job: str,
     extra: Sequence[str],
@@ -156,7 +172,7 @@ def run_job(
 
     supervisor = local.Supervisor(folder, tick=tick, failed=roll.tell)
     try:
-        supervisor.run(host.roles(scripts, job, extra, port), hosts.ready(host, port))
+        supervisor.run(host.roles(experiment, job, extra, port), hosts.ready(host, port))
     except ClusterError as error:
         raise ClusterError(f"job {job}: {error}", error.status) from None
     progress.update(record.read(file))

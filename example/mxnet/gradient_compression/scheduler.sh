@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Start a scheduler of the job that settings.sh describes, in this terminal: ./scheduler.sh
+# Start a scheduler of the job that settings.sh describes, in this terminal: ./scheduler.sh [--print]
+# --print: print the environment and the command instead.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/settings.sh"
-exec "$BYTEPS_GC_PYTHON" -m byteps_gc host scheduler
+exec "$BYTEPS_GC_PYTHON" -m byteps_gc host scheduler "$@"

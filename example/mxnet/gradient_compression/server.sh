@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Start a server of the job that settings.sh describes, in this terminal: ./server.sh
+# Start a server of the job that settings.sh describes, in this terminal: ./server.sh [--print]
+# --print: print the environment and the command instead.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/settings.sh"
-exec "$BYTEPS_GC_PYTHON" -m byteps_gc host server
+exec "$BYTEPS_GC_PYTHON" -m byteps_gc host server "$@"

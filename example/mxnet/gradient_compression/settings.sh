@@ -20,3 +20,13 @@
 : "${BYTEPS_GC_EXPERIMENT:=cifar100}"
 : "${BYTEPS_GC_PYTHON:=$(ls "$here/../../../.venv/bin/python" 2>/dev/null || command -v python3)}"
 export "${!BYTEPS_GC_@}"
+
+# The guide's environment, the same for scheduler, servers and workers. worker.sh has the one value that depends on
+# the job. Tensors below BYTEPS_MIN_COMPRESS_BYTES are not compressed; BytePS's default is 65536.
+: "${BYTEPS_LOG_LEVEL:=WARNING}"
+: "${BYTEPS_PARTITION_BYTES:=4096000}"
+: "${BYTEPS_MIN_COMPRESS_BYTES:=1024000}"
+: "${BYTEPS_NUMA_ON:=1}"
+: "${OMP_WAIT_POLICY:=PASSIVE}"
+# OMP_NUM_THREADS, unless it is set: the guide's 4, or a worker's share of this host's cores if that is less.
+export BYTEPS_LOG_LEVEL BYTEPS_PARTITION_BYTES BYTEPS_MIN_COMPRESS_BYTES BYTEPS_NUMA_ON OMP_WAIT_POLICY

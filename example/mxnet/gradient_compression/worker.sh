@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
-# Start a worker of a job in this terminal: ./worker.sh JOB [-- TRAINING FLAGS]
-# JOB is one of the experiment's, for example onebit or topk-fp16.
+# Start a worker of a job in this terminal: ./worker.sh JOB [--job NAME="FLAGS"] [--print] [-- TRAINING FLAGS]
+# JOB is one of the experiment's, for example onebit or topk-fp16, or the one that --job defines.
+# --print: print the environment and the command instead.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/settings.sh"
+# Threads that compress; the guide has none for the baseline.
+if [ "${1:-}" = baseline ]; then threads=0; else threads=16; fi
+export BYTEPS_THREADPOOL_SIZE=${BYTEPS_THREADPOOL_SIZE:-$threads}
 exec "$BYTEPS_GC_PYTHON" -m byteps_gc host worker "$here/$BYTEPS_GC_EXPERIMENT.ini" "$@"

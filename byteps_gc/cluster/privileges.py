@@ -1,0 +1,66 @@
+"""How an ordinary user comes to create network namespaces: a user namespace, or sudo.
+
+In a user namespace the caller is root of namespaces of its own and keeps its rights to files. What it writes there
+belongs to the caller. Under sudo it belongs to root until :func:`give_back`.
+"""
+
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+from typing import List
+
+from byteps_gc import env
+from byteps_gc.errors import SettingsError
+
+USER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--")
+SUDO = ("sudo", "-n")
+HANDED_ON = ("BYTEPS_", "DMLC_", "OMP_", "MXNET_")  # prefixes of variables that sudo would drop
+PROBE = (
+    "from byteps_gc.cluster.namespaces import NamespaceHosts\nwith NamespaceHosts(2, '1gbit', own_files=False): pass"
+)
+
+
+def sudo() -> List[str]:
+    """Return the words that start a command as root in this environment, without asking for a password."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(HANDED_ON)}
+    kept.update(PATH=os.environ.get("PATH", os.defpath), BYTEPS_GC_CACHE=str(env.cache_folder()))
+    kept.update(PYTHONDONTWRITEBYTECODE="1")
+    return [*SUDO, "env", *(f"{name}={value}" for name, value in kept.items())]
+
+
+def attempt(prefix: List[str]) -> str:
+    """Return why a command behind the prefix cannot simulate hosts; empty if it can."""
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", PROBE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    return (done.stdout.strip().splitlines() or ["no output"])[-1] if done.returncode else ""
+
+
+def prefix() -> List[str]:
+    """Return what goes in front of a command so that it can simulate hosts: nothing for root.
+
+    Raises :class:`SettingsError` with every reason if there is no way.
+    """
+    ways = [[]] if os.geteuid() == 0 else [list(USER_NAMESPACE), sudo()]
+    reasons = []
+    for way in ways:
+        if way and not shutil.which(way[0]):
+            reasons.append(f"{way[0]} is not installed")
+            continue
+        reason = attempt(way)
+        if not reason:
+            return way
+        reasons.append(f"{way[0]}: {reason}" if way else reason)
+    raise SettingsError("; ".join(reasons))
+
+
+def give_back(folder: Path) -> None:
+    """Under sudo, make the invoking user the owner of a folder and all in it."""
+    if "SUDO_UID" not in os.environ or os.geteuid() != 0:
+        return
+    owner = int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"])
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, *owner, follow_symlinks=False)

@@ -1,0 +1,173 @@
+"""Show what gradient compression gains: train the same net without and with it across a slow simulated network.
+
+Sets up the project (about two minutes the first time), then trains resnet18_v2 on a few thousand real images, between
+two hosts that are network namespaces of this machine with a limited bandwidth. Root, an unprivileged user namespace or
+sudo without a password is needed for that; without any of them, the demo trains on loopback and says so.
+"""
+
+import argparse
+import os
+from pathlib import Path
+import subprocess
+import sys
+import time
+
+SCRIPTS = Path(__file__).resolve().parent
+ROOT = SCRIPTS.parent
+sys.path.insert(0, str(ROOT))
+
+from byteps_gc.cluster.experiment import Experiment  # noqa: E402
+from byteps_gc.cluster.namespaces import NamespaceHosts, bits_per_second  # noqa: E402
+from byteps_gc.errors import SettingsError, UserError  # noqa: E402
+
+EXAMPLE = ROOT / "example" / "mxnet" / "gradient_compression"
+VENV = Path(os.environ.get("BYTEPS_GC_VENV") or ROOT / ".venv").absolute()
+UNLIMITED = "unlimited"
+MIN_COMPRESS_BYTES = "65536"  # the recommended threshold; the guide's is 1024000
+SMALL = "--dataset fashion-mnist --train-samples 2304 --val-samples 1000 --num-epochs 2 --warmup-epochs 0 --lr 0.02"
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Report an error without the usage above it."""
+
+    def error(self, message):
+        self.exit(2, f"demo: {message}\n")
+
+
+def parse(words):
+    """Return the options and the experiment; a mistake raises UserError or ends the process."""
+    at = words.index("--") if "--" in words else len(words)
+    parser = OneLineParser(
+        prog="demo.sh",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage='demo.sh [--rate RATE] [--hosts N] [--job NAME="FLAGS"] ["JOBS"] [-- TRAINING FLAGS]',
+        epilog=f"The training flags default to: {SMALL}",
+    )
+    rate = f"bandwidth of each simulated host's link (default: %(default)s); {UNLIMITED}: train on loopback"
+    parser.add_argument("--rate", default="200mbit", help=rate)
+    parser.add_argument("--hosts", type=int, metavar="N", help="number of simulated hosts (default: 2)")
+    parser.add_argument("--job", action="append", default=[], metavar='NAME="FLAGS"', help="define one more job")
+    jobs = 'jobs of the guide, such as "baseline onebit topk randomk dithering" (default: "baseline onebit")'
+    parser.add_argument("jobs", nargs="*", metavar="JOBS", help=jobs)
+    options = parser.parse_args(words[:at])
+    options.flags = [*SMALL.split(), *words[at + 1 :]]
+    experiment = Experiment.read(EXAMPLE / "cifar100.ini", options.job)
+    options.jobs = experiment.select(options.jobs or ["baseline onebit"])
+    if options.rate == UNLIMITED and options.hosts is not None:
+        raise SettingsError(f"--hosts cannot be combined with --rate {UNLIMITED}, which trains on loopback")
+    options.hosts = 2 if options.hosts is None else options.hosts
+    if options.rate != UNLIMITED:
+        NamespaceHosts(options.hosts, options.rate)  # checks both
+    return options, experiment
+
+
+def set_up(words):
+    """Become this script in the project's environment, once that is set up."""
+    packages = ["dataset-fashion-mnist", *(["iproute2"] if os.geteuid() == 0 else [])]
+    wanted = [word for name in packages for word in ("--with", name)]
+    setup = str(SCRIPTS / "setup.sh")
+    os.execv(setup, [setup, *wanted, "--", "python", str(Path(__file__).resolve()), *words])
+
+
+def enter(words):
+    """Become this script with the right to simulate hosts, or return the reason why that is impossible."""
+    from byteps_gc.cluster import privileges
+
+    try:
+        prefix = privileges.prefix()
+    except SettingsError as error:
+        return str(error)
+    if prefix:
+        os.execvp(prefix[0], [*prefix, sys.executable, str(Path(__file__).resolve()), *words])
+    return ""
+
+
+def train_on_loopback(options):
+    """Run the jobs with two workers on this machine; return the exit status."""
+    from byteps_gc.processes import tied
+
+    jobs = [" ".join(options.jobs), *(word for text in options.job for word in ("--job", text))]
+    child = subprocess.Popen([str(EXAMPLE / "run.sh"), *jobs, "--", *options.flags], preexec_fn=tied())
+    try:
+        return child.wait()
+    except BaseException:
+        child.terminate()
+        child.wait()
+        raise
+
+
+def train(options, experiment, words):
+    """Run the jobs in BYTEPS_GC_RUN_DIR; return the exit status and how the hosts were connected."""
+    from byteps_gc.cluster import one_machine, privileges
+
+    reason = "" if options.rate == UNLIMITED else enter(words)
+    if reason:
+        print(f"demo: training on loopback, because this user cannot simulate a network ({reason});", end=" ")
+        print("sudo ./scripts/demo.sh can", flush=True)
+    if reason or options.rate == UNLIMITED:
+        return train_on_loopback(options), "on loopback, without a bandwidth limit"
+    network = f"{options.hosts} hosts with links of {bits_per_second(options.rate) / 1e6:g} Mbit/s"
+    print(f"demo: simulating {network}", flush=True)
+    try:
+        one_machine.run(experiment, options.hosts, options.rate, options.jobs, options.flags)
+    finally:
+        privileges.give_back(Path(os.environ["BYTEPS_GC_RUN_DIR"]))
+    return 0, f"between {network}"
+
+
+def summary(rows, network):
+    """Return what was seen, a sentence for each job."""
+    base = next((row for row in rows if row.runs[0].start["compression"] == {}), None)
+    for row in rows:
+        name = row.name.replace("dist-EF-SGDM", "onebit")  # the job's name, not the paper's
+        text = f"{name} reached {row.accuracy.mean:.1%} validation accuracy in {row.seconds.mean:.0f} s"
+        if row is base:
+            yield f"{text}, sending {row.sent:.1f} MB a step {network}."
+        elif base and row.speedup:
+            yield (
+                f"{text}: {compared(row.speedup.mean, 'faster', 'slower')} than the baseline,"
+                f" sending {compared(base.sent / row.sent, 'less', 'more')}."
+            )
+        else:
+            yield f"{text}, sending {row.sent:.2f} MB a step {network}."
+
+
+def compared(ratio, more, less):
+    """Return a ratio in words, such as "6.4 times faster"."""
+    factor = ratio if ratio >= 1 else 1 / ratio
+    return f"{factor:.{0 if factor >= 10 else 1}f} times {more if ratio >= 1 else less}"
+
+
+def main(words):
+    """Run the demo; return the exit status."""
+    options, experiment = parse(words)
+    if Path(sys.prefix) != VENV:
+        set_up(words)
+    from byteps_gc.processes import exit_on_sigterm
+    from byteps_gc.report import rows
+
+    exit_on_sigterm()
+    os.environ.setdefault("BYTEPS_MIN_COMPRESS_BYTES", MIN_COMPRESS_BYTES)
+    folder = Path(os.environ.get("BYTEPS_GC_RUN_DIR") or f"runs/demo-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+    os.environ["BYTEPS_GC_RUN_DIR"] = str(folder)
+    status, network = train(options, experiment, words)
+    if status:
+        return status
+    print()
+    for line in summary(rows.group(rows.find([folder])), network):
+        print(line)
+    print(f"plots: {folder}/accuracy_over_time.png, {folder}/step_time.png")
+    print(f"report: {folder}/report.html")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        sys.exit(getattr(error, "status", 2))
+    except KeyboardInterrupt:
+        print("demo: interrupted", file=sys.stderr)
+        sys.exit(130)
