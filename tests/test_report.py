@@ -60,6 +60,15 @@ def test_a_row_is_the_mean_over_seeds(tmp_path):
     assert row == f"| topk(k=0.001) | {spreads} | 4.500 | 2 |"
 
 
+def test_rows_are_in_the_order_of_the_configuration(tmp_path):
+    """Not of the files' times, which a clone does not keep."""
+    write(tmp_path / "seed-0" / "a" / "a.jsonl", TOPK)
+    write(tmp_path / "seed-0" / "b" / "b.jsonl", {})
+    assert [row.name for row in rows.group(rows.find([tmp_path]))] == ["topk(k=0.001)", "baseline"]
+    (tmp_path / "configuration.json").write_text(json.dumps({"configuration": {"jobs": {"b": [], "a": []}}}))
+    assert [row.name for row in rows.group(rows.find([tmp_path]))] == ["baseline", "topk(k=0.001)"]
+
+
 def test_without_a_baseline_there_is_no_speedup(tmp_path):
     write(tmp_path / "topk.jsonl", TOPK)
     assert "| 21.00 |  | 4.500 |" in table.markdown(rows.group(rows.find([tmp_path])))

@@ -3,7 +3,7 @@
 import json
 
 from byteps_gc import report
-from byteps_gc.report import facts, logs, rows, table
+from byteps_gc.report import configuration, facts, logs, rows, table
 import numpy as np
 import pytest
 
@@ -109,8 +109,8 @@ def test_the_page_loads_nothing_and_logs_stay_text(commands, run):
 
 
 def test_configuration_environment_and_epochs_are_shown(commands, run):
-    configuration = {"configuration": {"hosts": 2, "jobs": {"topk": ["--k", "0.001"]}}}
-    (run / facts.CONFIGURATION).write_text(json.dumps(configuration))
+    common = {"configuration": {"hosts": 2, "jobs": {"baseline": [], "topk": ["--k", "0.001"]}}}
+    (run / configuration.NAME).write_text(json.dumps(common))
     root = browser.opened(commands, page(run))
     shown = {}
     for part in ("configuration", "environment"):
@@ -157,7 +157,7 @@ def test_records_without_an_environment_have_a_page(tmp_path):
     file.write_text("\n".join([json.dumps(start), *others]))
     assert "do not contain their environment" in page(tmp_path).read_text(encoding="utf-8")
     about = {"machine": {"processor": "a processor", "cores": 4, "cores_used": [0, 1]}, "python": "3.8.1"}
-    (tmp_path / facts.CONFIGURATION).write_text(json.dumps(about))
+    (tmp_path / configuration.NAME).write_text(json.dumps(about))
     text = page(tmp_path).read_text(encoding="utf-8")
     assert "<dd>a processor</dd>" in text and "<dt>CPUs used</dt><dd>2</dd>" in text
 

@@ -13,9 +13,9 @@ from typing import Iterator, List, Sequence, Tuple
 
 from byteps_gc import checkpoint, env
 from byteps_gc.errors import SettingsError, UserError
-from byteps_gc.report import record
+from byteps_gc.report import configuration, record
 
-CONFIGURATION = "configuration.json"  # what all runs in a folder of reproduce.sh have in common
+CONFIGURATION = configuration.NAME  # what all runs in a folder of reproduce.sh have in common
 DIGITS = "[0-9]"
 TIME = f"{DIGITS * 8}-{DIGITS * 6}"  # of a run's start, in its folder's name
 

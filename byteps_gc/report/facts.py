@@ -1,15 +1,14 @@
 """What records and configuration.json say about runs, as names and texts for people."""
 
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
+from byteps_gc.report import configuration
 from byteps_gc.report.record import Record
 from byteps_gc.report.rows import SEED, Row
 
 Pairs = List[Tuple[str, str]]
 
-CONFIGURATION = "configuration.json"
 # of a start event
 TRAINING = {
     "model": "Model",
@@ -88,7 +87,9 @@ def flags(rows: Sequence[Row]) -> Pairs:
 
 def configurations(places: Sequence[Path]) -> List[Tuple[Path, Pairs]]:
     """Return each configuration.json in some folders, with what it says about the runs."""
-    return [(file, list(flat(content.get("configuration", {})).items())) for file, content in kept(places)]
+    return [
+        (file, list(flat(content.get("configuration", {})).items())) for file, content in configuration.find(places)
+    ]
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Dict[str, str]:
@@ -100,17 +101,11 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Dict[str, str]:
     return found
 
 
-def kept(places: Sequence[Path]) -> List[Tuple[Path, Dict[str, Any]]]:
-    """Return each configuration.json in some folders, with its content."""
-    files = [place / CONFIGURATION for place in places]
-    return [(file, json.loads(file.read_text())) for file in files if file.is_file()]
-
-
 def environment(rows: Sequence[Row], places: Sequence[Path]) -> Tuple[Pairs, Pairs]:
     """Return the machine with its versions, and the variables: of the records, or else of configuration.json."""
     found = [(name, run.start["environment"]) for name, run in runs(rows) if run.start.get("environment")]
     if not found:
-        found = [(file.parent.name, of_configuration(content)) for file, content in kept(places)]
+        found = [(file.parent.name, of_configuration(content)) for file, content in configuration.find(places)]
     machine = [
         (name, {**{title: about[key] for key, title in MACHINE.items() if key in about}, **about.get("packages", {})})
         for name, about in found

@@ -6,7 +6,7 @@ from statistics import mean, median
 from typing import Any, Dict, List, Optional, Sequence
 
 from byteps_gc.errors import UserError
-from byteps_gc.report import record
+from byteps_gc.report import configuration, record
 
 BASELINE = "baseline"
 # what all runs of a table have in common, and what all runs of a row
@@ -112,9 +112,14 @@ class Row:
 
 
 def find(folders: Sequence[Path]) -> List[record.Record]:
-    """Return the records with at least one epoch below some folders, in order of their last event."""
-    files = {file for folder in folders for file in folder.rglob("*.jsonl")}
-    return read(sorted(files, key=lambda file: file.stat().st_mtime))
+    """Return the records with at least one epoch below some folders.
+
+    They are in the order of configuration.json's jobs, or of their last events.
+    """
+    files = sorted({file for folder in folders for file in folder.rglob("*.jsonl")})
+    jobs = configuration.jobs(folders)
+    places = {job: number for number, job in enumerate(jobs)}
+    return read(sorted(files, key=lambda file: (places.get(file.stem, len(jobs)), file.stat().st_mtime)))
 
 
 def read(files: Sequence[Path]) -> List[record.Record]:
