@@ -109,7 +109,14 @@ def test_the_page_loads_nothing_and_logs_stay_text(commands, run):
 
 
 def test_configuration_environment_and_epochs_are_shown(commands, run):
-    common = {"configuration": {"hosts": 2, "jobs": {"baseline": [], "topk": ["--k", "0.001"]}}}
+    common = {
+        "configuration": {
+            "hosts": 2,
+            "namespaces": True,
+            "rate": "100mbit",
+            "jobs": {"baseline": [], "topk": ["--k", "0.001"]},
+        }
+    }
     (run / configuration.NAME).write_text(json.dumps(common))
     root = browser.opened(commands, page(run))
     shown = {}
@@ -119,6 +126,9 @@ def test_configuration_environment_and_epochs_are_shown(commands, run):
             shown.update(zip(texts[::2], texts[1::2]))
     assert shown["Model"] == "net" and shown["Workers"] == "2" and shown["Seeds"] == "0"
     assert shown["--lr"] == "0.1" and shown["--k"] == "0.001 (topk(k=0.001))" and "--onebit-scaling" not in shown
+    assert "2 compressors, 2 runs, 2 simulated hosts with 100mbit links, started " in browser.text(
+        root.find(".//header")
+    )
     assert shown["hosts"] == "2" and shown["jobs topk"] == "--k 0.001"
     assert shown["numpy"] == np.__version__ and shown["Host"] and shown["Operating system"]
     first = next(browser.inside(root, "epochs").iter("table"))

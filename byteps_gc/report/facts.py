@@ -92,6 +92,18 @@ def configurations(places: Sequence[Path]) -> List[Tuple[Path, Pairs]]:
     ]
 
 
+def hosts(places: Sequence[Path]) -> List[str]:
+    """Return the hosts and the bandwidth of their links, where configuration.json holds them."""
+    found = []
+    for _, content in configuration.find(places):
+        common = content.get("configuration", {})
+        if common.get("hosts"):
+            kind = "simulated hosts" if common.get("namespaces") else "hosts"
+            rate = f" with {common['rate']} links" if common.get("rate") else ""
+            found.append(f"{common['hosts']} {kind}{rate}")
+    return found
+
+
 def flat(values: Mapping[str, Any], prefix: str = "") -> Dict[str, str]:
     """Return the values of nested dicts by their names, joined."""
     found: Dict[str, str] = {}

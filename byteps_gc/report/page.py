@@ -53,7 +53,7 @@ def render(rows: Sequence[Row], places: Sequence[Path]) -> str:
         html.element("style", Path(__file__).with_name("page.css").read_text()),
     ]
     parts = [
-        html.element("header", html.element("h1", escape(title(rows))) + html.paragraph(summary(rows))),
+        html.element("header", html.element("h1", escape(title(rows))) + html.paragraph(summary(rows, places))),
         html.section("Results", results(rows)),
         html.section("Plots", plots(rows)),
         html.section("Configuration", configuration(rows, places)),
@@ -73,13 +73,14 @@ def plural(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def summary(rows: Sequence[Row]) -> str:
+def summary(rows: Sequence[Row], places: Sequence[Path]) -> str:
     """Return the line below the title."""
     runs = [run for row in rows for run in row.runs]
     parts = [plural(len(rows), "compressor"), plural(len(runs), "run")]
     unfinished = sum(not run.finished for run in runs)
     if unfinished:
         parts.append(f"{unfinished} unfinished")
+    parts += facts.hosts(places)
     started = facts.started(runs)
     if started:
         parts.append(f"started {started}")

@@ -81,7 +81,8 @@ def annotate(axes: Any, values: Sequence[float], hover: Hover) -> Hover:
     names = {}
     for number, value in enumerate(values):
         gid = f"value-{number}"
-        axes.annotate(f" {value:.3g}", (value, number), va="center", gid=gid)
+        offset = {"xytext": (4, 0), "textcoords": "offset points"}
+        axes.annotate(f"{value:.3g}", (value, number), va="center", gid=gid, **offset)
         names[gid] = [", ".join(texts[0] for name, texts in hover.items() if name.endswith(f"-{number}"))]
     axes.margins(x=0.12)
     return {**hover, **names}
