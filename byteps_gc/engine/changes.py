@@ -56,7 +56,8 @@ FIXUPS = (
                 COMMON + "global.cc",
                 '      pool_size = atoi(getenv("BYTEPS_THREADPOOL_SIZE"));\n'
                 "      _thread_pool.reset(new ThreadPool(pool_size));\n    }\n",
-                '      pool_size = std::max(1, atoi(getenv("BYTEPS_THREADPOOL_SIZE")));\n    }\n'
+                '      pool_size = std::max(1, atoi(getenv("BYTEPS_THREADPOOL_SIZE")));\n    } else {\n'
+                "      pool_size = std::min(16u, std::max(1u, std::thread::hardware_concurrency()));\n    }\n"
                 "    _thread_pool.reset(new ThreadPool(pool_size));\n",
             ),
         ),
