@@ -45,7 +45,7 @@ def launch(commands, params, program=(PROGRAMS / "small_net.py",), **env):
 def test_workers_that_disagree_about_the_learning_rate_are_told(commands):
     result = launch(commands, ONEBIT, OTHER_RATE="0.25")
     assert result.status != 0
-    assert "refused different learning rates: 0.05 and 0.25" in result.output  # by the server
+    assert "rejected different learning rates: 0.05 and 0.25" in result.output  # by the server
     assert "small_net.py: gradient_1: different learning rates: 0.05 and 0.25" in result.output
     assert "Traceback" not in result.output
 
@@ -65,8 +65,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def test_a_server_of_another_version_says_so(commands):
     result = launch(commands, ONEBIT, program=("-c", OTHER_VERSION, PROGRAMS / "small_net.py"))
     assert result.status != 0
-    assert "server: gradient_1: compressors of version 2 were asked for; these are version 1" in result.output
-    assert "a frame of version 1; this is version 2" in result.output
+    assert "server: gradient_1: requested compressors of version 2, but this process has version 1" in result.output
+    assert "a frame of version 1; this process has version 2" in result.output
 
 
 def test_a_server_without_the_compressors_says_so(commands):

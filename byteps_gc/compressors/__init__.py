@@ -18,7 +18,7 @@ _registry: Dict[str, Type[Compressor]] = {}
 def register(kind: Type[Compressor]) -> Type[Compressor]:
     """Add a compressor under its ``name``; :class:`CompressionError` if the name is taken."""
     if kind.name in _registry:
-        raise CompressionError(f"a compressor named {kind.name} is registered already")
+        raise CompressionError(f"compressor {kind.name} is already registered")
     _registry[kind.name] = kind
     return kind
 

@@ -44,12 +44,13 @@ def accepted(field: dataclasses.Field) -> str:
     meta = field.metadata
     if meta["choices"]:
         return "one of " + ", ".join(meta["choices"])
-    words = {bool: "True or False", int: "an integer", float: "a number", str: "a text"}[meta["kind"]]
-    if meta["least"] is not None:
-        words += f" from {meta['least']}"
-    if meta["most"] is not None:
-        words += f" to {meta['most']}"
-    return words
+    words = {bool: "True or False", int: "an integer", float: "a number", str: "a string"}[meta["kind"]]
+    least, most = meta["least"], meta["most"]
+    if least is not None and most is not None:
+        return f"{words} from {least} to {most}"
+    if least is not None:
+        return f"{words} of at least {least}"
+    return words if most is None else f"{words} of at most {most}"
 
 
 def fits(field: dataclasses.Field, value: Any) -> bool:

@@ -67,7 +67,7 @@ class BitReader:
 
     def __init__(self, data: bytes):
         if len(data) % 4:
-            raise FrameError(f"the length of a stream of codes is no multiple of 4: {len(data)} bytes")
+            raise FrameError(f"the length of a stream of codes is not a multiple of 4: {len(data)} bytes")
         words = np.frombuffer(data, "<u4").astype(np.uint64)
         following = np.append(words[1:], np.uint64(0))
         self.windows = (words | following << np.uint64(32)).tolist()
@@ -84,21 +84,21 @@ class BitReader:
                 self.at += zeros + 1
                 return zeros
             at = (at & ~31) + 64
-        raise FrameError("a code does not end: the stream is too short")
+        raise FrameError("a code goes past the end of the stream")
 
     def number(self, width: int) -> int:
         """A number of ``width`` bits, at most 32."""
         at = self.at
         self.at += width
         if self.at > self.end:
-            raise FrameError("a code does not end: the stream is too short")
+            raise FrameError("a code goes past the end of the stream")
         return self.windows[at >> 5] >> (at & 31) & (1 << width) - 1 if width else 0
 
     def finish(self) -> None:
         """:class:`FrameError` if more than the zeros that fill the last 4 bytes is left."""
         left = self.end - self.at
         if left >= 32:
-            raise FrameError(f"the stream is too long: {left} bits are left after the last code")
+            raise FrameError(f"the stream is too long: {left} bits after the last code")
         if self.number(left):
             raise FrameError("bits after the last code are not zero")
 
@@ -131,7 +131,7 @@ def _gamma(reader: BitReader, most: int) -> int:
     log = reader.zeros()
     level = 1 << log | reader.number(log) if log < most.bit_length() else most + 1
     if level > most:
-        raise FrameError(f"a level above {most}")
+        raise FrameError(f"a level is above {most}")
     return level
 
 
@@ -144,7 +144,7 @@ def read_numbers(data: bytes, count: int, width: int) -> np.ndarray:
     """Read back int64[count]; :class:`FrameError` for another length, or for bits after them that are not zero."""
     bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
     if bits.size != (count * width + 31) // 32 * 32:
-        raise FrameError(f"the payload's length does not fit {count} numbers of {width} bits: {len(data)} bytes")
+        raise FrameError(f"wrong payload length for {count} numbers of {width} bits: {len(data)} bytes")
     if bits[count * width :].any():
         raise FrameError("bits after the last number are not zero")
     return bits[: count * width].reshape(count, width).astype(np.int64) @ (1 << np.arange(width, dtype=np.int64))

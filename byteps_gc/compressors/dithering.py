@@ -37,14 +37,16 @@ class Dithering(Compressor):
     codec: ClassVar[int] = 4
     optional_flags: ClassVar[int] = DENSE
     k: int = option(int, "number of levels", least=1, most=2**20)
-    partition: str = option(str, "distances of the levels", default="linear", choices=("linear", "natural"))
+    partition: str = option(str, "spacing of the levels", default="linear", choices=("linear", "natural"))
     normalize: str = option(str, "norm that scales the levels", default="max", choices=("max", "l2"))
-    bucket: int = option(int, "elements that share a norm, 512 to 8192; 0: all", default=0, least=0, most=8192)
-    seed: int = option(int, "seed of the rounding", default=0, least=0, most=2**32 - 1)
+    bucket: int = option(
+        int, "number of elements that share a norm, 512 to 8192, or 0 for all", default=0, least=0, most=8192
+    )
+    seed: int = option(int, "seed for the rounding", default=0, least=0, most=2**32 - 1)
 
     def check(self) -> None:
         if self.partition == "natural" and self.k > NATURAL_MOST:
-            raise CompressionError(f"dithering: k={self.k} is more than the {NATURAL_MOST} levels of natural partition")
+            raise CompressionError(f"dithering: k={self.k} is not at most {NATURAL_MOST}, as partition=natural needs")
         if 0 < self.bucket < BUCKET_LEAST:
             raise CompressionError(f"dithering: bucket={self.bucket} is neither 0 nor an integer from 512 to 8192")
 
@@ -87,7 +89,7 @@ class Dithering(Compressor):
         if encoded.flags & DENSE:
             codes = read_numbers(stream, d, (2 * self.k).bit_length())
             if codes.max() > 2 * self.k:
-                raise FrameError(f"a level above {self.k}")
+                raise FrameError(f"a level is above {self.k}")
             indices = np.flatnonzero(codes)
             check_count(encoded, indices.size, indices.size)
             signs, levels = codes[indices] & 1 == 0, (codes[indices] + 1) >> 1

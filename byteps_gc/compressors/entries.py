@@ -64,7 +64,7 @@ def write_sparse(entries: Entries, d: int, half: bool) -> Encoded:
 def check_count(encoded: Encoded, least: int, most: int) -> None:
     """:class:`FrameError` for a count that the codec does not have."""
     if not least <= encoded.count <= most:
-        raise FrameError(f"wrong count {encoded.count}, not {least}" + (f" to {most}" if most > least else ""))
+        raise FrameError(f"wrong count {encoded.count} instead of {least}" + (f" to {most}" if most > least else ""))
 
 
 def read_sparse(encoded: Encoded, d: int, half: bool) -> Entries:

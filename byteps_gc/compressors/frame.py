@@ -74,12 +74,12 @@ class Frame:
         """Read a frame; :class:`FrameError` for what no frame may be, whatever its partition."""
         data = bytes(data)
         if len(data) < SIZE:
-            raise FrameError(f"the frame is too short: {len(data)} bytes, the header has {SIZE}")
+            raise FrameError(f"the frame is too short: {len(data)} bytes, but its header has {SIZE}")
         magic, version, *fields, length, crc = HEADER.unpack_from(data)
         if magic != MAGIC:
-            raise FrameError(f"wrong magic {magic!r}, not {MAGIC!r}")
+            raise FrameError(f"wrong magic {magic!r} instead of {MAGIC!r}")
         if version != VERSION:
-            raise FrameError(f"wrong version {version}, not {VERSION}")
+            raise FrameError(f"wrong version {version} instead of {VERSION}")
         if len(data) != SIZE + length:
             kind = "short" if len(data) < SIZE + length else "long"
             raise FrameError(f"the frame is too {kind}: {len(data)} bytes instead of {SIZE + length}")
@@ -96,14 +96,14 @@ class Frame:
         for name in ("eta", "scale"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise FrameError(f"{name} {value!r} is not a finite number from 0")
+                raise FrameError(f"{name}={value!r} is not a finite number of at least 0")
         if self.flags & NONFINITE and (self.flags & ERROR or self.count or self.scale or self.payload):
-            raise FrameError("flags say NONFINITE, which has count 0, scale 0 and no payload")
+            raise FrameError("a NONFINITE frame must have count 0, scale 0 and no payload")
         if self.flags & ERROR and (not self.flags & REPLY or self.count or self.scale or len(self.payload) > TEXT):
-            raise FrameError(f"flags say ERROR, a reply of count 0, scale 0 and at most {TEXT} bytes of text")
+            raise FrameError(f"an ERROR frame must be a reply of count 0, scale 0 and at most {TEXT} bytes of text")
 
     def expect(self, **fields: float) -> None:
         """:class:`FrameError` if one of the named fields has another value than this."""
         for name, value in fields.items():
             if getattr(self, name) != value:
-                raise FrameError(f"wrong {name} {getattr(self, name)!r}, not {value!r}")
+                raise FrameError(f"wrong {name} {getattr(self, name)!r} instead of {value!r}")

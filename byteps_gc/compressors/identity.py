@@ -24,7 +24,7 @@ class Identity(Compressor):
     name: ClassVar[str] = "identity"
     codec: ClassVar[int] = 5
     lossless_reply: ClassVar[bool] = False
-    half: bool = option(bool, "values travel as float16", default=False)
+    half: bool = option(bool, "send values as float16", default=False)
 
     def fixed_flags(self) -> int:
         return HALF if self.half else 0

@@ -40,7 +40,7 @@ class Onebit(Compressor):
     def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
         check_count(encoded, d, d)
         if len(encoded.payload) != self.max_payload(d):
-            raise FrameError(f"the payload's length does not fit d: {len(encoded.payload)} bytes for {d} signs")
+            raise FrameError(f"wrong payload length for {d} signs: {len(encoded.payload)} bytes")
         bits = np.unpackbits(np.frombuffer(encoded.payload, np.uint8), bitorder="little")
         if bits[d:].any():
             raise FrameError("bits after the last sign are not zero")

@@ -50,13 +50,15 @@ class Partition:
         if self.dtype not in ALIGN:
             raise CompressionError(f"dtype={self.dtype!r} is not one of {', '.join(ALIGN)}")
         if not (0 < self.d < 2**32 and 0 < self.workers < SERVER):
-            raise CompressionError(f"d={self.d}, workers={self.workers}: both are at least 1")
+            raise CompressionError(f"d={self.d} and workers={self.workers} are not integers of at least 1")
         align = ALIGN[self.dtype]
         size = -(-self.bytes // align) * align
         if self.registered is None:
             object.__setattr__(self, "registered", size)
         if self.registered != size:
-            raise CompressionError(f"registered={self.registered} is not {size}, the size of {self.d} {self.dtype}")
+            raise CompressionError(
+                f"registered={self.registered} is not {size}, the size of {self.d} {self.dtype} elements"
+            )
         digest = options_digest(option_texts(self.compressor, self.mu, self.ef))
         object.__setattr__(self, "digest", digest)
         most = self.compressor.max_payload(self.registered // np.dtype(self.dtype).itemsize)
@@ -75,7 +77,7 @@ class Partition:
     def from_raw(self, data: bytes) -> np.ndarray:
         """Plain elements in the gradient's dtype, [d]; :class:`FrameError` for another length."""
         if len(data) != self.bytes:
-            raise FrameError(f"a raw partition has {self.bytes} bytes, not {len(data)}")
+            raise FrameError(f"wrong length of a raw partition: {len(data)} bytes instead of {self.bytes}")
         return np.frombuffer(data, np.dtype(self.dtype).newbyteorder("<")).astype(self.dtype)
 
     def frame(self, encoded: Optional[Encoded], **fields: float) -> Frame:

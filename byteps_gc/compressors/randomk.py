@@ -26,12 +26,12 @@ class RandomK(Sparse):
 
     name: ClassVar[str] = "randomk"
     codec: ClassVar[int] = 3
-    seed: int = option(int, "seed of the draws", default=0, least=0, most=2**32 - 1)
+    seed: int = option(int, "seed for drawing the elements", default=0, least=0, most=2**32 - 1)
 
     def advice(self, feedback: bool) -> str:
         if feedback or self.k >= 0.01:
             return ""
-        return f"randomk of k={self.k} without error feedback has {1 / self.k:.0f} times the variance; use ef=vanilla"
+        return f"randomk with k={self.k} without error feedback has {1 / self.k:.0f} times the variance; use ef=vanilla"
 
     def max_payload(self, d: int) -> int:
         return self.count(d) * (2 if self.half else 4)

@@ -54,16 +54,16 @@ class ReferenceServer:
         """Check a frame and read its entries."""
         self.partition.check(frame, self.compressor.fixed_flags(), SKIPPED | RESET | self.compressor.optional_flags)
         if frame.worker >= self.partition.workers:
-            raise FrameError(f"unknown worker {frame.worker}, there are {self.partition.workers}")
+            raise FrameError(f"unknown worker {frame.worker} of {self.partition.workers}")
         if frame.step < self.step:
-            raise FrameError(f"step {frame.step} of worker {frame.worker} was served already")
+            raise FrameError(f"step {frame.step} of worker {frame.worker} is already complete")
         if frame.worker in self._pushes:
             raise FrameError(f"a second push of worker {frame.worker} in step {frame.step}")
         for other, _ in self._pushes.values():
             frame.expect(step=other.step, eta=other.eta, stream=other.stream)
             for name, flag in (("SKIPPED", SKIPPED), ("RESET", RESET)):
                 if (frame.flags ^ other.flags) & flag:
-                    raise FrameError(f"the workers' flags do not agree on {name}")
+                    raise FrameError(f"the workers' flags disagree about {name}")
         entries = None
         if not frame.flags & NONFINITE:
             draw = Draw(frame.stream, frame.step, frame.worker)

@@ -12,13 +12,13 @@ from byteps_gc.errors import CompressionError
 class Sparse(Compressor):
     """Keeps k elements of d: ``k`` below 1 is a fraction of d, from 1 up a count; at least 1, at most d."""
 
-    k: float = option(float, "fraction (below 1) or number (from 1) of elements that travel")
-    half: bool = option(bool, "values travel as float16", default=False)
+    k: float = option(float, "fraction (below 1) or number (1 or more) of elements to keep")
+    half: bool = option(bool, "send values as float16", default=False)
 
     def check(self) -> None:
         if not 0 < self.k < float("inf") or (self.k >= 1 and self.k != int(self.k)):
             raise CompressionError(
-                f"{self.name}: k={self.k!r} is neither a fraction between 0 and 1 nor a whole number from 1"
+                f"{self.name}: k={self.k!r} is neither a fraction between 0 and 1 nor an integer of at least 1"
             )
 
     def count(self, d: int) -> int:

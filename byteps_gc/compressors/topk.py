@@ -27,7 +27,7 @@ class TopK(Sparse):
     def advice(self, feedback: bool) -> str:
         if feedback or self.k >= 0.01:
             return ""
-        return f"topk of k={self.k} without error feedback drops most of every gradient for good; use ef=vanilla"
+        return f"topk with k={self.k} without error feedback loses most of every gradient; use ef=vanilla"
 
     def max_payload(self, d: int) -> int:
         k = self.count(d)

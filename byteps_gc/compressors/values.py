@@ -26,7 +26,7 @@ def read_values(data: bytes, count: int, scale: float, half: bool) -> np.ndarray
     """float32[count]; :class:`FrameError` for another length, or for values that are not finite."""
     size = 2 if half else 4
     if len(data) != size * count:
-        raise FrameError(f"the payload's length does not fit count {count}: {len(data)} bytes of values")
+        raise FrameError(f"wrong payload length for count {count}: {len(data)} bytes of values")
     values = np.frombuffer(data, "<f2" if half else "<f4").astype(np.float32)
     if half:
         with np.errstate(over="ignore", invalid="ignore"):

@@ -32,7 +32,7 @@ class ReferenceWorker:
     ):
         self.partition = Partition(compressor, d, dtype, workers, mu, ef, registered)
         if not 0 <= worker < workers:
-            raise CompressionError(f"worker={worker} is not one of {workers}")
+            raise CompressionError(f"worker={worker} is not an integer from 0 to {workers - 1}")
         self.compressor, self.worker, self.stream = compressor, worker, stream
         self.momentum = None if mu is None else Momentum(mu, d)
         self.feedback = ErrorFeedback(d) if ef else None  # unused if the partition is raw: nothing is lost
@@ -47,9 +47,10 @@ class ReferenceWorker:
         """
         eta = np.float32(eta)
         if not (np.isfinite(eta) and eta >= 0):
-            raise CompressionError(f"eta={eta!r} is not a finite number from 0")
+            raise CompressionError(f"eta={eta!r} is not a finite number of at least 0")
         if gradient.shape != (self.partition.d,) or gradient.dtype != self.partition.dtype:
-            raise CompressionError(f"a gradient is {self.partition.dtype}[{self.partition.d}]")
+            found = f"{gradient.dtype}{list(gradient.shape)}"
+            raise CompressionError(f"gradient has {found}, not {self.partition.dtype}[{self.partition.d}]")
         if reset:
             self._reset()
         elif skipped:
@@ -101,9 +102,9 @@ class ReferenceWorker:
             return self.partition.from_raw(reply)
         frame = Frame.unpack(reply)
         if frame.flags == REPLY | ERROR:
-            raise FrameError(f"the server refused the step: {frame.payload.decode(errors='replace')}")
+            raise FrameError(f"the server rejected the step: {frame.payload.decode(errors='replace')}")
         if self.partition.raw:
-            raise FrameError(f"a raw partition has {self.partition.bytes} bytes, not {len(reply)}")
+            raise FrameError(f"wrong length of a raw partition: {len(reply)} bytes instead of {self.partition.bytes}")
         self.partition.check(frame, REPLY | (0 if self.compressor.lossless_reply else self.compressor.fixed_flags()), 0)
         frame.expect(worker=SERVER, step=self.step - 1, stream=self.stream, eta=self.eta)
         if frame.flags & NONFINITE:

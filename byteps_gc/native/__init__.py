@@ -152,7 +152,9 @@ class Worker(_Partition):
     def compress_view(self, gradient: np.ndarray, eta: float, skipped: bool = False, reset: bool = False) -> memoryview:
         """The frame that pushes ``gradient`` (shape (d,), contiguous, of the partition's dtype)."""
         if gradient.shape != (self.elements,) or gradient.dtype != self.dtype or not gradient.flags.c_contiguous:
-            raise CompressionError(f"a gradient of shape {gradient.shape} and {gradient.dtype}, not {self.elements}")
+            raise CompressionError(
+                f"gradient has {gradient.dtype}{list(gradient.shape)}, not contiguous {self.dtype}[{self.elements}]"
+            )
         size = ctypes.c_size_t()
         start = self._library.bgc_worker_compress(
             self._handle, address(gradient), self.elements, eta, before(skipped, reset), ctypes.byref(size)

@@ -49,7 +49,7 @@ def build(isa: str, flags: Sequence[str] = ()) -> Path:
     with locked(cache):
         if target.is_file():
             return target
-        print(f"byteps_gc: compiling the compressors ({isa}, once)", file=sys.stderr, flush=True)
+        print(f"byteps_gc: compiling the compressors for {isa} (only once)", file=sys.stderr, flush=True)
         work = Compiler(SOURCE, cache / "objects", os.cpu_count() or 1, lambda source: None)
         objects = work.compile_all(sources(), (*FLAGS, *ISAS[isa], *flags))
         partial = target.with_suffix(f".{os.getpid()}.so")

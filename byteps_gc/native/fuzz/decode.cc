@@ -468,7 +468,7 @@ const std::vector<Texts>& rows(const std::string& codec) {
       {"identity", {{{"half", "true"}}, {{"half", "true"}, {"ef", "vanilla"}}, {{"half", "false"}}}}};
   for (const auto& [name, found] : all)
     if (name == codec) return found;
-  fail("there is no such target");
+  fail("unknown target");
 }
 
 // The cases of one codec, made when they are first chosen.
@@ -604,7 +604,7 @@ extern "C" int LLVMFuzzerInitialize(int* count, char*** words) {
   target() = (*words)[1];
   const std::string codec = target().substr(0, target().find('-'));
   if (codec != "options") rows(codec);
-  require(codec == "options" || target() == codec + "-push" || target() == codec + "-reply", "there is no such target");
+  require(codec == "options" || target() == codec + "-push" || target() == codec + "-reply", "unknown target");
   (*words)[1] = (*words)[0];
   ++*words, --*count;
   return 0;

@@ -67,7 +67,7 @@ void run(uint64_t runs, uint64_t seed) {
 bool replay(const char* path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) {
-    std::fprintf(stderr, "fuzz: %s cannot be read\n", path);
+    std::fprintf(stderr, "fuzz: cannot read %s\n", path);
     return false;
   }
   const Bytes input((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());

@@ -66,7 +66,7 @@ class Dithering : public SparseCodec {
     const size_t norms = 4 * buckets(h.d), size = bucket_size(h.d);
     const float alpha = options_.feedback() ? shrink(h.d) : 1;
     if (h.flags & kHalf || h.scale != alpha || h.length < norms || h.length > max_payload(h.d) || h.length % 4)
-      return refuse(why, "a dithering payload of another form");
+      return refuse(why, "a malformed dithering payload");
     if (!check_norms(payload, buckets(h.d), why)) return false;
     uint32_t* levels = scratch<uint32_t>(4).reserve(h.count);
     const bool good = h.flags & kDense ? read_dense(h, payload + norms, h.length - norms, indices, levels, why)
@@ -209,14 +209,15 @@ class Dithering : public SparseCodec {
     uint32_t count = 0;
     for (uint32_t i = 0; i < h.d; ++i) {
       uint32_t code;
-      if (!bits.take(width_, &code)) return refuse(why, "a code that does not end");
+      if (!bits.take(width_, &code)) return refuse(why, "a code past the end of the stream");
       if (!code) continue;
-      if (code > 2 * s_ || count == h.count) return refuse(why, "a level above the highest, or more levels than said");
+      if (code > 2 * s_ || count == h.count)
+        return refuse(why, "a level above the highest, or more levels than its count");
       indices[count] = i;
       levels[count++] = (code + 1) / 2 | (code % 2 ? 0 : kNegative);
     }
-    if (count != h.count) return refuse(why, "fewer levels than said");
-    return bits.padding() || refuse(why, "bits behind the codes that are not zero, or too many");
+    if (count != h.count) return refuse(why, "fewer levels than its count");
+    return bits.padding() || refuse(why, "nonzero or too many bits after the codes");
   }
 
   bool read_sparse(const Header& h, const uint8_t* data, size_t bytes, uint32_t* indices, uint32_t* levels,
@@ -227,12 +228,12 @@ class Dithering : public SparseCodec {
     for (uint32_t i = 0; i < h.count; ++i) {
       uint32_t sign = 0, low = 0;
       const uint64_t index = next + bits.rice(h.d - next, b);
-      if (index >= h.d) return refuse(why, "an index outside the partition, or a code that does not end");
-      if (!bits.take(1, &sign)) return refuse(why, "a code that does not end");
+      if (index >= h.d) return refuse(why, "an index outside the partition, or a code past the end of the stream");
+      if (!bits.take(1, &sign)) return refuse(why, "a code past the end of the stream");
       uint32_t level = 1;
       if (s_ > 1) {
         const uint64_t n = bits.zeros(20);
-        if (n > 20 || !bits.take(int(n), &low)) return refuse(why, "a code that does not end");
+        if (n > 20 || !bits.take(int(n), &low)) return refuse(why, "a code past the end of the stream");
         level = 1u << n | low;
       }
       if (level > s_) return refuse(why, "a level above the highest");
@@ -240,7 +241,7 @@ class Dithering : public SparseCodec {
       levels[i] = level | (sign ? kNegative : 0);
       next = index + 1;
     }
-    return bits.padding() || refuse(why, "bits behind the codes that are not zero, or too many");
+    return bits.padding() || refuse(why, "nonzero or too many bits after the codes");
   }
 
   const uint32_t s_;

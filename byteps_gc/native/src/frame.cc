@@ -41,11 +41,12 @@ bool read_frame(const uint8_t* data, size_t size, Header* header, std::string* w
   if (size < kHeader) return fail(why, "a frame of " + std::to_string(size) + " bytes is shorter than its header");
   if (std::memcmp(data, "BGC", 3) != 0) return fail(why, "a frame without the magic BGC");
   if (data[3] != kVersion)
-    return fail(why, "a frame of version " + std::to_string(data[3]) + "; this is version " + std::to_string(kVersion));
+    return fail(why, "a frame of version " + std::to_string(data[3]) +
+                         "; this process has version " + std::to_string(kVersion));
   fields(*header, [data](size_t at, auto& field) { std::memcpy(&field, data + at, sizeof field); });
   const Header& h = *header;
   if (h.length != size - kHeader)
-    return fail(why, "a payload whose length is " + std::to_string(size - kHeader) + " bytes, not " +
+    return fail(why, "a payload length of " + std::to_string(size - kHeader) + " bytes instead of " +
                          std::to_string(h.length));
   uint32_t crc;
   std::memcpy(&crc, data + kHeader - 4, 4);
@@ -53,10 +54,11 @@ bool read_frame(const uint8_t* data, size_t size, Header* header, std::string* w
   if (h.flags & ~kFlags) return fail(why, "a frame with unknown flags");
   if (!std::isfinite(h.eta) || h.eta < 0) return fail(why, "a learning rate that is negative or not finite");
   if (!std::isfinite(h.scale) || h.scale < 0) return fail(why, "a scale that is negative or not finite");
-  if (h.flags & (kNonfinite | kError) && (h.count || h.scale != 0)) return fail(why, "a flagged frame with entries");
-  if (h.flags & kNonfinite && h.length) return fail(why, "a frame flagged as not finite with a payload");
+  if (h.flags & (kNonfinite | kError) && (h.count || h.scale != 0))
+    return fail(why, "a NONFINITE or ERROR flag on a frame with entries");
+  if (h.flags & kNonfinite && h.length) return fail(why, "a NONFINITE flag on a frame with a payload");
   if (h.flags & kError && (!(h.flags & kReply) || h.length > kMessage || h.flags & kNonfinite))
-    return fail(why, "an error frame that is none");
+    return fail(why, "a malformed ERROR frame");
   return true;
 }
 

@@ -70,7 +70,7 @@ class Identity : public Codec {
   }
   static bool check(const Header& h, const uint8_t* payload, std::string* why) {
     if (h.count != h.d || h.length != h.d * uint64_t(2) || !(h.flags & kHalf) || h.flags & kDense)
-      return refuse(why, "an identity payload of another form");
+      return refuse(why, "a malformed identity payload");
     return check_values(h, payload, h.d, why);
   }
 

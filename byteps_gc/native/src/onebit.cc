@@ -85,8 +85,8 @@ class Onebit : public Codec {
  private:
   bool check(const Header& h, const uint8_t* payload, std::string* why) const {
     if (h.count != h.d || h.length != max_payload(h.d) || h.flags & (kDense | kHalf))
-      return refuse(why, "a onebit payload of another form");
-    if (h.d % 8 && payload[h.length - 1] >> (h.d % 8)) return refuse(why, "padding bits that are not zero");
+      return refuse(why, "a malformed onebit payload");
+    if (h.d % 8 && payload[h.length - 1] >> (h.d % 8)) return refuse(why, "nonzero padding bits");
     return true;
   }
 

@@ -17,7 +17,7 @@ struct Reader {
   bool good = true;
 
   void refuse(const char* key, const std::string& text) {
-    if (good) *why = std::string("option ") + key + "=" + text.substr(0, 40) + " cannot be used";
+    if (good) *why = std::string("option ") + key + "=" + text.substr(0, 40) + " is invalid";
     good = false;
   }
   const std::string* find(const char* key) const {
@@ -83,7 +83,7 @@ bool read_options(const Texts& texts, Options* options, std::string* why) {
   uint32_t version = 0;
   reader.integer("version", 1e6, &version);
   if (reader.good && version != kVersion) {
-    *why = "compressors of version " + std::to_string(version) + " were asked for; these are version " +
+    *why = "requested compressors of version " + std::to_string(version) + ", but this process has version " +
            std::to_string(kVersion);
     return false;
   }
@@ -91,7 +91,7 @@ bool read_options(const Texts& texts, Options* options, std::string* why) {
   o.codec = codec ? *codec : "";
   const bool sparse = o.codec == "topk" || o.codec == "randomk", dithering = o.codec == "dithering";
   if (!is_codec(o.codec)) {
-    *why = "there is no compressor " + o.codec.substr(0, 40);
+    *why = "unknown compressor " + o.codec.substr(0, 40);
     return false;
   }
   reader.flag("scaling", &o.scaling);

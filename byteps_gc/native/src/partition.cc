@@ -15,11 +15,12 @@ bool travels_raw(const Registration& r, const Codec& codec) {
 bool check_registration(const Texts& texts, int dtype, size_t bytes, int workers, Registration* r, std::string* why) {
   if (!read_options(texts, &r->options, why)) return false;
   if (dtype != kFloat32 && dtype != kFloat16)
-    return refuse(why, "gradients of dtype " + std::to_string(dtype) + " cannot be compressed: float32 or float16 can");
+    return refuse(why, "gradient dtype " + std::to_string(dtype) + " cannot be compressed, only float32 and float16");
   r->dtype = DType(dtype);
   if (bytes == 0 || bytes % r->alignment() || bytes > 0xffffffffu)
-    return refuse(why, "a partition of " + std::to_string(bytes) + " registered bytes");
-  if (workers < 1 || workers >= kServer) return refuse(why, std::to_string(workers) + " workers cannot be counted");
+    return refuse(why, "invalid partition size of " + std::to_string(bytes) + " bytes");
+  if (workers < 1 || workers >= kServer)
+    return refuse(why, "unsupported number of workers: " + std::to_string(workers));
   r->bytes = bytes;
   r->workers = uint16_t(workers);
   return true;

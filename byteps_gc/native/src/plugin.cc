@@ -133,7 +133,7 @@ class ServerSide : public Compressor {
     bgc::PlainArithmetic plain;
     std::string why;
     if (!server_.push({reinterpret_cast<uint8_t*>(frame.data), frame.size}, &why))
-      std::fprintf(stderr, "byteps_gc: server: %s: refused %s\n", tensor_.c_str(), why.c_str());
+      std::fprintf(stderr, "byteps_gc: server: %s: rejected %s\n", tensor_.c_str(), why.c_str());
     return {zeros_.get(), zeros_ ? bytes_ : 0, frame.dtype};
   }
 
@@ -209,7 +209,7 @@ std::unique_ptr<Compressor> on_server(const Settings& settings, size_t bytes, Da
   const std::string tensor = tensor_of(settings);
   if (read(settings, bytes, dtype, &r, &why)) return std::unique_ptr<Compressor>(new ServerSide(r, tensor));
   std::fprintf(stderr, "byteps_gc: server: %s: %s\n", tensor.c_str(), why.c_str());
-  return std::unique_ptr<Compressor>(new Refusal(bytes, "the server refuses the registration: " + why));
+  return std::unique_ptr<Compressor>(new Refusal(bytes, "the server rejected the registration: " + why));
 }
 
 void tell(const std::string& text, char* why) { std::snprintf(why, kWhy, "%s", text.c_str()); }
@@ -219,7 +219,7 @@ void tell(const std::string& text, char* why) { std::snprintf(why, kWhy, "%s", t
 int bgc_register(int server, char* why) {
   void* found = dlsym(RTLD_DEFAULT, byteps::common::compressor::kRegister);
   if (!found) {
-    tell("this BytePS has no registry of compressors that is known here (0.2.5 has)", why);
+    tell("unknown compressor registry in this BytePS; use BytePS 0.2.5", why);
     return 0;
   }
   process().keeps_sums = dlsym(RTLD_DEFAULT, "byteps_gc_compressor_keeps_sums") != nullptr;

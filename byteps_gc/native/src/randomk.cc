@@ -84,7 +84,7 @@ class RandomK : public SparseCodec {
     const bool half = options_.half && !(h.flags & kReply);
     if (h.count != options_.entries(h.d) || bool(h.flags & kHalf) != half || h.flags & kDense ||
         h.length != value_bytes(h.flags, h.count))
-      return refuse(why, "a randomk payload of another form");
+      return refuse(why, "a malformed randomk payload");
     return check_values(h, payload, h.count, why);
   }
   static float* summed(const Pushes& pushes) {

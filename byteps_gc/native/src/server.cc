@@ -23,7 +23,7 @@ bool Server::push(View frame, std::string* why) {
 }
 
 bool Server::agrees(const Header& h, std::string* why) const {
-  if (h.step != first_.step) return refuse(why, "workers that are in different steps");
+  if (h.step != first_.step) return refuse(why, "workers in different steps");
   if (h.eta != first_.eta) {
     char text[80];
     std::snprintf(text, sizeof text, "different learning rates: %g and %g", double(std::min(first_.eta, h.eta)),
@@ -31,26 +31,28 @@ bool Server::agrees(const Header& h, std::string* why) const {
     return refuse(why, text);
   }
   if (h.d != first_.d || h.stream != first_.stream) return refuse(why, "different partitions under one key");
-  if ((h.flags ^ first_.flags) & kSkipped) return refuse(why, "workers that disagree whether the last step was skipped");
-  if ((h.flags ^ first_.flags) & kReset) return refuse(why, "workers that disagree about RESET: whether states start from zero");
+  if ((h.flags ^ first_.flags) & kSkipped)
+    return refuse(why, "workers that disagree about SKIPPED (the last step was skipped)");
+  if ((h.flags ^ first_.flags) & kReset)
+    return refuse(why, "workers that disagree about RESET (states start from zero)");
   return true;
 }
 
 bool Server::accept(View frame, std::string* why) {
   Header h;
   if (!read_frame(frame.data, frame.size, &h, why)) return false;
-  if (h.flags & (kReply | kError)) return refuse(why, "a reply where a push should be");
+  if (h.flags & (kReply | kError)) return refuse(why, "a reply instead of a push");
   if (h.codec != codec_->number() || h.digest != registration_.options.digest)
-    return refuse(why, "a worker with another compressor, or with other options");
-  if (h.dtype != registration_.dtype) return refuse(why, "a gradient of another dtype");
-  if (!registration_.allows(h.d) || (d_ && h.d != d_)) return refuse(why, "a partition of another length");
+    return refuse(why, "a worker with a different compressor or different options");
+  if (h.dtype != registration_.dtype) return refuse(why, "a gradient of a different dtype");
+  if (!registration_.allows(h.d) || (d_ && h.d != d_)) return refuse(why, "a partition of a different length");
   if (h.workers != registration_.workers)
-    return refuse(why, "a worker that counts " + std::to_string(h.workers) + " workers; they are " +
+    return refuse(why, "a worker configured for " + std::to_string(h.workers) + " workers instead of " +
                            std::to_string(registration_.workers));
   const std::string name = "worker " + std::to_string(h.worker);
-  if (h.worker >= h.workers) return refuse(why, name + " is unknown");
-  if (h.step < next_) return refuse(why, name + " pushes step " + std::to_string(h.step) + ", which was served");
-  if (pushes_[h.worker].here) return refuse(why, name + " pushes twice in one step");
+  if (h.worker >= h.workers) return refuse(why, "a push of unknown " + name);
+  if (h.step < next_) return refuse(why, "step " + std::to_string(h.step) + " of " + name + ", which is complete");
+  if (pushes_[h.worker].here) return refuse(why, "a second push of " + name + " in one step");
   if (arrived_ && !agrees(h, why)) return false;
   Push& push = pushes_[h.worker];
   push.header = h;
@@ -63,7 +65,7 @@ bool Server::accept(View frame, std::string* why) {
 bool Server::push_raw(View data, std::string* why) {
   const size_t d = data.size / registration_.element();
   if (d * registration_.element() != data.size || !registration_.allows(d) || (arrived_ && d != first_.d))
-    return refuse(why, "a raw partition of another length");
+    return refuse(why, "a raw partition of a different length");
   first_.d = uint32_t(d);
   const float* values = wide(data.data, d);
   double* sums = sums_.reserve(d);
@@ -90,7 +92,7 @@ void Server::end_step() {
 View Server::reply(size_t d) {
   if (refused_.empty() && arrived_ != registration_.workers)
     refused_ = std::to_string(arrived_) + " of " + std::to_string(registration_.workers) + " workers pushed";
-  if (refused_.empty() && first_.d != d) refused_ = "a partition of another length";
+  if (refused_.empty() && first_.d != d) refused_ = "a partition of a different length";
   if (!refused_.empty()) return refusal(d);
   if (raw_) return reply_raw(d);
   prepare(d);
@@ -160,7 +162,7 @@ bool Server::add(View frame, size_t d, float* out, std::string* why) const {
   Header h;
   if (!read_frame(frame.data, frame.size, &h, why)) return false;
   if (h.d != d || h.codec != codec_->number() || h.flags & (kNonfinite | kError))
-    return refuse(why, "a frame for another partition, or without values");
+    return refuse(why, "a frame for a different partition, or without values");
   return codec_->add(h, frame.data + kHeader, out, why);
 }
 

@@ -19,11 +19,11 @@ bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uin
   uint64_t next = 0;
   for (size_t i = 0; i < count; ++i) {
     const uint64_t index = next + bits.rice(d - next, b);
-    if (index >= d) return refuse(why, "an index outside the partition, or a code that does not end");
+    if (index >= d) return refuse(why, "an index outside the partition, or a code past the end of the stream");
     indices[i] = uint32_t(index);
     next = index + 1;
   }
-  return bits.padding() || refuse(why, "bits behind the codes that are not zero, or too many");
+  return bits.padding() || refuse(why, "nonzero or too many bits after the codes");
 }
 
 size_t write_values(const float* values, size_t count, bool half, uint8_t* out, Payload* payload, float* sent) {
@@ -65,7 +65,7 @@ static bool below(const uint8_t* data, size_t count, T mask, T limit) {
 bool check_values(const Header& h, const uint8_t* data, size_t count, std::string* why) {
   const bool half = h.flags & kHalf;
   if (half ? bits_of(h.scale) & 0x7fffff || h.scale < 0x1p-126f : h.scale != 1)
-    return refuse(why, "a scale that is no unit of its values");
+    return refuse(why, "a scale that is invalid for its values");
   const bool finite = half ? below<uint16_t>(data, count, 0x7fff, 0x7c00) :
                              below<uint32_t>(data, count, 0x7fffffff, kInfinityBits);
   return finite || refuse(why, "a value that is not finite");
@@ -125,7 +125,7 @@ void SparseCodec::settle(float* p) {
 bool SparseCodec::union_entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values,
                                 std::string* why) {
   if (h.flags & (kHalf | kDense) || h.count > h.d || h.length < uint64_t(h.count) * 4 || h.length % 4)
-    return refuse(why, "a reply of another form");
+    return refuse(why, "a malformed reply");
   const size_t bytes = h.length - size_t(h.count) * 4;
   if (!read_indices(payload, bytes, h.d, h.count, indices, why)) return false;
   if (!check_values(h, payload + bytes, h.count, why)) return false;

@@ -61,7 +61,7 @@ class TopK : public SparseCodec {
     const size_t bytes = value_bytes(h.flags, h.count);
     if (h.count != options_.entries(h.d) || bool(h.flags & kHalf) != options_.half || h.flags & kDense ||
         h.length < bytes || (h.length - bytes) % 4)
-      return refuse(why, "a topk payload of another form");
+      return refuse(why, "a malformed topk payload");
     const size_t stream = h.length - bytes;
     if (!read_indices(payload, stream, h.d, h.count, indices, why)) return false;
     if (!check_values(h, payload + stream, h.count, why)) return false;

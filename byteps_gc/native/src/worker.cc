@@ -96,11 +96,11 @@ bool Worker::decompress(View reply, size_t d, void* out, std::string* why) {
   Header h;
   if (!read_frame(reply.data, reply.size, &h, why)) return false;
   if (h.flags & kError) return refuse(why, std::string(reinterpret_cast<const char*>(reply.data + kHeader), h.length));
-  if (!(h.flags & kReply) || h.flags & (kSkipped | kReset) || h.worker != kServer) return refuse(why, "a frame that is no reply");
+  if (!(h.flags & kReply) || h.flags & (kSkipped | kReset) || h.worker != kServer) return refuse(why, "a frame that is not a reply");
   if (raw_ || h.codec != codec_->number() || h.dtype != registration_.dtype || h.d != d ||
       h.digest != registration_.options.digest || h.workers != registration_.workers || h.stream != stream_)
-    return refuse(why, "a reply for another partition, or of other options");
-  if (h.step + 1 != step_ || h.eta != last_eta_) return refuse(why, "a reply for another step");
+    return refuse(why, "a reply for a different partition or different options");
+  if (h.step + 1 != step_ || h.eta != last_eta_) return refuse(why, "a reply for a different step");
   const bool direct = registration_.dtype == kFloat32;
   float* values = direct ? static_cast<float*>(out) : scratch<float>(6).reserve(d);
   if (h.flags & kNonfinite) {
