@@ -45,6 +45,8 @@ def test_it_goes_on_where_it_was_interrupted(commands, tmp_path):
     assert not any(value.startswith("/") for value in configuration["environment"].values())
     assert baseline["seeds"] == [0, 1] and baseline["finished"] and baseline["exchange_seconds_per_step"] > 0
     assert (out / "step_time.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "2 compressors, 4 runs" in page and "<summary>out/seed-1/topk: 5 logs</summary>" in page
     for seed in ("seed-0", "seed-1"):
         assert (out / seed / "topk" / "topk.jsonl").is_file()
 
