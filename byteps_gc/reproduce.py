@@ -4,7 +4,7 @@ They run on the cluster of the settings file, on every host of which this is sta
 folder holds one experiment: ``configuration.json`` says which, and whoever comes back with another is refused. What
 is finished there is not run again::
 
-    FOLDER/configuration.json, table.md, table.csv, table.json, the plots
+    FOLDER/configuration.json, report.html, table.md, table.csv, table.json, the plots
     FOLDER/seed-0/...          a run's folder, or one for each job with a folder for each host
 """
 
