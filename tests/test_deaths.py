@@ -94,19 +94,21 @@ def test_a_worker_that_never_arrives(commands):
     for name in ("scheduler", "server-0", "worker-0"):
         job.start(name)
     for line in job.ends(START + 40).values():
-        assert line.startswith(f"byteps: worker 1 did not arrive at the scheduler on 127.0.0.1 within {START} s."), line
+        assert line.startswith(f"byteps: worker 1 did not connect to the scheduler on 127.0.0.1 within {START} s."), (
+            line
+        )
 
 
 def test_a_scheduler_and_a_server_that_never_arrive(commands):
     job = Job(commands, BYTEPS_GC_START_TIMEOUT="2")
     job.start("server-0")
     (line,) = job.ends(40).values()
-    assert f"the scheduler at 127.0.0.1:{job.cluster.port} did not begin the job within 2 s. Start it" in line
+    assert f"the scheduler at 127.0.0.1:{job.cluster.port} did not start the job within 2 s; start the" in line
     job = Job(commands, servers=2, BYTEPS_GC_START_TIMEOUT=str(START))
     for name in ("scheduler", "server-0", "worker-0", "worker-1"):
         job.start(name)
     for line in job.ends(START + 40).values():
-        assert "1 of 2 servers did not arrive at the scheduler" in line
+        assert "1 of 2 servers did not connect to the scheduler" in line
 
 
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])

@@ -39,21 +39,22 @@ def test_every_anchor_is_found_once(tree):
 @pytest.mark.parametrize("fixup", changes.FIXUPS, ids=changes.NAMES)
 def test_every_fixup_applies_alone_and_says_why(tree, fixup):
     fixup.apply(tree)
-    assert len(fixup.reason) > 40
+    problem, cure = fixup.reason.split("; the fix-up ")
+    assert len(problem) > 40 and cure
     assert not fixup.issue or fixup.issue.startswith("bytedance/byteps#")
 
 
 def test_an_anchor_that_is_not_there_stops_the_build(tree):
     edit = changes.FIXUPS[0].edits[0]
     edit.apply(tree)
-    with pytest.raises(EngineError, match=r"ready_table.cc: the anchor .* stands there 0 times instead of once"):
+    with pytest.raises(EngineError, match=r"ready_table.cc: found the anchor .* 0 times instead of once"):
         edit.apply(tree)
     file = tree / edit.path
     file.write_text(edit.find + edit.find)
     with pytest.raises(EngineError, match="2 times instead of once"):
         edit.apply(tree)
     file.unlink()
-    with pytest.raises(EngineError, match="the source has no file byteps/common/ready_table.cc"):
+    with pytest.raises(EngineError, match="byteps/common/ready_table.cc does not exist in the source"):
         edit.apply(tree)
 
 
@@ -68,7 +69,7 @@ def test_another_source_is_refused(tmp_path):
     other.write_bytes(b"something else")
     with pytest.raises(EngineError, match="has sha256 .*, but byteps-0.2.5.post15.tar.gz has 9d6a3c5b"):
         source.fetch(tmp_path / "cache", other)
-    with pytest.raises(EngineError, match="there is no file"):
+    with pytest.raises(EngineError, match="missing.tar.gz does not exist"):
         source.fetch(tmp_path / "cache", tmp_path / "missing.tar.gz")
 
 
@@ -97,7 +98,7 @@ def test_the_build_command_finds_the_wheel_and_says_only_its_path(commands):
     wheel = Path(result.output.strip())
     assert wheel.is_file() and wheel.name.startswith("byteps-0.2.5.post15+gc.host.")
     result = commands.python("-m", "byteps_gc", "engine", "build", "--cuda-home", "/nowhere")
-    assert (result.status, result.output) == (2, "byteps_gc: --cuda-home and --nccl-home go together\n")
+    assert (result.status, result.output) == (2, "byteps_gc: --cuda-home and --nccl-home must be given together\n")
 
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

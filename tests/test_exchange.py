@@ -96,7 +96,7 @@ def test_workers_that_disagree_about_a_size_are_told(commands):
     )
     result = commands.launch("-c", program)
     assert result.status != 0
-    assert "workers disagree about the bytes of key 0" in result.output
+    assert "workers disagree about the size of key 0" in result.output
 
 
 def test_a_failing_worker_ends_all_at_once(commands):

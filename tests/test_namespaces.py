@@ -261,7 +261,7 @@ def test_a_host_that_is_cut_off_ends_the_job_on_all(machine, commands):
         hosts[2].network("ip", "link", "set", "eth0", "down")
         said = [role.communicate(timeout=30)[0] for role in roles]
         assert [role.returncode for role in roles] == [PEER_LOST] * 5
-        line = "byteps: worker-2 on 10.99.0.3 has been silent for 3 s: it has stopped, or its host is gone"
+        line = "byteps: worker-2 on 10.99.0.3 has been silent for 3 s: it has stopped, or its host is unreachable"
         assert all(line in output for output in said[:4])
         assert "byteps: scheduler on 10.99.0.1 has been silent for 3 s" in said[4]
 

@@ -30,7 +30,7 @@ def mxnet_package() -> Path:
     """The folder of the installed MXNet package, found without importing it."""
     spec = importlib.util.find_spec("mxnet")
     if spec is None or not spec.submodule_search_locations:
-        raise EngineError("MXNet is not installed: pip install mxnet==1.9.1 (CPU) or mxnet-cu112==1.9.1 (GPU)")
+        raise EngineError("MXNet is not installed; pip install mxnet==1.9.1 (CPU) or mxnet-cu112==1.9.1 (GPU)")
     return Path(list(spec.submodule_search_locations)[0])
 
 

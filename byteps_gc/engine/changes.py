@@ -19,7 +19,8 @@ ZMQ_VAN = PS_LITE + "src/zmq_van.h"
 FIXUPS = (
     Fixup(
         "ready-count",
-        "SetReadyCount has no return statement: with g++ 8 and later every compressed run aborts at once",
+        "SetReadyCount has no return statement, so that every compressed run built with g++ 8 or later aborts at"
+        " once; the fix-up returns the count",
         edits=(
             Edit(
                 COMMON + "ready_table.cc",
@@ -30,8 +31,8 @@ FIXUPS = (
     ),
     Fixup(
         "shutdown-order",
-        "a worker that ends while a reply is on its way deletes the queues that the reply's handler uses, and crashes"
-        " or hangs; now they go after the connections to the servers",
+        "a worker that shuts down while a reply is arriving deletes the queues that the reply's handler uses, and"
+        " crashes or hangs; the fix-up deletes them after the connections to the servers",
         edits=(
             Edit(
                 COMMON + "global.cc",
@@ -49,7 +50,8 @@ FIXUPS = (
     ),
     Fixup(
         "thread-pool",
-        "the pool that compresses exists only if BYTEPS_THREADPOOL_SIZE is set, and has no thread if that is 0",
+        "the thread pool for compression exists only if BYTEPS_THREADPOOL_SIZE is set, and has no thread if that is"
+        " 0; the fix-up always creates it, by default with a thread per core, at most 16",
         issue="bytedance/byteps#373",
         edits=(
             Edit(
@@ -64,9 +66,9 @@ FIXUPS = (
     ),
     Fixup(
         "late-reply",
-        "a reply points at the buffer that the fast worker's next push overwrites before the slow worker has"
-        " read it: gradients are silently wrong; now a key has two buffers in turn, and what a compressor made is"
-        " copied",
+        "a server replies from a buffer that a fast worker's next push overwrites before a slow worker has read it,"
+        " so that gradients are silently wrong; the fix-up alternates between two buffers per key, and copies what a"
+        " compressor returns",
         edits=(
             Edit(SERVER_HEADER, "  char* tensor;\n", "  char* tensor;\n  char* other;  // what workers still pull\n"),
             Edit(
@@ -87,7 +89,7 @@ FIXUPS = (
                 "  std::lock_guard<std::mutex> lock(pullresp_mu_);\n"
                 "  auto& reply = replies_[key];\n"
                 "  if (!reply.copy) reply.copy.reset(new char[capacity]);\n"
-                '  CHECK_LE(len, capacity) << "reply to key " << key;\n'
+                '  CHECK_LE(len, capacity) << "reply too large for key " << key;\n'
                 "  bps_reducer_->copy(reply.copy.get(), data, len);\n"
                 "  reply.data = reply.copy.get();\n"
                 "  reply.len = len;\n}\n\n"
@@ -135,7 +137,8 @@ FIXUPS = (
     ),
     Fixup(
         "locked-lookup",
-        "the server's engine threads look compressors up in a map while the handler inserts into it",
+        "the server's engine threads look up compressors in a map while the request handler inserts into it; the"
+        " fix-up guards the map with a mutex",
         edits=(
             Edit(
                 SERVER,
@@ -164,9 +167,9 @@ FIXUPS = (
     ),
     Fixup(
         "event-driven-network",
-        "a receive thread for each socket spins on it, holding the lock that senders need, and nobody notices that"
-        " another process has died; now one thread sleeps until a message comes, a port that is taken is one line, and"
-        " every process ends when one of the job has died or stopped",
+        "a receive thread per socket busy-waits while it holds the lock that senders need, and the death of another"
+        " process goes unnoticed; the fix-up receives in one thread that sleeps until a message arrives, reports a"
+        " port in use in one line, and stops every process when one of the job has died or stalled",
         issue="bytedance/byteps#437",
         files=(
             (ZMQ_VAN, "zmq_van.h"),
@@ -178,8 +181,8 @@ FIXUPS = (
     ),
     Fixup(
         "event-driven-queues",
-        "nine threads of a worker look into their queues a million times a second; now each sleeps until something"
-        " that concerns its queue has happened",
+        "nine threads of a worker poll their queues a million times a second; the fix-up lets each sleep until"
+        " something happens that concerns its queue",
         files=((COMMON + "byteps_gc_event.h", "event.h"),),
         edits=(
             Edit(
@@ -316,8 +319,8 @@ FIXUPS = (
     ),
     Fixup(
         "one-message",
-        "a worker pushes a partition, waits for the answer, asks for the sum and waits again; now what it pushes asks"
-        " for the sum as well: one message each way",
+        "a worker pushes a partition, waits for the acknowledgement, requests the sum and waits again; the fix-up"
+        " combines push and pull into one request and one reply",
         edits=(
             Edit(
                 KV_APP,
@@ -398,7 +401,8 @@ FIXUPS = (
     ),
     Fixup(
         "one-thread-receives",
-        "what the network's thread has received it hands to another one; now it deals with it",
+        "the network's receive thread hands every message to another thread; the fix-up handles the message in the"
+        " receive thread",
         edits=(
             Edit(CUSTOMER_HEADER, "    recv_queue_.Push(recved);\n", "    Handle(recved);\n"),
             Edit(CUSTOMER_HEADER, "  void Receiving();\n", "  void Handle(const Message& recv);\n"),
@@ -430,8 +434,8 @@ FIXUPS = (
     ),
     Fixup(
         "answered-requests",
-        "a node keeps count of every request that it has ever made, a gigabyte after a long training; now it forgets"
-        " those that have been answered",
+        "a node keeps a record of every request that it has made, a gigabyte after a long training; the fix-up"
+        " drops the record when the request has been answered",
         edits=(
             Edit(
                 CUSTOMER_HEADER,
@@ -464,8 +468,8 @@ FIXUPS = (
     ),
     Fixup(
         "finished-early",
-        "when the last part of a tensor has been queued, its size is asked of an array that may be exchanged and freed"
-        " by then; now it is asked before",
+        "after the last part of a tensor has been queued, its size is read from an array that may already have been"
+        " exchanged and freed; the fix-up reads the size before",
         edits=(
             Edit(
                 COMMON + "operations.cc",
@@ -483,8 +487,9 @@ FIXUPS = (
     ),
     Fixup(
         "last-word",
-        "what a finished exchange notes of a tensor, it notes when the next one may have begun, and a server reads the"
-        " number of workers while it is set to 0: now the callback comes last, and the numbers are atomic",
+        "a finished exchange updates its tensor's profiling state after the next exchange may have begun, and a"
+        " server reads the number of workers while it is set to 0; the fix-up calls the callback last and makes the"
+        " numbers atomic",
         edits=(
             Edit(
                 COMMON + "core_loops.cc",
@@ -505,8 +510,8 @@ FIXUPS = (
     ),
     Fixup(
         "told-hand-over",
-        "an array comes back from MXNet's threads when they are done with it, by ways that ThreadSanitizer does not"
-        " see, so that it takes the end of the array for a race; now it is told. Nothing changes without it",
+        "ThreadSanitizer cannot see how MXNet's threads return an array, and reports a race at its destruction; the"
+        " fix-up annotates the return, in builds with ThreadSanitizer only",
         edits=(
             Edit(
                 "byteps/mxnet/ops.cc",
@@ -536,8 +541,8 @@ FIXUPS = (
     ),
     Fixup(
         "in-place",
-        "a gradient in host memory is copied to a buffer and back, and passes four threads that do nothing for a"
-        " worker of one process; now it is pushed and pulled where it stands",
+        "a gradient in host memory is copied to a buffer and back, and passes through four threads that do nothing"
+        " for a worker of one process; the fix-up pushes and pulls it in place",
         edits=(
             Edit(
                 COMMON + "operations.cc",
@@ -576,9 +581,9 @@ FIXUPS = (
     ),
     Fixup(
         "pinned-copy",
-        "with CUDA, the memory of every array in host memory is pinned, also when the framework has freed it; the"
-        ' next array that begins elsewhere in it ends the process ("CUDA: invalid argument"); now a copy is exchanged,'
-        " which is pinned as long as its name is declared",
+        "with CUDA, the memory of every array in host memory is pinned, and stays pinned after the framework has"
+        ' freed it, so that the next array that overlaps it ends the process ("CUDA: invalid argument"); the fix-up'
+        " exchanges a pinned copy, which lives as long as its name is declared",
         edits=(
             Edit(
                 COMMON + "common.h",
@@ -630,9 +635,8 @@ FIXUPS = (
     ),
     Fixup(
         "announced-sizes",
-        "before the first exchange of a tensor a worker sends as many bytes as it has, which nobody reads, so that the"
-        " server knows how many there are: on a slow network as long as a step without compression; now it sends their"
-        " number",
+        "before the first exchange of a tensor a worker sends as many unused bytes as the tensor has, to announce"
+        " its size, which takes as long as an uncompressed step on a slow network; the fix-up sends the size only",
         edits=(
             Edit(
                 COMMON + "operations.cc",
@@ -664,7 +668,7 @@ FIXUPS = (
                 SERVER,
                 "      // buffer the request meta\n      auto& updates = update_buf_[key];\n",
                 "      // buffer the request meta\n      auto& updates = update_buf_[key];\n"
-                '      CHECK_EQ(len, updates.merged.len) << "workers disagree about the bytes of key " << key;\n',
+                '      CHECK_EQ(len, updates.merged.len) << "workers disagree about the size of key " << key;\n',
             ),
             Edit(
                 SERVER,
@@ -681,8 +685,8 @@ FIXUPS = (
     ),
     Fixup(
         "registry-order",
-        "the table of compressors is a static of another object file: with another link order it does not exist"
-        " yet when the first compressor registers",
+        "the table of compressors is a static object of another source file, and with another link order does not"
+        " exist yet when the first compressor registers; the fix-up creates it at first use",
         files=((COMPRESSOR + "compressor_registry.cc", "compressor_registry.cc"),),
         edits=(
             Edit(
@@ -694,8 +698,8 @@ FIXUPS = (
     ),
     Fixup(
         "compressor-sums",
-        "the server copies and adds every push as a dense array, whatever its compressor made of it; now a compressor"
-        " whose Decompress returns nothing keeps the sum itself, and Compress gives it",
+        "the server copies and adds every push as a dense array, whatever its compressor; the fix-up lets a"
+        " compressor whose Decompress returns nothing keep the sum itself and return it from Compress",
         edits=(
             Edit(
                 SERVER,
@@ -724,8 +728,9 @@ FIXUPS = (
     ),
     Fixup(
         "local-scope",
-        "shared memory and sockets have one fixed name per tensor and local rank, so two workers of a host share"
-        " buffers; now every worker has names of its own, and those of a worker of one process end with it",
+        "shared memory and sockets have one fixed name per tensor and local rank, so that two workers on a host"
+        " share buffers; the fix-up gives every worker its own names, and lets those of a worker of one process end"
+        " with it",
         issue="bytedance/byteps#430",
         files=((COMMON + "byteps_gc_local_scope.h", "local_scope.h"),),
         edits=(
@@ -791,7 +796,8 @@ FIXUPS = (
     ),
     Fixup(
         "prompt-end",
-        "at its end a worker waits for threads that look every 3 seconds whether it ends; now ten times a second",
+        "at shutdown a worker waits for threads that check every 3 seconds whether to end; the fix-up lets them"
+        " check ten times a second",
         edits=(
             Edit(
                 COMMON + "communicator.cc",
@@ -802,8 +808,8 @@ FIXUPS = (
     ),
     Fixup(
         "key-hash",
-        "the hash that chooses a key's server reads a string that is gone already, so that two workers may send"
-        " one key to two servers",
+        "the hash that chooses a key's server reads a string that has already been freed, so that two workers may"
+        " send one key to two servers; the fix-up keeps the string",
         edits=tuple(
             Edit(
                 COMMON + "global.cc",
@@ -816,9 +822,10 @@ FIXUPS = (
     ),
     Fixup(
         "placement",
-        "the hash spreads partitions unevenly, so that all wait for the server that has the most (with 8 hosts three"
-        " times its share of resnet18_v2, with 64 nearly four times that of vgg16); now a tensor that is declared with"
-        " its size goes, part by part, to the server that has the fewest bytes, unless BYTEPS_KEY_HASH_FN is set",
+        "the hash spreads partitions unevenly, so that all workers wait for the server with the most bytes (with 8"
+        " hosts three times its share of resnet18_v2, with 64 nearly four times its share of vgg16); the fix-up"
+        " sends each part of a tensor declared with its size to the server with the fewest bytes, unless"
+        " BYTEPS_KEY_HASH_FN is set",
         files=((COMMON + "placement.h", "placement.h"),),
         edits=(
             Edit(COMMON + "global.cc", '#include "global.h"\n', '#include "global.h"\n\n#include "placement.h"\n'),
@@ -852,7 +859,8 @@ FIXUPS = (
     ),
     Fixup(
         "declare-returns",
-        "Python checks the return value of byteps_mxnet_declare_tensor, which returned nothing: it raised at random",
+        "Python checks the return value of byteps_mxnet_declare_tensor, which returns nothing, and so raises at"
+        " random; the fix-up returns 0",
         edits=(
             Edit(
                 "byteps/mxnet/ops.h",
@@ -873,9 +881,9 @@ FIXUPS = (
     ),
     Fixup(
         "default-layout",
-        "on a CPU MXNet keeps some weights in a blocked layout whose memory cannot be read as a plain array:"
-        " pushing one aborted the worker; now it is brought to the default layout when its turn comes, and"
-        " byteps_gc_plain() brings one to it that an operator is to read and write in place",
+        "on a CPU MXNet keeps some weights in a blocked layout whose memory cannot be read as a plain array, so"
+        " that pushing one aborts the worker; the fix-up reorders it to the default layout when its turn comes, and"
+        " byteps_gc_plain() does so for an array that an operator reads and writes in place",
         edits=(
             Edit(
                 "byteps/mxnet/ops.cc",
@@ -904,8 +912,9 @@ FIXUPS = (
     ),
     Fixup(
         "one-at-a-time",
-        "two arrays that are exchanged under one name at the same time share its buffers and requests: their sums are"
-        " silently wrong, or never come; now exchanges of one name wait for each other, in the order of the calls",
+        "two arrays exchanged under one name at the same time share its buffers and requests, so that their sums"
+        " are silently wrong or never arrive; the fix-up runs the exchanges of one name one after another, in the"
+        " order of the calls",
         edits=(
             Edit(
                 "byteps/mxnet/ops.cc",
@@ -935,7 +944,8 @@ FIXUPS = (
     Fixup(
         "scaled-in-place",
         "MXNet's operators that multiply an array wait for the end of backward, whose temporary space they share;"
-        " byteps_gc_scale() multiplies a gradient in host memory as soon as it has been computed",
+        " the fix-up adds byteps_gc_scale(), which multiplies a gradient in host memory as soon as it has been"
+        " computed",
         edits=(
             Edit(
                 "byteps/mxnet/ops.cc",
@@ -966,7 +976,7 @@ FIXUPS = (
     ),
     Fixup(
         "sent-bytes",
-        "nothing tells a user how many bytes a worker sent; byteps_gc_sent_bytes() does",
+        "there is no way to learn how many bytes a worker has sent; the fix-up adds byteps_gc_sent_bytes()",
         edits=(
             Edit(
                 PS_LITE + "include/ps/internal/van.h",
@@ -986,8 +996,8 @@ FIXUPS = (
     ),
     Fixup(
         "any-processor",
-        "the reducer and the 16-bit float type need AVX and F16C when they are compiled; now the processor is"
-        " asked at run time, so that a wheel can move to another machine",
+        "the reducer and the 16-bit float type need AVX and F16C at compile time; the fix-up checks the processor"
+        " at run time, so that a wheel runs on any x86-64 machine",
         files=tuple((COMMON + name, name) for name in ("cpu_reducer.h", "cpu_reducer.cc")),
         edits=(
             Edit(
@@ -999,7 +1009,7 @@ FIXUPS = (
     ),
     Fixup(
         "any-python",
-        "one function returns a Python object, which ties the libraries to one Python version: it fills two"
+        "one function returns a Python object, which ties the libraries to one Python version; the fix-up fills two"
         " numbers instead, so that one build serves every Python",
         edits=(
             Edit(COMMON + "common.h", "#include <Python.h>\n", ""),

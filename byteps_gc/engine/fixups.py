@@ -29,14 +29,14 @@ class Edit:
         """Change the file under ``root``; :class:`EngineError` unless the anchor stands there so often."""
         file = root / self.path
         if not file.is_file():
-            raise EngineError(f"the source has no file {self.path}, which a fix-up edits")
+            raise EngineError(f"{self.path} does not exist in the source, but a fix-up edits it")
         text = file.read_text()
         count = text.count(self.find)
         if count != self.times:
             anchor = self.find.strip().splitlines()[0]
             wanted = "once" if self.times == 1 else f"{self.times} times"
             raise EngineError(
-                f"{self.path}: the anchor {anchor!r} stands there {count} times instead of {wanted};"
+                f"{self.path}: found the anchor {anchor!r} {count} times instead of {wanted};"
                 " this is not the source release that the fix-ups were written for"
             )
         file.write_text(text.replace(self.find, self.put))

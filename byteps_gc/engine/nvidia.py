@@ -29,7 +29,7 @@ def parts() -> List[Path]:
     spec = importlib.util.find_spec("nvidia")
     found = [Path(place) for place in spec.submodule_search_locations or ()] if spec else []
     if not found:
-        raise EngineError("NVIDIA's wheels are not installed; ./scripts/setup.sh --cuda installs them")
+        raise EngineError("NVIDIA's wheels are not installed; install them with ./scripts/setup.sh --cuda")
     return sorted(folder for place in found for folder in place.iterdir() if (folder / "lib").is_dir())
 
 
@@ -38,7 +38,7 @@ def libraries() -> List[Path]:
     found = [file for folder in parts() for file in sorted((folder / "lib").glob("lib*.so.*"))]
     missing = sorted(set(NEEDED) - {file.name for file in found})
     if missing:
-        raise EngineError(f"NVIDIA's wheels lack {', '.join(missing)}; ./scripts/setup.sh --cuda installs them")
+        raise EngineError(f"NVIDIA's wheels lack {', '.join(missing)}; install them with ./scripts/setup.sh --cuda")
     return found
 
 

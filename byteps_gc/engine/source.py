@@ -19,7 +19,7 @@ TARBALL = f"byteps-{VERSION}.tar.gz"
 def verify(tarball: Path) -> Path:
     """Return ``tarball`` if it is the pinned release; :class:`EngineError` otherwise."""
     if not tarball.is_file():
-        raise EngineError(f"there is no file {tarball}; BytePS's source release {TARBALL} is wanted")
+        raise EngineError(f"file {tarball} does not exist; expected BytePS's source release {TARBALL}")
     digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
     if digest != SHA256:
         raise EngineError(f"{tarball} has sha256 {digest}, but {TARBALL} has {SHA256}")
@@ -45,8 +45,8 @@ def fetch(cache: Path, source: Optional[Path] = None) -> Path:
         command += ["--no-deps", "--no-binary", "byteps", "--dest", folder, "--requirement", str(requirements)]
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=tied())
         if result.returncode:
-            last = (result.stdout.strip().splitlines() or ["no output"])[-1]
-            raise EngineError(f"pip could not download byteps=={VERSION} ({last}); engine build --source takes a copy")
+            last = (result.stdout.strip().splitlines() or ["no error output"])[-1]
+            raise EngineError(f"cannot download byteps=={VERSION}: {last}; pass a copy with engine build --source")
         verify(Path(folder, TARBALL)).replace(tarball)
     return tarball
 

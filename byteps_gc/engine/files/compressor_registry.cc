@@ -30,13 +30,13 @@ CompressorRegistry::map_t& CompressorRegistry::Table() {
 
 CompressorRegistry::Register::Register(std::string name, ctor_t ctor) {
   const bool added = Table().emplace(name + "_type", std::move(ctor)).second;
-  BPS_CHECK(added) << "a compressor named " << name << " exists already";
+  BPS_CHECK(added) << "compressor " << name << " is already registered";
 }
 
 CompressorRegistry::ctor_t CompressorRegistry::Find(const std::string& name) {
   auto found = Table().find(name);
   if (found == Table().end()) {
-    std::cerr << "byteps: this process has no " << name
+    std::cerr << "byteps: unknown compressor " << name
               << "; start servers with: python -m byteps_gc server" << std::endl;
     _exit(2);
   }

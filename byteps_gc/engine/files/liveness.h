@@ -52,7 +52,7 @@ class Liveness {
     if (Line::Call(server.hostname, server.port, kReach)) return;
     const std::string where = server.hostname + ":" + std::to_string(server.port);
     Leave(Name() + " reaches the scheduler, but not the server at " + where +
-              ": is there a firewall? Between the hosts of a job, all ports have to be open",
+              "; check the firewall: all ports must be open between the hosts of a job",
           kUnreached);
   }
 
@@ -198,11 +198,11 @@ class Liveness {
       if (!peer.known) continue;
       // the others leave when all are done; a node that is left behind has missed the word for it
       if (peer.left && (schedules() || peer.silent < kLeft)) continue;
-      if (peer.left) return Lost(peer, "has left before this process was done");
+      if (peer.left) return Lost(peer, "has left before this process had finished");
       if (!verdict.empty()) return verdict;
       if (peer.line && peer.line->closed()) return Lost(peer, "has died or lost its connection");
       if (peer.silent > limit_)
-        return Lost(peer, "has been silent for " + Text(limit_) + ": it has stopped, or its host is gone");
+        return Lost(peer, "has been silent for " + Text(limit_) + ": it has stopped, or its host is unreachable");
     }
     // whoever else called at the door
     lines_.erase(std::remove_if(lines_.begin(), lines_.end(), [](const Peer& peer) {
@@ -221,14 +221,14 @@ class Liveness {
 
   static std::string Lost(const Peer& peer, const std::string& how) {
     return peer.name + " " + how +
-           ". This job ends: look into that process's log and start the job again (run.sh JOB --resume goes on from "
-           "its last checkpoint)";
+           ". This job stops; check that process's log and start the job again (run.sh JOB --resume continues from its "
+           "last checkpoint)";
   }
 
   std::string NoBegin() const {
     return "the scheduler at " + scheduler_.hostname + ":" + std::to_string(scheduler_.port) +
-           " did not begin the job within " + Text(start_limit_) +
-           ". Start it and all servers and workers, or allow more time: BYTEPS_GC_START_TIMEOUT";
+           " did not start the job within " + Text(start_limit_) +
+           "; start the scheduler and all servers and workers, or increase BYTEPS_GC_START_TIMEOUT";
   }
 
   std::string Missing() const {
@@ -239,10 +239,9 @@ class Liveness {
     }
     const int servers = Number("DMLC_NUM_SERVER");
     if (servers_ < servers) name(std::to_string(servers - servers_) + " of " + std::to_string(servers) + " servers");
-    if (who.empty()) who = "not everybody";
-    return who + " did not arrive at the scheduler on " + self_.hostname + " within " + Text(start_limit_) +
-           ". This job ends: look into the log there and start the job again, or allow more time: "
-           "BYTEPS_GC_START_TIMEOUT";
+    if (who.empty()) who = "a process";
+    return who + " did not connect to the scheduler on " + self_.hostname + " within " + Text(start_limit_) +
+           ". This job stops; check the log there and start the job again, or increase BYTEPS_GC_START_TIMEOUT";
   }
 
   // Lets all others know, and ends this process.

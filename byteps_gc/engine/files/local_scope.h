@@ -38,8 +38,7 @@ inline std::string LocalScope() {
 // written to, and ends with the process whatever ends that.
 inline socklen_t AbstractAddress(const std::string& name, sockaddr_un* address) {
   BPS_CHECK_LT(name.size(), sizeof(address->sun_path) - 1)
-      << "the socket name " << name << " is too long; BYTEPS_SOCKET_PATH can "
-      << "shorten it";
+      << "socket name " << name << " is too long; set a shorter BYTEPS_SOCKET_PATH";
   std::memset(address, 0, sizeof(*address));
   address->sun_family = AF_UNIX;
   std::memcpy(address->sun_path + 1, name.data(), name.size());

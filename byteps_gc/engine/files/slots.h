@@ -211,7 +211,7 @@ class GivenRegions {
  public:
   void Listen(const std::string& name) {
     socket_.reset(new RegionSocket(name));
-    CHECK(socket_->Listen()) << name << ": " << strerror(errno);
+    CHECK(socket_->Listen()) << "cannot listen on " << name << ": " << strerror(errno);
   }
   int fd() const { return socket_ ? socket_->fd() : -1; }
 
@@ -222,7 +222,7 @@ class GivenRegions {
       std::lock_guard<std::mutex> guard(mu_);
       auto& giver = givers_[gift.worker];
       if (gift.number == 0) giver = Giver();
-      CHECK_EQ(giver.regions.size(), static_cast<size_t>(gift.number)) << "worker " << gift.worker;
+      CHECK_EQ(giver.regions.size(), static_cast<size_t>(gift.number)) << "region out of order from worker " << gift.worker;
       giver.regions.push_back(new Region(file, gift.size));
     }
   }

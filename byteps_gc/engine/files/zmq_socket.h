@@ -83,7 +83,7 @@ class Part {
 class Socket {
  public:
   Socket(void* context, int type) : handle_(zmq_socket(context, type)) {
-    CHECK(handle_) << "no more sockets: " << zmq_strerror(errno) << " (BYTEPS_ZMQ_MAX_SOCKET and ulimit -n bound them)";
+    CHECK(handle_) << "cannot create a socket: " << zmq_strerror(errno) << "; raise BYTEPS_ZMQ_MAX_SOCKET or ulimit -n";
     // what is queued is bounded by the tensors; a sender that waits would hold the lock that the receiver needs
     Set(ZMQ_SNDHWM, 0);
     Set(ZMQ_RCVHWM, 0);

@@ -103,7 +103,7 @@ class ZMQVan : public Van {
     }
     if (GetEnv("DMLC_LOCAL", 0)) address = "ipc:///tmp/" + std::to_string(node.port);
     if (is_worker_ && node.role == Node::SERVER && address.compare(0, 4, "tcp:") == 0) liveness_.Reach(node);
-    CHECK_EQ(zmq_connect(sender->handle(), address.c_str()), 0) << address << ": " << zmq_strerror(errno);
+    CHECK_EQ(zmq_connect(sender->handle(), address.c_str()), 0) << "cannot connect to " << address << ": " << zmq_strerror(errno);
     {
       std::lock_guard<std::mutex> guard(sockets_mu_);
       senders_[node.id] = sender;
@@ -123,7 +123,7 @@ class ZMQVan : public Van {
     // a worker's request is answered on the connection that it came by
     const bool reply = !is_worker_ && !msg.meta.simple_app && msg.meta.control.empty() && id >= 8 && id % 2;
     auto socket = reply ? receiver_ : Sender(id);
-    CHECK(socket) << "there is no connection to node " << id;
+    CHECK(socket) << "no connection to node " << id;
     std::vector<Part> parts;
     parts.reserve(msg.data.size() + 3);
     if (reply) {
@@ -198,7 +198,7 @@ class ZMQVan : public Van {
   SArray<char> FromSlot(Message& msg, const Place& place) {
     const int sender = msg.meta.sender;
     char* data = is_worker_ ? slots_.At(sender, place) : given_.Pushed(sender, KeyOf(msg.data[kKeys]), place);
-    CHECK(data) << "node " << sender << " has sent values that are nowhere";
+    CHECK(data) << "node " << sender << " sent a reference to unknown shared memory";
     return SArray<char>(data, place.size, false);
   }
 
