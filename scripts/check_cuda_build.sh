@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Build the engine for CUDA in an environment of its own, and check that all it and
-# MXNet then lack is NVIDIA's driver: ./scripts/check_cuda_build.sh [FOLDER]
-# Needs no GPU; fetches about 4 GB and takes as much again in FOLDER (default: a temporary one).
+# Build the engine for CUDA in a separate environment, and check that the NVIDIA driver is the only
+# library that it and MXNet still lack: ./scripts/check_cuda_build.sh [FOLDER]
+# Needs no GPU. Downloads about 4 GB, and needs another 4 GB in FOLDER (default: a temporary folder).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=${1:-}
@@ -16,13 +16,13 @@ status=0
 for library in mxnet/libmxnet.so byteps/mxnet/c_lib.so; do
     names=$(readelf -d "$packages/$library" | grep -c 'NEEDED' || true)
     missing=$(ldd "$packages/$library" | grep 'not found' | awk '{print $1}' | sort -u | tr '\n' ' ')
-    echo "$library: $names libraries named, missing: ${missing:-none}"
+    echo "$library: links to $names libraries, missing: ${missing:-none}"
     case "$missing" in "" | "libcuda.so.1 ") ;; *) status=1 ;; esac
 done
 symbols=$(nm -D --undefined-only "$packages/byteps/mxnet/c_lib.so")
 for symbol in cudaMemcpyAsync ncclReduce; do
     grep -qw "$symbol" <<<"$symbols" && continue
-    echo "byteps/mxnet/c_lib.so does not use $symbol: it is no build for CUDA"
+    echo "byteps/mxnet/c_lib.so does not use $symbol: it was not built for CUDA"
     status=1
 done
 exit "$status"

@@ -1,12 +1,11 @@
-"""Exchange arrays from a GPU's memory, and compare with the host's: .venv/bin/python scripts/check_gpu.py
+"""Compare exchanges from GPU memory with exchanges from host memory: .venv/bin/python scripts/check_gpu.py
 
-Two workers and two servers exchange arrays uncompressed and with every compressor: through the engine for host memory,
-and through the one for CUDA from the GPU's memory and from the host's; from the GPU's also with two processes a worker,
-whose arrays are added up by NCCL, or, with another of BytePS's settings, by the processor. Sums without compression
-have to be NumPy's, and the engine for CUDA has to give what the other one gives, to the last bit. Both workers share
-the GPUs; where there is but one, so do a worker's processes. MXNet has no part in it, so it also tells of GPUs that
-MXNet has no kernels for.
-Needs NVIDIA's driver, and CUDA and NCCL: NVIDIA's wheels (./scripts/setup.sh --cuda), or --cuda-home and --nccl-home.
+Two workers and two servers exchange arrays, uncompressed and with every compressor: with the CPU engine; with the CUDA
+engine from GPU memory and from host memory; and from GPU memory with two processes per worker, whose arrays are summed
+by NCCL, or by the CPU with BYTEPS_PCIE_SWITCH_SIZE=1. Uncompressed sums must equal NumPy's, and the CUDA engine's
+results must equal the CPU engine's bit for bit. Both workers share the GPUs; with a single GPU, so do a worker's
+processes. MXNet is not used, so GPUs that it has no kernels for can be checked as well.
+Needs the NVIDIA driver, CUDA and NCCL: NVIDIA's wheels (./scripts/setup.sh --cuda), or --cuda-home and --nccl-home.
 """
 
 import argparse
@@ -78,13 +77,13 @@ def judge(found, wanted):
         what = json.dumps(right["params"])
         same = all(one["digest"] == right["digest"] for one in ours)
         if not same:
-            wrong.append(f"{what}: other sums")
+            wrong.append(f"{what}: different sums")
         bad = max(one["wrong"] or 0 for one in ours)
         if bad:
-            wrong.append(f"{what}: {bad} sums are not NumPy's")
+            wrong.append(f"{what}: {bad} sums differ from NumPy's")
         times = [one["seconds"] for one in ours if one["seconds"]]
-        took = f", {max(times):.3f} s an exchange of a large array" if times else ""
-        print(f"  {what}: {'the same sums' if same else 'OTHER SUMS'}{took}")
+        took = f", {max(times):.3f} s per exchange of a large array" if times else ""
+        print(f"  {what}: {'equal sums' if same else 'DIFFERENT SUMS'}{took}")
     return wrong
 
 
@@ -99,9 +98,9 @@ def check(devices, release, gpus):
         flags = ("-include", str(PROGRAMS / "one_gpu.h")) if device.name == "cuda" and shared else ()
         library = build(device, release, place, *flags)
         for number, (memory, processes, more) in enumerate(RUNS[device.name]):
-            several = f", {processes} processes a worker" if processes > 1 else ""
+            several = f", {processes} processes per worker" if processes > 1 else ""
             settings = "".join(f", {name}={value}" for name, value in more.items())
-            print(f"engine for {device.name}, arrays in the {memory}'s memory{several}{settings}:", flush=True)
+            print(f"engine for {device.name}, arrays in {memory} memory{several}{settings}:", flush=True)
             found = exchange(library, device, memory, processes, {**shared, **more}, place / f"run-{number}")
             wanted = wanted or found["worker-0.0"]
             wrong += judge(found, wanted)
@@ -112,17 +111,17 @@ def check(devices, release, gpus):
 def main():
     """Check what can be checked here."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cuda-home", type=Path, help="an installed CUDA toolkit, instead of NVIDIA's wheels")
-    parser.add_argument("--nccl-home", type=Path, help="NCCL; needed with --cuda-home")
-    parser.add_argument("--source", type=Path, help="a copy of BytePS's source release, instead of pip's")
-    parser.add_argument("--host", action="store_true", help="without a GPU: only the engine for host memory")
+    parser.add_argument("--cuda-home", type=Path, help="installed CUDA toolkit (default: NVIDIA's wheels)")
+    parser.add_argument("--nccl-home", type=Path, help="installed NCCL; required with --cuda-home")
+    parser.add_argument("--source", type=Path, help="archive of BytePS's source release (default: fetched by pip)")
+    parser.add_argument("--host", action="store_true", help="check only the CPU engine; needs no GPU")
     options = parser.parse_args()
     try:
         devices, gpus = [compiling.HOST], []
         if not options.host:
             gpus = driver.gpus()
             if not gpus:
-                raise EngineError("the driver shows no GPU; --host looks at the rest")
+                raise EngineError("the NVIDIA driver reports no GPU; check the CPU engine with --host")
             print(*gpus, sep="\n")
             home = options.cuda_home or nvidia.toolkit(env.cache_folder() / "engine")
             devices.append(compiling.cuda(home, options.nccl_home or home))

@@ -1,8 +1,8 @@
 """Train with every compressor under ThreadSanitizer: .venv/bin/python scripts/check_races.py [--steps 500]
 
-Builds the engine and the compressors with it, starts real clusters of two workers and two servers whose
-workers are stopped at random moments, and fails if a data race is told in our code or in BytePS's and
-ps-lite's. What is left out, and why, stands in SUPPRESSED. Needs g++'s libtsan and setarch (util-linux).
+Build the engine and the compressors with ThreadSanitizer, run clusters of two workers and two servers whose workers
+pause at random moments, and fail if a data race is reported in our code, BytePS's or ps-lite's. SUPPRESSED lists the
+exceptions with their reasons. Needs g++'s libtsan and setarch (util-linux).
 """
 
 import argparse
@@ -54,16 +54,16 @@ def run(params, steps, engine, folder):
         text=True,
     )
     if done.returncode or done.stdout.count("RESULT ") != 2:
-        sys.exit(f"check_races: {params}: status {done.returncode}\n{done.stdout[-3000:]}")
+        sys.exit(f"check_races: {params}: exit status {done.returncode}\n{done.stdout[-3000:]}")
     return [race for file in folder.glob("report.*") for race in races(file.read_text())]
 
 
 def main():
     """Build, train, tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=500, help="default: 500")
-    parser.add_argument("--only", type=int, help="the number of one compressor, from 0")
-    parser.add_argument("--without", metavar="FIXUP", help="leave out a fix-up: its race should be told")
+    parser.add_argument("--steps", type=int, default=500, help="steps of each compressor (default: 500)")
+    parser.add_argument("--only", type=int, help="run only this compressor, by its index from 0")
+    parser.add_argument("--without", metavar="FIXUP", help="leave out a fix-up, whose race should be reported")
     options = parser.parse_args()
     build = [sys.executable, "-m", "byteps_gc", "engine", "build", "--sanitize", "thread"]
     build += ["--without", options.without] if options.without else []

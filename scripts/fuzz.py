@@ -72,16 +72,16 @@ def fuzz(binary, target, runs, seconds):
 def main():
     """Fuzz the targets that are asked for; status 1 if one has a finding."""
     parser = argparse.ArgumentParser(description="Fuzz the decoders. Corpus, findings and logs go to runs/fuzz.")
-    parser.add_argument("--runs", type=int, default=10**7, help="executions of each target (default %(default)s)")
-    parser.add_argument("--seconds", type=int, default=0, help="end a target after so many seconds (default: never)")
+    parser.add_argument("--runs", type=int, default=10**7, help="executions of each target (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=0, help="stop a target after this time (default: never)")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"{' '.join(TARGETS)} (default: all)")
     arguments = parser.parse_args()
     unknown = set(arguments.targets) - set(TARGETS)
     if unknown:
-        parser.error(f"there is no target {min(unknown)}; there are {' '.join(TARGETS)}")
+        parser.error(f"unknown target {min(unknown)}; known: {', '.join(TARGETS)}")
     compiler = clang()
     if not compiler:
-        sys.exit("fuzz: clang++ is missing; Debian's package clang has it")
+        sys.exit("fuzz: clang++ is not installed; on Debian or Ubuntu: apt-get install clang")
     RUNS.mkdir(parents=True, exist_ok=True)
     binary = build(compiler)
     targets = arguments.targets or TARGETS

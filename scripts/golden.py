@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What every compressor sends, kept in tests/golden: compare with the reference, or write the files anew.
+"""Compare the messages of every compressor, kept in tests/golden, with the reference, or rewrite them.
 
 .venv/bin/python scripts/golden.py [--write]
 
@@ -57,18 +57,18 @@ def content(implementation, row):
 
 def main():
     """Compare or write; status 1 if something differs."""
-    parser = argparse.ArgumentParser(description="Compare tests/golden with the reference.")
-    parser.add_argument("--write", action="store_true", help="write the files anew instead")
+    parser = argparse.ArgumentParser(description="Compare the messages in tests/golden with the reference.")
+    parser.add_argument("--write", action="store_true", help="rewrite the files that differ")
     write = parser.parse_args().write
     FOLDER.mkdir(exist_ok=True)
     expected = {path(row): content(REFERENCE, row) for row in ROWS}
     differing = sorted(set(FOLDER.iterdir()) - set(expected))
     differing += [file for file, data in expected.items() if not file.is_file() or file.read_bytes() != data]
     for file in differing:
-        print(f"golden: {file.name} {'is written' if write else 'differs'}")
+        print(f"golden: {file.name} {'rewritten' if write else 'differs'}")
         if write:
             file.write_bytes(expected[file]) if file in expected else file.unlink()
-    print(f"golden: {len(expected) - len(set(differing) & set(expected))} of {len(expected)} files were equal")
+    print(f"golden: {len(expected) - len(set(differing) & set(expected))} of {len(expected)} files are equal")
     sys.exit(bool(differing) and not write)
 
 

@@ -1,7 +1,7 @@
 """Compare random training programs on a cluster with one process of MXNet: .venv/bin/python scripts/oracle.py
 
-Prints the number of programs and the time. The first program that differs is made as small as possible and printed;
-then the exit status is 1. The same flags run the same programs. tests/oracle.py describes what is compared.
+Print the number of programs and the time. The first program that differs is reduced as far as possible and printed,
+and the exit status is 1. The same flags run the same programs. tests/oracle.py describes what is compared.
 """
 
 import argparse
@@ -34,8 +34,10 @@ def flags():
     lines = argparse.RawDescriptionHelpFormatter
     parser = OneLineParser(description=__doc__, formatter_class=lines, allow_abbrev=False)
     parser.add_argument("--programs", type=count, default=2000, help="number of programs (default: %(default)s)")
-    parser.add_argument("--workers", type=int, choices=(2, 3), default=2, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the programs (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, choices=(2, 3), default=2, help="number of workers (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed for the programs (default: %(default)s)")
     return parser.parse_args()
 
 

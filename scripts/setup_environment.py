@@ -1,7 +1,7 @@
-"""What ``scripts/setup.sh`` does, in order: Debian packages, .venv, Python packages, the engine.
+"""Install Debian packages, create .venv, install Python packages and the engine, then run COMMAND in .venv.
 
-Runs on any Python from 3.8 to 3.12 with nothing installed. Every step looks
-first whether it has been done; an interrupted step is begun anew.
+Run by ``scripts/setup.sh``, with any Python from 3.8 to 3.12 and nothing installed.
+A step that has been done is skipped; an interrupted step starts again.
 """
 
 import argparse
@@ -20,7 +20,7 @@ VENV = Path(os.environ.get("BYTEPS_GC_VENV") or ROOT / ".venv").absolute()
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "byteps_gc-setup.json"
 EXTRAS = {"cpu": "cpu,test", "cuda": "cuda,test"}
-DEVICES = {"cpu": "train on the CPU", "cuda": "train on GPUs, with CUDA 11, cuDNN 8 and NCCL beside MXNet"}
+DEVICES = {"cpu": "train on the CPU", "cuda": "train on GPUs; also installs CUDA 11, cuDNN 8 and NCCL"}
 PR_SET_PDEATHSIG = 1
 
 # Debian's package, and how to see that what it brings is there
@@ -99,7 +99,7 @@ def step(message, *command, env=None):
     status, text = run(*command, env=env)
     if status:
         print(text[-4000:], file=sys.stderr)
-        fail(f"{message}: {command[0]} failed with status {status}", 1)
+        fail(f"failed: {message}: {command[0]} exited with status {status}", 1)
 
 
 def debian_packages(wanted):
@@ -114,7 +114,7 @@ def debian_packages(wanted):
     if os.geteuid() != 0:
         sudo = ["sudo", "-n"] if shutil.which("sudo") and run("sudo", "-n", "true")[0] == 0 else None
     if sudo is None or not shutil.which("apt-get"):
-        fail(f"Debian packages are missing; install them with: sudo apt-get install {' '.join(missing)}")
+        fail(f"missing Debian packages; install them with: sudo apt-get install {' '.join(missing)}")
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     command = [*sudo, "apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
     say(f"installing Debian packages: {' '.join(missing)}")
@@ -138,7 +138,7 @@ def python_packages(device):
     if stamp("recipe") == recipe:
         return
     version = ".".join(map(str, sys.version_info[:3]))
-    step(f"making {VENV} with Python {version}", sys.executable, "-m", "venv", "--clear", VENV)
+    step(f"creating {VENV} with Python {version}", sys.executable, "-m", "venv", "--clear", VENV)
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     what = "MXNet, GluonCV, ..." if device == "cpu" else "MXNet, GluonCV, CUDA, cuDNN, NCCL: about 4 GB"
     step(f"installing Python packages ({what})", *pip, "--editable", f"{ROOT}[{extras}]")
@@ -148,12 +148,12 @@ def python_packages(device):
 def engine(device):
     """Build BytePS, or find it in the cache, and install it into .venv."""
     if device == "cuda":
-        step("linking CUDA's libraries to where MXNet looks", PYTHON, "-m", "byteps_gc", "engine", "libraries")
-    say("looking for the engine in the cache, else building it (about a minute)")
+        step("linking the CUDA libraries for MXNet", PYTHON, "-m", "byteps_gc", "engine", "libraries")
+    say("finding the engine in the cache, or building it (about a minute)")
     command = [PYTHON, "-m", "byteps_gc", "engine", "build", *(["--cuda"] if device == "cuda" else [])]
     status, text = run(*command, output=sys.stderr)
     if status:
-        fail("the engine could not be built", 1)
+        fail("cannot build the engine: see the error above", 1)
     wheel = Path(text.strip().splitlines()[-1])
     built = wheel.name.split("-")[1]
     installed = "import importlib.metadata as m; print(m.version('byteps'))"
@@ -167,11 +167,13 @@ def main():
     parser = argparse.ArgumentParser(prog="setup.sh", description=__doc__.split("\n")[0])
     for device, text in DEVICES.items():
         parser.add_argument(f"--{device}", dest="device", action="store_const", const=device, help=text)
-    parser.add_argument("--with", dest="extra", action="append", default=[], metavar="PACKAGE")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    parser.add_argument(
+        "--with", dest="extra", action="append", default=[], metavar="PACKAGE", help="also install a Debian package"
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="run this in .venv")
     options = parser.parse_args()
     if not (3, 8) <= sys.version_info[:2] <= (3, 12):
-        fail(f"Python {sys.version.split()[0]} is not one from 3.8 to 3.12, for which MXNet works")
+        fail(f"Python {sys.version.split()[0]} is not supported by MXNet; use 3.8 to 3.12")
     device = options.device or stamp("device") or "cpu"
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda sig, frame: sys.exit(128 + sig))

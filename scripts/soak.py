@@ -1,12 +1,12 @@
-"""Run real clusters again and again, and count what goes wrong: .venv/bin/python scripts/soak.py --minutes 60
+"""Run clusters repeatedly, and count the failures: .venv/bin/python scripts/soak.py --minutes 60
 
-Four kinds of runs, in turn, until the time is over or each has been done --runs times:
-  race         push_pull of many tensors, workers stopped at random, every sum checked; 2, 4 and 8 workers in turn,
-               through shared memory and through sockets
-  compressors  500 steps with each compressor, workers stopped at random; all workers end with the same parameters
-  ends         start, train, stop with both cores busy: status 0 within 5 s of the last step, nothing left behind
-  faults       a random process is killed or stopped: all others end, name it, and say so with a status
-A failure is printed with what the run said, and makes the status 1.
+Alternates between four kinds of runs, until the time is over or each has run --runs times:
+  race         push_pull of many tensors with workers paused at random: every sum is checked; 2, 4 and 8 workers in
+               turn, through shared memory and through sockets
+  compressors  500 steps with each compressor with workers paused at random: all workers end with equal parameters
+  ends         start, train, stop with all cores busy: status 0 within 5 s of the last step, nothing left behind
+  faults       a random process is killed or stopped: all others end, name it, and exit with the right status
+A failure is printed with the output of its run; the exit status is then 1.
 """
 
 import argparse
@@ -138,7 +138,7 @@ def compressors(folder, number, rng):
         demand(run.end(600) == 0, run.output[-3000:])
         results = [json.loads(line.split("RESULT ")[1]) for line in run.output.splitlines() if "RESULT " in line]
         demand(len(results) == 2 and all(one["finite"] for one in results), run.output[-3000:])
-        demand(len({one["parameters"] for one in results}) == 1, f"{params}: the workers differ")
+        demand(len({one["parameters"] for one in results}) == 1, f"{params}: the workers' parameters differ")
 
 
 def ends(folder, number, rng):
@@ -178,10 +178,12 @@ PARTS = {part.__name__: part for part in (race, compressors, ends, faults)}
 def main():
     """Run, print a line a run and a table at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60.0, help="default: 60")
-    parser.add_argument("--runs", type=int, help="of each kind, at most; default: as many as the time allows")
-    parser.add_argument("--part", action="append", choices=PARTS, help="only this kind; repeatable")
-    parser.add_argument("--seed", type=int, default=0, help="of the victims and moments; default: 0")
+    parser.add_argument("--minutes", type=float, default=60.0, help="start no run after this time (default: 60)")
+    parser.add_argument(
+        "--runs", type=int, help="maximum number of runs of each kind (default: until the time is over)"
+    )
+    parser.add_argument("--part", action="append", choices=PARTS, help="run only this kind; may be repeated")
+    parser.add_argument("--seed", type=int, default=0, help="seed for the faults and their times (default: 0)")
     options = parser.parse_args()
     exit_on_sigterm()
     parts = {name: PARTS[name] for name in options.part or PARTS}

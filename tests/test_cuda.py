@@ -60,16 +60,19 @@ def test_libraries_are_linked_beside_mxnets(wheels, tmp_path):
 
 def test_a_library_that_is_missing_is_named(wheels):
     (wheels / "cudnn" / "lib" / "libcudnn.so.8").unlink()
-    with pytest.raises(EngineError, match="NVIDIA's wheels lack libcudnn.so.8; ./scripts/setup.sh --cuda"):
+    with pytest.raises(EngineError, match="NVIDIA's wheels lack libcudnn.so.8; install them with ./scripts/setup.sh --cuda"):
         nvidia.libraries()
 
 
 @pytest.mark.parametrize(
     "words, line",
     [
-        (["build", "--cuda"], "NVIDIA's wheels are not installed; ./scripts/setup.sh --cuda installs them"),
-        (["libraries"], "NVIDIA's wheels are not installed; ./scripts/setup.sh --cuda installs them"),
-        (["build", "--cuda", "--cuda-home", "/a", "--nccl-home", "/b"], "one of them is enough"),
+        (["build", "--cuda"], "NVIDIA's wheels are not installed; install them with ./scripts/setup.sh --cuda"),
+        (["libraries"], "NVIDIA's wheels are not installed; install them with ./scripts/setup.sh --cuda"),
+        (
+            ["build", "--cuda", "--cuda-home", "/a", "--nccl-home", "/b"],
+            "--cuda (NVIDIA's wheels) cannot be combined with --cuda-home",
+        ),
     ],
 )
 def test_a_build_that_cannot_be_is_one_line(capsys, words, line):
@@ -152,8 +155,8 @@ def test_the_check_of_a_gpu_without_one(commands):
     result = commands.python(ROOT / "scripts" / "check_gpu.py", "--host")
     assert result.status == 0, result.output
     lines = [line for line in result.output.splitlines() if "compiling" not in line]
-    assert lines[0] == "engine for host, arrays in the host's memory:"
-    assert len(lines) == 1 + len(COMPRESSORS) and all(": the same sums" in line for line in lines[1:])
+    assert lines[0] == "engine for host, arrays in host memory:"
+    assert len(lines) == 1 + len(COMPRESSORS) and all(": equal sums" in line for line in lines[1:])
 
 
 def test_a_gpu_that_gives_other_sums_is_told(capsys):
@@ -162,10 +165,10 @@ def test_a_gpu_that_gives_other_sums_is_told(capsys):
     assert check_gpu.judge({"worker-0": right, "worker-1": right}, right) == []
     other = [dict(right[0], wrong=2), dict(right[1], digest="c")]
     assert check_gpu.judge({"worker-0": right, "worker-1": other}, right) == [
-        "{}: 2 sums are not NumPy's",
-        '{"fp16": true}: other sums',
+        "{}: 2 sums differ from NumPy's",
+        '{"fp16": true}: different sums',
     ]
-    assert "OTHER SUMS" in capsys.readouterr().out
+    assert "DIFFERENT SUMS" in capsys.readouterr().out
 
 
 def test_each_local_rank_computes_on_its_gpu(commands):

@@ -24,7 +24,7 @@ def test_without_root_the_missing_packages_are_named(setup, monkeypatch, capsys)
     with pytest.raises(SystemExit) as stop:
         setup.debian_packages(["g++", "make"])
     assert stop.value.code == 2
-    message = "setup: Debian packages are missing; install them with: sudo apt-get install g++ make\n"
+    message = "setup: missing Debian packages; install them with: sudo apt-get install g++ make\n"
     assert capsys.readouterr().err == message
 
 
