@@ -13,11 +13,13 @@ FLAGS = {"scaling": "onebit_scaling", "momentum": "compress_momentum", "fp16": "
 def add_compression(parser: argparse.ArgumentParser) -> None:
     """Add the flags to a parser; :func:`compression` reads them back."""
     group = parser.add_argument_group("gradient compression")
-    group.add_argument("--compressor", help=f"compress gradients with {', '.join(compressors.known())} (default: none)")
+    group.add_argument(
+        "--compressor", help=f"compressor of the gradients: {', '.join(compressors.known())} (default: none)"
+    )
     group.add_argument(
         "--k",
         type=number,
-        help="number (or fraction below 1) of elements to keep (topk, randomk), or number of levels (dithering)",
+        help="number of elements to keep, or fraction if below 1 (topk, randomk); number of levels (dithering)",
     )
     group.add_argument("--ef", help=f"add error feedback: {', '.join(WRAPPERS['ef'])}")
     group.add_argument(
@@ -29,14 +31,23 @@ def add_compression(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="scale the signs by the mean absolute value (onebit)",
     )
-    group.add_argument("--normalize", help="norm that scales the levels (dithering): max or l2")
-    group.add_argument("--partition", help="spacing of the levels (dithering): linear or natural")
+    group.add_argument("--normalize", help="norm that scales the levels (dithering): max or l2 (default: max)")
+    group.add_argument("--partition", help="spacing of the levels (dithering): linear or natural (default: linear)")
     group.add_argument(
-        "--bucket", type=int, help="number of elements that share a norm (dithering): 512 to 8192, or 0 for all"
+        "--bucket",
+        type=int,
+        help="number of elements that share a norm (dithering): 512 to 8192, or 0 for all (default: 0)",
     )
     group.add_argument("--half", action="store_true", default=None, help="send the compressor's values as float16")
-    group.add_argument("--seed", type=int, default=0, help="seed for weights, data order and random compressors")
-    group.add_argument("--fp16-pushpull", action="store_true", default=None, help="send values as float16")
+    group.add_argument(
+        "--seed", type=int, default=0, help="seed for weights, data order and random compressors (default: 0)"
+    )
+    group.add_argument(
+        "--fp16-pushpull",
+        action="store_true",
+        default=None,
+        help="send uncompressed gradients and sparse compressors' values as float16",
+    )
 
 
 def number(text: str) -> Any:
