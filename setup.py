@@ -52,7 +52,7 @@ setup(
             "nvidia-nvtx-cu11==11.8.86",
         ],
         "tensorboard": ["tensorboardX>=2.6.2"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "tensorboardX>=2.6.2"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff==0.17.6", "tensorboardX>=2.6.2"],
     },
     entry_points={"console_scripts": ["bpslaunch = byteps_gc.cluster.bpslaunch:console"]},
     classifiers=[

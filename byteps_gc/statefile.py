@@ -25,7 +25,7 @@ class Writer:
     """
 
     def __init__(self) -> None:
-        self.arrays: Dict[str, "mx.nd.NDArray"] = {}
+        self.arrays: Dict[str, mx.nd.NDArray] = {}
 
     def encode(self, value: Any, name: str) -> Any:
         """Return JSON for a value; :class:`ExchangeError` for one that cannot be saved. ``name`` is for arrays."""

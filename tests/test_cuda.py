@@ -14,9 +14,9 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import check_gpu  # noqa: E402
+import check_gpu
 
-from soak import COMPRESSORS  # noqa: E402
+from soak import COMPRESSORS
 
 
 @pytest.fixture
@@ -60,7 +60,8 @@ def test_libraries_are_linked_beside_mxnets(wheels, tmp_path):
 
 def test_a_library_that_is_missing_is_named(wheels):
     (wheels / "cudnn" / "lib" / "libcudnn.so.8").unlink()
-    with pytest.raises(EngineError, match="NVIDIA's wheels lack libcudnn.so.8; install them with ./scripts/setup.sh --cuda"):
+    message = "NVIDIA's wheels lack libcudnn.so.8; install them with ./scripts/setup.sh --cuda"
+    with pytest.raises(EngineError, match=message):
         nvidia.libraries()
 
 

@@ -111,7 +111,8 @@ def test_calls_that_cannot_be_honoured(commands):
     words = (
         "kvstore and update_on_kvstore", "unknown optimizer 'sgdd'; known: ", "cannot create optimizer sgd from",
         "cannot be combined with an Optimizer object", "not int", "params is empty", "params is not a list or dict",
-        "params contains the same parameter twice", "call net.initialize() first", "pass the optimizer by name (sgd or nag)",
+        "params contains the same parameter twice", "call net.initialize() first",
+        "pass the optimizer by name (sgd or nag)",
         "clip_gradient=0.1 cannot be", "root_rank=9", "cpu(0), cpu(1)", "sparse",
         "batch_size=0", "batch_size='many'", "batch_size=NoneType", "batch_size=nan",
         "update() without allreduce_grads()",
@@ -230,7 +231,10 @@ def test_averages_of_batch_normalization_are_exempt(commands):
 
 def test_a_wrong_number_of_check_steps_is_one_line(commands):
     result = launch(commands, "", BYTEPS_GC_CHECK_STEPS="often")
-    assert (result.status, result.output) == (2, "byteps_gc: BYTEPS_GC_CHECK_STEPS=often is not an integer of at least 0\n")
+    assert (result.status, result.output) == (
+        2,
+        "byteps_gc: BYTEPS_GC_CHECK_STEPS=often is not an integer of at least 0\n",
+    )
     result = commands.python("-c", BEGIN, BYTEPS_GC_CHECK_STEPS="-1", BYTEPS_FORCE_DISTRIBUTED="1")
     assert (result.status, result.output) == (1, "-c: BYTEPS_GC_CHECK_STEPS=-1 is not an integer of at least 0\n")
 

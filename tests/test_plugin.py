@@ -83,7 +83,9 @@ def test_a_server_without_the_compressors_says_so(commands):
     worker = start("worker", 0, PROGRAMS / "small_net.py", "3", json.dumps({"params": ONEBIT}))
     output, _ = server.communicate(timeout=60)
     assert server.returncode == 2
-    assert "byteps: unknown compressor byteps_gc_compressor_type; start servers with: python -m byteps_gc server" in output
+    assert (
+        "byteps: unknown compressor byteps_gc_compressor_type; start servers with: python -m byteps_gc server" in output
+    )
     for survivor in (worker, scheduler):
         output, _ = survivor.communicate(timeout=20)
         assert survivor.returncode == local.PEER_LOST, output

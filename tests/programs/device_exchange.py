@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from soak import COMPRESSORS  # noqa: E402
+from soak import COMPRESSORS
 
 SIZES = (4096, 99999, 1024001)  # elements; the last one has two partitions
 TINY = (1, 7)  # more of them, without compression
