@@ -58,7 +58,7 @@ def add_report(commands: "argparse._SubParsersAction") -> None:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="also write table.md, .csv, .json, report.html and plots to this folder",
+        help="also write table.md, .csv, .json, report.html, plots and the packed records to this folder",
     )
     report.add_argument("--html", type=Path, metavar="FILE", help="also write the HTML report to this file")
     report.set_defaults(run=run_report)
@@ -115,12 +115,14 @@ def run_reproduce(options: argparse.Namespace) -> int:
 def run_report(options: argparse.Namespace) -> int:
     """Print the table of recorded runs."""
     from byteps_gc import report
-    from byteps_gc.report import rows
+    from byteps_gc.report import packed, rows
 
     records = rows.find(options.folders)
     if not records:
         raise UserError(f"no record of a run in {', '.join(map(str, options.folders))}")
     report.present(records, options.out, options.html, options.folders)
+    if options.out:
+        packed.keep(records, options.out, options.folders)
     return 0
 
 

@@ -21,7 +21,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 from byteps_gc import env, report
 from byteps_gc.bench import machine
 from byteps_gc.cluster import folders, one_machine, run
-from byteps_gc.cluster.experiment import Experiment
+from byteps_gc.cluster.experiment import HALF, Experiment
 from byteps_gc.cluster.host import Host
 from byteps_gc.cluster.roles import LOOPBACK
 from byteps_gc.cluster.roll import Roll
@@ -144,7 +144,7 @@ def main(series: Series) -> int:
 def conclude(series: Series) -> None:
     """Make and show the table of all that the folder has, in the experiment's order, on the host with the records."""
     seeds = sorted(int(place.name.rpartition("-")[2]) for place in series.folder.glob("seed-*"))
-    jobs = Experiment.read(series.file).jobs
+    jobs = [name for job in Experiment.read(series.file).jobs for name in (job, f"{job}-{HALF}")]
     records = rows.read([series.record(seed, job) for job in jobs for seed in seeds])
     if records:
         report.present(records, series.folder)

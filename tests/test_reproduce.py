@@ -5,9 +5,11 @@ import signal
 import sys
 import time
 
+from byteps_gc import reproduce
 import pytest
 
 from conftest import ROOT
+from small_records import TOPK, write
 
 SCRIPT = ROOT / "scripts" / "reproduce.sh"
 RESULTS = ROOT / "scripts" / "results.sh"
@@ -57,6 +59,18 @@ def test_it_goes_on_where_it_was_interrupted(commands, tmp_path):
     assert f"byteps_gc: {out} holds runs with flags [" in result.output and "--out names another" in result.output
 
 
+def test_jobs_with_float16_are_in_the_table(tmp_path):
+    """They are not in the experiment's file; a name with -fp16 at its end makes them."""
+    file = ROOT / "example" / "mxnet" / "gradient_compression" / "cifar100.ini"
+    jobs = {"topk": TOPK, "baseline-fp16": {"fp16": True}, "baseline": {}}
+    series = reproduce.Series(file, list(jobs), [0], tmp_path, [])
+    for job, compression in jobs.items():
+        write(series.record(0, job), compression)
+    reproduce.conclude(series)
+    table = (tmp_path / "table.md").read_text().splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in table] == ["baseline", "baseline, fp16", "topk(k=0.001)"]
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
@@ -65,7 +79,7 @@ def test_it_goes_on_where_it_was_interrupted(commands, tmp_path):
         (["cifar1000"], "byteps_gc: no experiment cifar1000 in "),
         (["cifar100", "onebits"], "byteps_gc: unknown job 'onebits'; known: baseline, onebit"),
         (["cifar100", "topk", "--", "--typo"], "byteps_gc: job topk: "),
-        (["cifar100", "--seeds", "0"], "byteps_gc: --seeds 0 is less than 1\n"),
+        (["cifar100", "--seeds", "0"], "byteps_gc: --seeds 0 is not 1 or more\n"),
         (["cifar100", "--rate", "1gbit"], "byteps_gc: --rate is of hosts that --hosts makes\n"),
         (["cifar100", "--hosts", "2", "--rate", "fast"], "byteps_gc: the rate 'fast' is not one such as"),
     ],

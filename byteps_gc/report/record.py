@@ -96,13 +96,29 @@ def stays(line: str, first_epoch: int) -> bool:
 
 @dataclass
 class Record:
-    """A record read back; ``epochs`` are the epoch events in order."""
+    """A record read back; ``epochs`` are the epoch events in order, ``events`` all events but the progress."""
 
-    path: Optional[Path] = None
+    job: str = ""
     start: Dict[str, Any] = field(default_factory=dict)
     progress: Dict[str, Any] = field(default_factory=dict)
     epochs: List[Dict[str, Any]] = field(default_factory=list)
+    events: List[Dict[str, Any]] = field(default_factory=list)
     finished: bool = False
+
+    def add(self, event: Dict[str, Any]) -> None:
+        """Add an event."""
+        values = {name: value for name, value in event.items() if name != "event"}
+        kind = event.get("event")
+        if kind == "progress":
+            self.progress = values
+            return
+        self.events.append(event)
+        if kind == "start":
+            self.start = values
+        elif kind == "epoch":
+            self.epochs.append(values)
+        elif kind == "end":
+            self.finished = True
 
     def done(self) -> float:
         """Return the finished fraction of the run, from 0 to 1."""
@@ -117,21 +133,12 @@ class Record:
 
 def read(path: Path) -> Record:
     """Read a record as far as it is written; an incomplete last line is left out."""
-    record = Record(path)
+    record = Record(path.stem)
     if not path.is_file():
         return record
     for line in path.read_text().splitlines():
         try:
-            event = json.loads(line)
+            record.add(json.loads(line))
         except ValueError:
             continue
-        kind = event.pop("event", None)
-        if kind == "start":
-            record.start = event
-        elif kind == "progress":
-            record.progress = event
-        elif kind == "epoch":
-            record.epochs.append(event)
-        elif kind == "end":
-            record.finished = True
     return record

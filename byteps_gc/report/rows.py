@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from byteps_gc.errors import UserError
-from byteps_gc.report import configuration, record
+from byteps_gc.report import configuration, packed, record
 
 BASELINE = "baseline"
 # what all runs of a table have in common, and what all runs of a row
@@ -14,6 +14,7 @@ COMMON = ("model", "dataset", "workers", "batch_size", "train_samples", "val_sam
 COMMON += ("min_compress_bytes", "partition_bytes")
 ALIKE = ("epochs", "flags")
 SEED = "--seed"
+HALF = "-fp16"  # at the end of the name of a job with float16 push/pull
 
 
 def label(compression: Dict[str, object]) -> str:
@@ -114,12 +115,22 @@ class Row:
 def find(folders: Sequence[Path]) -> List[record.Record]:
     """Return the records with at least one epoch below some folders.
 
-    They are in the order of configuration.json's jobs, or of their last events.
+    They are in the order of configuration.json's jobs. Without it, packed records come first, then the others in the
+    order of their last events. Packed records below a folder that also holds the records of runs are copies, and are
+    not read.
     """
-    files = sorted({file for folder in folders for file in folder.rglob("*.jsonl")})
+    loose = {folder: [*folder.rglob("*.jsonl")] for folder in folders}
+    files = sorted({file for found in loose.values() for file in found}, key=lambda file: (file.stat().st_mtime, file))
+    archives = {file for folder, found in loose.items() if not found for file in folder.rglob(packed.NAME)}
+    records = [one for file in sorted(archives) for one in packed.read(file)] + read(files)
     jobs = configuration.jobs(folders)
-    places = {job: number for number, job in enumerate(jobs)}
-    return read(sorted(files, key=lambda file: (places.get(file.stem, len(jobs)), file.stat().st_mtime)))
+    return sorted(records, key=lambda one: position(one.job, jobs))
+
+
+def position(job: str, jobs: Sequence[str]) -> Tuple[int, int]:
+    """Return a job's place in the order of some jobs: its float16 variant follows it, unknown jobs are last."""
+    name = job if job in jobs or not job.endswith(HALF) else job[: -len(HALF)]
+    return (jobs.index(name), int(name != job)) if name in jobs else (len(jobs), 0)
 
 
 def read(files: Sequence[Path]) -> List[record.Record]:
