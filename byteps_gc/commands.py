@@ -138,11 +138,22 @@ def run_pack(options: argparse.Namespace) -> int:
     return 0
 
 
+def parse(top: argparse.ArgumentParser, words: List[str]) -> argparse.Namespace:
+    """Parse the command line; jobs may also stand behind flags, where argparse does not look for them."""
+    options, left = top.parse_known_args(words)
+    wrong = [word for word in left if word.startswith("-") or not hasattr(options, "jobs")]
+    if wrong:
+        top.error(f"unrecognized arguments: {' '.join(wrong)}")
+    if left:
+        options.jobs = [*options.jobs, *left]
+    return options
+
+
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run one command; a user's error becomes one line and a status that is not 0."""
     words, rest = split(sys.argv[1:] if arguments is None else arguments)
     top = parser()
-    options = top.parse_args(words)
+    options = parse(top, words)
     options.rest = rest
     if options.command is None:
         top.print_help()

@@ -71,7 +71,7 @@ def test_the_guides_jobs_with_their_own_flags(commands, home):
     assert result.status == 0, result.output
     check_run(commands.folder / "out", ("baseline", "onebit"))
     log = (commands.folder / "out" / "baseline" / "baseline").read_text()
-    assert "[Epoch 1] step 4 of 4: loss=" in log and "MXNet sees no GPU" in log
+    assert "[Epoch 1] step 4 of 4: loss=" in log and "MXNet finds no GPU" in log
     start, end = events(commands.folder / "out" / "onebit" / "onebit.jsonl", "epoch")
     assert 0.04 < start["learning_rate"] < 0.1  # the warm-up falls from 0.1 to 2 x 0.02
     assert end["learning_rate"] == pytest.approx(0.04, abs=0.01)
@@ -141,7 +141,7 @@ def test_workers_with_different_data_say_so(commands, home, tmp_path):
     (tmp_path / "images1" / "train" / "class0" / "1.png").unlink()
     result = commands.launch("-c", OWN_FOLDER, SCRIPT, *SMALL)
     assert result.status == 1 and "Traceback" not in result.output
-    assert "the workers' data are not the same: training images: 6" in result.output
+    assert "the workers have different data: training images is 6 on this one" in result.output
 
 
 def refused(capsys, monkeypatch, *words):
@@ -169,15 +169,15 @@ def refused(capsys, monkeypatch, *words):
         ("--model se_resnet18_v1 --use-pretrained", "Pretrained model for se_resnet18_v1 is not available"),
         ("--dtype float16", "--dtype float16: MXNet multiplies float16 on GPUs only"),
         ("--dtype float64", "invalid choice: 'float64'"),
-        ("--data-dir images", "--data-dir and --use-rec do not go together"),
+        ("--data-dir images", "--data-dir cannot be combined with --use-rec"),
         ("--resume-epoch 1", "need --resume-params"),
         ("--resume-params x --resume-epoch 2", "--resume-epoch 2 is not from 0 to below --num-epochs 2"),
         ("--resume-params x", "no checkpoint: the file x is missing"),
         ("--crop-ratio 1.5", "--crop-ratio 1.5 is not above 0 and up to 1"),
         ("--temperature 0", "--temperature 0.0 is not above 0"),
         ("--hard-weight 2", "--hard-weight 2.0 is not from 0 to 1"),
-        ("--input-size 0", "--input-size 0 is less than 1"),
-        ("--save-frequency -1", "--save-frequency -1 is less than 0"),
+        ("--input-size 0", "--input-size 0 is not 1 or more"),
+        ("--save-frequency -1", "--save-frequency -1 is not 0 or more"),
         ("--num-gpus 2", "bpslaunch starts one process for each"),
         ("--lr-decay-epoch 3;4", "is not a list of epochs"),
         ("--k 3", "--k needs --compressor"),

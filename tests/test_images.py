@@ -162,3 +162,30 @@ def test_the_loader_keeps_the_order(threads):
     assert np.allclose(batches[0][0], normalized(data[0][::-1][:8], dataset))
     loader.seed = 3
     assert not np.allclose(next(iter(loader))[0], batches[0][0])
+
+
+def test_gluons_loader_does_not_repeat_itself():
+    """Why ours exists: with the same seeds, the processes of Gluon's DataLoader draw other crops and flips."""
+    import byteps_gc.mxnet  # noqa: F401
+    from gluoncv.data import transforms as gcv_transforms
+    import mxnet as mx
+    from mxnet import gluon
+    from mxnet.gluon.data.vision import transforms
+
+    pixels, labels = images.load("synthetic", None, True, 64)
+    augment = transforms.Compose([gcv_transforms.RandomCrop(32, pad=4), transforms.RandomFlipLeftRight()])
+    data = gluon.data.ArrayDataset(mx.nd.array(pixels, dtype="uint8"), labels).transform_first(augment)
+
+    def gluons():
+        mx.random.seed(1)
+        np.random.seed(1)
+        loader = gluon.data.DataLoader(data, batch_size=16, num_workers=2)
+        return np.concatenate([batch.asnumpy() for batch, _ in loader])
+
+    def ours():
+        loader = Loader(InMemory((pixels, labels), images.DATASETS["synthetic"]), range(64), 16, threads=2)
+        loader.seed = 1
+        return np.concatenate([batch for batch, _ in loader])
+
+    assert (gluons() != gluons()).any()
+    assert (ours() == ours()).all()

@@ -26,7 +26,7 @@ LAYERS = [
     {"__main__"},
 ]
 FRAMEWORKS = {"exchange", "agreement", "momentum", "optimizers", "statefile", "gradients", "parameters", "states"}
-FRAMEWORKS |= {"trainer", "mxnet", "training.session", "training.loop"}
+FRAMEWORKS |= {"trainer", "mxnet", "training.session", "training.run"}
 
 
 def layer(name):

@@ -108,7 +108,7 @@ def test_jobs_that_are_finished_begun_or_new(commands, whole):
         "dist-EF-SGDM",
     ]
     lost = "the compressors' residuals of error feedback (workers and servers), momentum\n"
-    assert (out / "onebit" / "onebit").read_text().count(f"not in the checkpoint, so from zero again, are {lost}") == 1
+    assert (out / "onebit" / "onebit").read_text().count(f"not in the checkpoint, so reset to zero: {lost}") == 1
 
 
 @pytest.mark.cluster

@@ -3,6 +3,8 @@
 import json
 import os
 from pathlib import Path
+import re
+import shlex
 import shutil
 import signal
 import sys
@@ -63,9 +65,9 @@ def test_the_guides_model_with_onebit_and_fp16(commands, tmp_path):
             ["onebits"],
             "unknown job 'onebits'; known: baseline, onebit, topk, randomk, dithering, topk-ef, ",
         ),
-        (["onebit", "--", "--data-dir", "/nowhere"], "no CIFAR100 in /nowhere: wanted train.bin"),
+        (["onebit", "--", "--data-dir", "/nowhere"], "no CIFAR100 in /nowhere: expected train.bin"),
         (["topk", "--", "--k", "-1"], "k=-1 is neither a fraction"),
-        (["onebit", "--", "--batch-size", "0"], "--batch-size 0 is less than 1"),
+        (["onebit", "--", "--batch-size", "0"], "--batch-size 0 is not 1 or more"),
         (["onebit", "--", "--typo"], "unrecognized arguments: --typo"),
         (["onebit", "--", "--resume-from", "nothing"], "no checkpoint nothing: the file nothing.params is missing"),
     ],
@@ -114,6 +116,88 @@ def test_the_roles_by_hand(commands, tmp_path):
     assert result.output == "byteps_gc: worker.sh takes one job: ./worker.sh onebit [-- TRAINING FLAGS]\n"
 
 
+def shown(output):
+    """The role, variables and command of each part of what --print shows."""
+    parts = re.split(r"^# ", output, flags=re.MULTILINE)[1:]
+    for part in parts:
+        head, *lines = part.replace("\\\n", "").splitlines()
+        words = shlex.split(lines[0])
+        assert words[0] == "env"
+        variables = dict(word.split("=", 1) for word in words[1:] if re.match(r"[A-Z_]+=", word))
+        yield head.split(":")[0], variables, words[1 + len(variables) :]
+
+
+def test_print_shows_each_roles_environment_and_command(commands, tmp_path):
+    """As the guide has them; nothing is started or written, and what is printed is what would run."""
+    python = {"BYTEPS_GC_PYTHON": sys.executable}
+    result = commands.run(RUN, "--print", "onebit", "--", "--lr", "0.5", **python, BYTEPS_GC_WORKERS_PER_HOST="1")
+    assert result.status == 0, result.output
+    roles = list(shown(result.output))
+    assert [name for name, _, _ in roles] == ["scheduler", "server-0", "server-1", "worker-0"]
+    for name, variables, command in roles:
+        assert variables["DMLC_ROLE"] == name.split("-")[0]
+        assert (variables["DMLC_NUM_WORKER"], variables["DMLC_NUM_SERVER"]) == ("1", "2")
+        assert variables["BYTEPS_LOG_LEVEL"] == "WARNING" and variables["OMP_WAIT_POLICY"] == "PASSIVE"
+        assert command[:5] == [sys.executable, "-m", "byteps_gc", "role", "--"]
+    _, variables, command = roles[-1]
+    guides = {"THREADPOOL_SIZE": "16", "PARTITION_BYTES": "4096000", "MIN_COMPRESS_BYTES": "1024000", "NUMA_ON": "1"}
+    assert {name: variables[f"BYTEPS_{name}"] for name in guides} == guides
+    assert command[6].endswith("train_cifar100_byteps_gc.py") and command[-2:] == ["--lr", "0.5"]
+    assert list(tmp_path.iterdir()) == []
+    result = commands.run(RUN, "--print", "baseline", **python)
+    assert list(shown(result.output))[-1][1]["BYTEPS_THREADPOOL_SIZE"] == "0"
+    result = commands.run(RUN, "--print", "mine", "--job", "mine=--compressor topk --k 0.5", **python)
+    assert "--compressor topk --k 0.5" in " ".join(list(shown(result.output))[-1][2])
+    result = commands.run(RUN, "--print", "onebits", **python)
+    assert (result.status, result.output[:33]) == (2, "byteps_gc: unknown job 'onebits';")
+
+
+def test_a_job_of_ones_own_writes_for_tensorboard(commands, tmp_path):
+    job = ["--job", "mine=--compressor topk --k 0.5", "mine"]
+    result = commands.run(RUN, *job, "--", *TINY, *SMALL_MODEL, "--tensorboard", "tb", **LOW, BYTEPS_GC_RUN_DIR="out")
+    assert result.status == 0, result.output
+    (epoch,) = events(tmp_path / "out" / "mine" / "mine.jsonl", "epoch")
+    assert epoch["skipped_steps"] == 0
+    (file,) = (tmp_path / "tb" / "mine-seed-0").iterdir()
+    assert b"accuracy/validation" in file.read_bytes()
+
+
+MINIMAL = EXAMPLE / "train_minimal.py"
+
+
+def test_the_minimal_example_trains(commands):
+    """As its docstring says, with Gluon's DataLoader in the main process and in others."""
+    text = MINIMAL.read_text()
+    assert [f"line {number} of 4" in text for number in range(1, 6)] == [True] * 4 + [False]
+    found = {}
+    for words in ([], ["--compress", "-j", "0"]):
+        result = commands.launch(MINIMAL, "--samples", 1280, "--num-epochs", 2, *words)
+        assert result.status == 0, result.output
+        ends = re.findall(r"worker-[01] \| \[Epoch 1\] train=(0\.\d+) val=(0\.\d+) time=", result.output)
+        assert len(ends) == 2 and all(float(train) > 0.35 for train, _ in ends), result.output
+        found[len(words)] = ends
+    assert found[0] != found[3]
+
+
+def test_without_its_four_lines_the_minimal_example_is_gluons(commands, tmp_path):
+    text = MINIMAL.read_text()
+    plain = (
+        ("import byteps_gc.mxnet as bps", "import byteps_gc.mxnet  # gives numpy.bool back to MXNet;"),
+        ("    bps.init()", "    #"),
+        ("    train_set = train_set.shard(bps.size(), bps.rank())", "    #"),
+        (
+            'bps.DistributedTrainer(net.collect_params(), "nag", optimizer_params, compression_params=compression)',
+            'gluon.Trainer(net.collect_params(), "nag", optimizer_params)',
+        ),
+    )
+    for ours, gluons in plain:
+        assert text.count(ours) == 1
+        text = text.replace(ours, gluons)
+    (tmp_path / "plain.py").write_text(text)
+    result = commands.python("plain.py", "--samples", 320, "--num-epochs", 1)
+    assert result.status == 0 and "[Epoch 0] train=" in result.output, result.output
+
+
 def train(commands, name, *flags, epochs):
     """The training script on two workers; its epoch events."""
     words = [*TINY, *SMALL_MODEL, "--num-epochs", epochs, "--save-period", 1, "--logging-file", name, *flags]
@@ -139,7 +223,7 @@ def test_a_resumed_compressed_run(commands):
     assert [event["epoch"] for event in resumed] == [1]
 
 
-@pytest.mark.parametrize("mode, words", [("imperative", ""), ("hybrib", "--mode hybrib: taken for hybrid")])
+@pytest.mark.parametrize("mode, words", [("imperative", ""), ("hybrib", "--mode hybrib is read as hybrid")])
 def test_modes(commands, mode, words):
     _, output = train(commands, "job", "--mode", mode, epochs=1)
     assert words in output

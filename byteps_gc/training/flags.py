@@ -2,17 +2,31 @@
 
 import argparse
 import logging
-from typing import Callable, NoReturn, Sequence
+from pathlib import Path
+from typing import Any, Callable, NoReturn, Sequence
 
 from byteps_gc import arguments, driver, env
 from byteps_gc.errors import UserError
+from byteps_gc.report import tensorboard
 from byteps_gc.training import resume
 
 NOT_NEGATIVE = ("lr", "momentum", "wd", "warmup_lr", "warmup_epochs", "lr_decay", "num_workers", "save_period")
 
 
+class Defaults(argparse.HelpFormatter):
+    """Show the default of every flag that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        if action.default is None or isinstance(action.default, bool) or action.default is argparse.SUPPRESS:
+            return action.help
+        return f"{action.help} (default: %(default)s)".lstrip()
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser that answers a mistake in one line, with status 2."""
+    """A parser that shows defaults, and reports a mistake in one line with status 2."""
+
+    def __init__(self, **options: Any):
+        super().__init__(formatter_class=Defaults, **options)
 
     def error(self, message: str) -> NoReturn:
         """End the process."""
@@ -25,24 +39,40 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, decay_epochs: str
     epochs, decay_epochs, log: defaults; save: the flag that says how often a checkpoint stays.
     :func:`check` completes what they are parsed to.
     """
-    parser.add_argument("--mode", default="hybrid", choices=["imperative", "hybrid", "hybrib"], help="default: hybrid")
+    parser.add_argument(
+        "--mode", default="hybrid", choices=["imperative", "hybrid", "hybrib"], help="default: %(default)s"
+    )
     parser.add_argument("--batch-size", type=int, default=32, help="images per worker and step")
-    parser.add_argument("--num-gpus", type=int, default=0, help="1: this process's GPU, if MXNet sees one")
-    parser.add_argument("--num-epochs", type=int, default=epochs)
-    parser.add_argument("-j", "--num-data-workers", dest="num_workers", type=int, default=2, help="loader threads")
+    parser.add_argument("--num-gpus", type=int, default=0, help="1: train on a GPU, if MXNet finds one")
+    parser.add_argument("--num-epochs", type=int, default=epochs, help="number of epochs")
+    parser.add_argument(
+        "-j", "--num-data-workers", dest="num_workers", type=int, default=2, help="threads that load images"
+    )
     parser.add_argument("--lr", type=float, default=0.1, help="learning rate per host")
-    parser.add_argument("--lr-decay", type=float, default=0.1)
-    parser.add_argument("--lr-decay-epoch", default=decay_epochs, help="epochs at which the rate decays")
-    parser.add_argument("--lr-decay-period", type=int, default=0, help="decay every so many epochs instead")
-    parser.add_argument("--warmup-epochs", type=int, default=0)
-    parser.add_argument("--warmup-lr", type=float, default=0.0, help="rate at which the warm-up starts")
-    parser.add_argument("--momentum", type=float, default=0.9)
-    parser.add_argument("--wd", type=float, default=0.0001)
-    parser.add_argument(save, dest="save_period", type=int, default=10, help="of so many epochs, one stays; 0: none")
+    parser.add_argument("--lr-decay", type=float, default=0.1, help="factor of each decay")
+    parser.add_argument("--lr-decay-epoch", default=decay_epochs, help="epochs at which the learning rate decays")
+    parser.add_argument("--lr-decay-period", type=int, default=0, metavar="N", help="decay every N epochs instead")
+    parser.add_argument("--warmup-epochs", type=int, default=0, help="epochs of linear warm-up")
+    parser.add_argument("--warmup-lr", type=float, default=0.0, help="learning rate at the start of the warm-up")
+    parser.add_argument("--momentum", type=float, default=0.9, help="momentum of SGD")
+    parser.add_argument("--wd", type=float, default=0.0001, help="weight decay")
+    parser.add_argument(
+        save,
+        dest="save_period",
+        type=int,
+        default=10,
+        metavar="N",
+        help="keep the checkpoint of every N-th epoch; 0: none",
+    )
     parser.add_argument("--save-dir", default="params", help="folder of the checkpoints")
-    parser.add_argument("--resume-from", help="a checkpoint to go on from (best.params, epoch-10.params, ...)")
-    parser.add_argument("--logging-file", default=log, help="its .jsonl neighbour is the record")
-    parser.add_argument("--check", action="store_true", help="check the flags and the data set, and stop")
+    parser.add_argument("--resume-from", help="checkpoint to continue from (best.params, epoch-10.params, ...)")
+    parser.add_argument(
+        "--logging-file", default=log, help="log file; the run's record is written next to it, as .jsonl"
+    )
+    parser.add_argument(
+        "--tensorboard", type=Path, metavar="DIR", help="also write scalars for TensorBoard to DIR/JOB-seed-N"
+    )
+    parser.add_argument("--check", action="store_true", help="check the flags and the data set, then exit")
     arguments.add_compression(parser)
 
 
@@ -55,7 +85,7 @@ def require(parser: argparse.ArgumentParser, opt: argparse.Namespace, names: Seq
     """A parser's error, which ends the process, unless the named options are at least so much."""
     for name in names:
         if not getattr(opt, name) >= least:
-            parser.error(f"{flag(name, parser)} {getattr(opt, name)} is less than {least}")
+            parser.error(f"{flag(name, parser)} {getattr(opt, name)} is not {least} or more")
 
 
 def parse(
@@ -68,7 +98,7 @@ def parse(
     except UserError as error:
         parser.error(str(error))
     if opt.mode == "hybrib":
-        logging.warning("--mode hybrib: taken for hybrid")
+        logging.warning("--mode hybrib is read as hybrid")
     return opt
 
 
@@ -79,7 +109,7 @@ def check(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> None:
     """
     require(parser, opt, ("batch_size", "num_epochs"), 1)
     if opt.num_gpus > 1:
-        raise UserError(f"--num-gpus {opt.num_gpus}: a process drives one GPU; bpslaunch starts one process for each")
+        raise UserError(f"--num-gpus {opt.num_gpus} is not 0 or 1: a process uses one GPU; BYTEPS_GC_GPUS lists them")
     require(parser, opt, NOT_NEGATIVE, 0)
     try:
         opt.decay_epochs = sorted(int(epoch) for epoch in opt.lr_decay_epoch.split(",") if epoch)
@@ -89,5 +119,7 @@ def check(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> None:
         opt.decay_epochs = list(range(opt.lr_decay_period, opt.num_epochs, opt.lr_decay_period))
     opt.compression = arguments.compression(opt)
     opt.flags = resume.fixed_flags(parser, opt)
+    if opt.tensorboard:
+        tensorboard.require()
     driver.check(max(1, len(env.devices())), using=opt.num_gpus > 0)
     resume.check(opt)

@@ -38,7 +38,7 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     pairs = {**{name: (was[name], flags[name]) for name in was if name in flags}, **pairs}
     found = [f"{name} {shown(was)} (now {shown(now)})" for name, (was, now) in pairs.items() if was != now]
     if found:
-        raise UserError(f"the run that is to be resumed has {', '.join(found)}; resume it with what it began with")
+        raise UserError(f"cannot resume with other settings: the run was started with {', '.join(found)}")
 
 
 def shown(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Train a classifier of GluonCV's model zoo on 32x32 images, with BytePS and gradient compression.
 
-GluonCV's CIFAR script with a BytePS trainer: what is not in GluonCV's are the
-session with its trainer, the compression flags and the choice of data set.
+This is the guide's experiment: GluonCV's CIFAR script with BytePS's trainer, the compression flags, a choice of data
+sets, exact resuming and a record of the run. train_minimal.py shows the API alone.
 """
 
 import logging
@@ -16,11 +16,11 @@ def parse_args():
     parser = flags.Parser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="resnet18_v2", help="a classifier of GluonCV's model zoo")
     flags.add_training(parser, epochs=200, decay_epochs="100,150", log="train_cifar100.log", save="--save-period")
-    parser.add_argument("--drop-rate", type=float, default=0.0, help="dropout of models that have it (wide resnets)")
-    parser.add_argument("--dataset", default="cifar100", choices=list(images.DATASETS))
-    parser.add_argument("--data-dir", type=Path, help="where the data set lies")
-    parser.add_argument("--train-samples", type=int, help="use only the first so many training images")
-    parser.add_argument("--val-samples", type=int, help="use only the first so many validation images")
+    parser.add_argument("--drop-rate", type=float, default=0.0, help="dropout rate, for wide resnets")
+    parser.add_argument("--dataset", default="cifar100", choices=list(images.DATASETS), help="images")
+    parser.add_argument("--data-dir", type=Path, help="folder of the data set")
+    parser.add_argument("--train-samples", type=int, metavar="N", help="use only the first N training images")
+    parser.add_argument("--val-samples", type=int, metavar="N", help="use only the first N validation images")
     return flags.parse(parser, check)
 
 
@@ -31,18 +31,20 @@ def check(parser, opt):
 
 
 def main(opt):
-    # imported when the flags have been read, so that a mistake is answered at once
+    # imported once the flags have been checked, so that a mistake is reported at once
     from byteps_gc.data.loader import InMemory, Loader
     from byteps_gc.data.sharding import ShardedSampler, validation_part
-    from byteps_gc.training.loop import Loop
-    from byteps_gc.training.session import Session
+    import byteps_gc.mxnet as bps
+    from byteps_gc.training import session
+    from byteps_gc.training.run import Run
     from byteps_gc.training.validation import accuracy
     import gluoncv
     import mxnet as mx
     from mxnet import autograd, gluon
 
-    session = Session(opt)
-    rank, workers, context = session.rank, session.workers, session.context
+    bps.init()
+    context = session.start(opt)
+
     dataset = images.DATASETS[opt.dataset]
     options = {"drop_rate": opt.drop_rate} if opt.drop_rate else {}
     try:
@@ -52,30 +54,34 @@ def main(opt):
     net.initialize(mx.init.Xavier(), ctx=context)
 
     train_samples, val_samples = len(opt.train_set[0]), len(opt.val_set[0])
-    sampler = ShardedSampler(train_samples, opt.batch_size, rank, workers, opt.seed)
+    sampler = ShardedSampler(train_samples, opt.batch_size, bps.rank(), bps.size(), opt.seed)
     train_data = Loader(InMemory(opt.train_set, dataset), sampler, opt.batch_size, opt.num_workers)
-    part = validation_part(val_samples, rank, workers)
+    part = validation_part(val_samples, bps.rank(), bps.size())
     val_data = Loader(InMemory(opt.val_set, dataset), part, opt.batch_size, opt.num_workers)
 
-    trainer = session.trainer(net, sampler.batches)
-    progress = session.resume(net, trainer)
-    if opt.mode != "imperative":
-        net.hybridize()
+    trainer = bps.DistributedTrainer(
+        net.collect_params(),
+        "sgd" if opt.compression.compressor else "nag",
+        {"lr_scheduler": session.learning_rates(opt, sampler.batches), "momentum": opt.momentum, "wd": opt.wd},
+        compression_params=opt.compression,
+    )
     loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
 
-    def step(data, label):
-        data, label = mx.nd.array(data, ctx=context), mx.nd.array(label, ctx=context)
-        with autograd.record():
-            output = net(data)
-            loss = loss_function(output, label)
-        loss.backward()
-        return loss.sum(), (output.argmax(axis=1) == label).sum()
-
-    def validate():
-        return accuracy(lambda data: net(mx.nd.array(data, ctx=context)), val_data)[0], {}
-
-    session.announce(opt.dataset, sampler.batches, progress["epoch"] + 1, train_samples, val_samples)
-    Loop(session, net, trainer, sampler, train_data, step, validate).run(progress)
+    run = Run(opt, net, trainer, sampler, context)
+    run.begin(opt.dataset, train_samples, val_samples)
+    if opt.mode != "imperative":
+        net.hybridize()
+    for _ in run.epochs():
+        for data, label in run.batches(train_data):
+            data, label = mx.nd.array(data, ctx=context), mx.nd.array(label, ctx=context)
+            with autograd.record():
+                output = net(data)
+                loss = loss_function(output, label)
+            loss.backward()
+            with run.exchange():
+                trainer.step(opt.batch_size)
+            run.count(loss.sum(), (output.argmax(axis=1) == label).sum())
+        run.finish_epoch(*accuracy(lambda data: net(mx.nd.array(data, ctx=context)), val_data))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train a CIFAR net of GluonCV's model zoo with Gluon's own data pipeline, on several workers, with gradient compression.
+"""Train a CIFAR net of GluonCV's model zoo on several workers, with and without gradient compression.
 
 This is GluonCV's CIFAR training loop. Four lines make it distributed; each is marked. Run it with two workers on this
 machine, first without compression, then with it:
@@ -10,14 +10,13 @@ machine, first without compression, then with it:
 import argparse
 import time
 
+from byteps_gc.data import images
 import byteps_gc.mxnet as bps  # byteps_gc, line 1 of 4: import it before mxnet
 import gluoncv
-import mxnet as mx
 from gluoncv.data import transforms as gcv_transforms
+import mxnet as mx
 from mxnet import autograd, gluon
 from mxnet.gluon.data.vision import transforms
-
-from byteps_gc.data import images
 
 ONEBIT = {"compressor": "onebit", "scaling": True, "ef": "vanilla", "momentum": "nesterov"}
 MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]
@@ -26,15 +25,16 @@ NORMALIZE = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=formatter)
     parser.add_argument("--compress", action="store_true", help=f"compress gradients: {ONEBIT}")
-    parser.add_argument("--model", default="cifar_resnet20_v1", help="a CIFAR net of GluonCV (default: %(default)s)")
-    parser.add_argument("--dataset", default="fashion-mnist", choices=["fashion-mnist", "cifar10"])
-    parser.add_argument("--samples", type=int, default=5120, help="number of training images (default: %(default)s)")
-    parser.add_argument("--num-epochs", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--batch-size", type=int, default=32, help="images per worker and step (default: %(default)s)")
-    parser.add_argument("--lr", type=float, default=0.02, help="learning rate (default: %(default)s)")
-    parser.add_argument("-j", dest="num_workers", type=int, default=2, help="DataLoader processes (default: %(default)s)")
+    parser.add_argument("--model", default="cifar_resnet20_v1", help="a CIFAR net of GluonCV")
+    parser.add_argument("--dataset", default="fashion-mnist", choices=["fashion-mnist", "cifar10"], help="images")
+    parser.add_argument("--samples", type=int, default=5120, help="number of training images")
+    parser.add_argument("--num-epochs", type=int, default=3, help="number of epochs")
+    parser.add_argument("--batch-size", type=int, default=32, help="images per worker and step")
+    parser.add_argument("--lr", type=float, default=0.02, help="learning rate")
+    parser.add_argument("-j", dest="num_workers", type=int, default=2, help="DataLoader processes")
     return parser.parse_args()
 
 
@@ -93,7 +93,10 @@ def main(opt):
             trainer.step(opt.batch_size)
             metric.update([label], [output])
         seconds, accuracy = time.time() - tic, metric.get()[1]
-        print(f"[Epoch {epoch}] train={accuracy:.4f} val={test(net, val_data, context):.4f} time={seconds:.1f}s", flush=True)
+        print(
+            f"[Epoch {epoch}] train={accuracy:.4f} val={test(net, val_data, context):.4f} time={seconds:.1f}s",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
