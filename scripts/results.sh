@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# Make the tables and plots of docs/results again: ./scripts/results.sh FOLDER [TABLE...]
-# TABLE: any of those below; default: all. FOLDER takes them; what is finished there is not run again. As root: the hosts
-# are namespaces of this machine. All of them take about 12 hours on two cores.
+# Measure the tables of docs/results again: ./scripts/results.sh FOLDER [TABLE...]
+# TABLE: any of those below (default: all, about 12 hours on two cores). Results are written to FOLDER; finished runs are
+# not repeated. Needs root: the hosts are simulated with network namespaces. To keep a table of training runs in the docs:
+#   python -m byteps_gc report FOLDER/TABLE --out docs/results/TABLE
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../example/mxnet/gradient_compression" && pwd)
 . "$here/settings.sh"
 tables="2-hosts-100mbit 2-hosts-1gbit 2-hosts 4-hosts-100mbit 4-hosts-1gbit 4-hosts accuracy guide-threshold"
 tables+=" peers compressors step-model"
 if [ $# -eq 0 ] || [[ $1 = -* ]]; then
-    echo "results: name a folder, and, if not all are wanted, any of: $tables" >&2
+    echo "results: usage: ./scripts/results.sh FOLDER [TABLE...]; tables: $tables" >&2
     exit 2
 fi
 folder=$(realpath -m "$1"); shift
 for table in "$@"; do
-    [[ " $tables " = *" $table "* ]] || { echo "results: no table $table; there are: $tables" >&2; exit 2; }
+    [[ " $tables " = *" $table "* ]] || { echo "results: unknown table $table; known: $tables" >&2; exit 2; }
 done
 export BYTEPS_MIN_COMPRESS_BYTES=65536  # BytePS's default; the guide's is 1024000
-guide="baseline onebit topk randomk dithering"
+guide="baseline baseline-fp16 onebit topk randomk dithering"
 all="$guide topk-ef randomk-ef dithering-ef"
 
 train() {  # TABLE JOBS IMAGES FLAGS-OF-THE-CLUSTER...
@@ -42,8 +43,8 @@ for table in ${*:-$tables}; do
         guide-threshold) BYTEPS_MIN_COMPRESS_BYTES=1024000 train "$table" "$guide" 5120 --hosts 2 --rate 100mbit ;;
         peers) bench peers --json "$folder/peers.json" --markdown "$folder/peers.md" ;;
         compressors) bench compressors --json "$folder/compressors.json" ;;
-        step-model)  # of what the others have left: seconds of a V100 with the guide's batches
-            bench foretell "$folder"/[24]-hosts* --markdown "$folder/step_model.md" \
+        step-model)  # from the other tables; compute seconds of V100s with the guide's batch sizes
+            bench predict "$folder"/[24]-hosts* --markdown "$folder/step_model.md" \
                 --compressors "$folder/compressors.json" --partition-bytes 1024000 \
                 --compute resnet50_v2=0.167 --compute vgg16=0.133 ;;
     esac

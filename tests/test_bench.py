@@ -1,10 +1,10 @@
-"""The benchmark of the compressors, and its yardstick: those of BytePS as released, compiled and called."""
+"""The benchmark of the compressors, and its yardstick: those of stock BytePS, compiled and called."""
 
 import json
 import os
 
 from byteps_gc import commands
-from byteps_gc.bench import compressors, sides
+from byteps_gc.bench import compressors, contestants
 from byteps_gc.bench.released import Released
 import numpy as np
 import pytest
@@ -88,10 +88,10 @@ def test_loading_leaves_denormal_numbers_alone():
     assert np.float32(1e-40) * np.float32(0.5) > 0
 
 
-@pytest.mark.parametrize("op", sides.OPS)
+@pytest.mark.parametrize("op", contestants.OPS)
 def test_every_codec_is_measured(op):
-    data = sides.Data(partitions=2, elements=8192)
-    for codec in sides.CODECS:
+    data = contestants.Data(partitions=2, elements=8192)
+    for codec in contestants.CODECS:
         row = compressors.measure(codec, op, data, repeats=2)
         assert (row.codec, row.op) == (codec, op)
         assert min(row.gbps, row.memcpy_gbps) > 0
@@ -107,7 +107,7 @@ def test_the_command_writes_what_it_shows(tmp_path, capsys):
     assert commands.main(["bench", "compressors", *words]) == 0
     assert os.sched_getaffinity(0) == before
     rows = json.loads(file.read_text())
-    assert [row["op"] for row in rows] == list(sides.OPS)
+    assert [row["op"] for row in rows] == list(contestants.OPS)
     assert f"{rows[0]['gbps']:.2f}" in capsys.readouterr().out
 
 
@@ -126,10 +126,10 @@ def test_steps_are_measured_on_clusters(tmp_path, capsys):
     "subject, words, reason",
     [
         ("compressors", ["--codec", "fp8"], "unknown codec fp8; known: onebit scaling, topk k=0.001"),
-        ("compressors", ["--repeats", "0"], "numbers from 1 up"),
+        ("compressors", ["--repeats", "0"], "--repeats and --partitions must be at least 1"),
         ("step", ["--job", "fp8"], "unknown job fp8; known: baseline, onebit, topk"),
-        ("step", ["--batch-size", "0"], "--batch-size is a number from 1 up"),
-        ("step", ["--model", "resnet"], "--model resnet: GluonCV has no such model"),
+        ("step", ["--batch-size", "0"], "--batch-size must be at least 1"),
+        ("step", ["--model", "resnet"], "--model resnet is not a model of GluonCV"),
     ],
 )
 def test_a_wrong_flag_is_one_line(capsys, subject, words, reason):

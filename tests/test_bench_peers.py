@@ -1,4 +1,4 @@
-"""The benchmark beside peers, run small; what its rows are made of."""
+"""The benchmark against other systems, run small; what its rows are made of."""
 
 import argparse
 import contextlib
@@ -40,8 +40,10 @@ def test_ours_beside_mxnets(commands, tmp_path):
     assert [len(turn["seconds"]) for turn in found["turns"]] == [peer_rows.MOST_ROUNDS] * 2
     heading, _, processor, _, setting, _, origin, _, *table = (tmp_path / "out.md").read_text().splitlines()
     assert heading.startswith("`python -m byteps_gc bench peers`; Python 3.") and "mxnet 1.9.1" in heading
-    assert processor.startswith("CPU s: of all processes") and setting == "## resnet18_v2, 2 hosts, 1gbit"
-    assert origin.startswith(f"{ours.date}, commit {ours.commit}, {ours.machine}; turns of each: 1; at most ")
+    assert processor.startswith("CPU s: CPU time of all processes") and setting == "## resnet18_v2, 2 hosts, 1gbit"
+    assert origin.startswith(
+        f"{ours.date}, commit {ours.commit}, {ours.machine}; 1 turns each; other processes used at most "
+    )
     assert len(table) == 4 and table[2].startswith(f"| {HERE[0]} | {ours.seconds:.3f} |")
     before = (tmp_path / "out.json").stat().st_mtime_ns
     result = commands.python("-m", "byteps_gc", "bench", "peers", *SMALL, *named(*HERE))
@@ -111,7 +113,7 @@ def test_who_fails_is_noted_and_not_tried_again(monkeypatch, no_hosts, tmp_path)
     assert command_line.main(["bench", "peers", *words, "--model", "resnet50_v2"]) == 0
     assert taken == [HERE[0]] * 2
     (_, failure) = [Failure(**one) for one in json.loads(file.read_text())["failed"]]
-    assert str(failure) == f"{HERE[1]}: resnet50_v2, 2 hosts, 1gbit: not tried, as it failed with resnet18_v2"
+    assert str(failure) == f"{HERE[1]}: resnet50_v2, 2 hosts, 1gbit: not tried, because it failed with resnet18_v2"
 
 
 def test_it_goes_on_with_the_turn_that_it_was_taking(monkeypatch, no_hosts, tmp_path):
@@ -177,7 +179,9 @@ def test_another_file_is_not_written_over(capsys, monkeypatch, tmp_path):
     for text in ("", "[]", '{"rows": []}', '{"turns": [{"peer": "x"}], "failed": []}'):
         file.write_text(text)
         assert command_line.main(["bench", "peers", *SMALL[:-1], str(file), "--peer", HERE[0]]) == 2
-        assert capsys.readouterr().err.endswith(f"--json {file}: bench peers did not write this file; name another\n")
+        assert capsys.readouterr().err.endswith(
+            f"cannot continue --json {file}: bench peers did not write this file; choose another\n"
+        )
         assert file.read_text() == text
 
 
@@ -193,12 +197,12 @@ def test_the_models_are_those_of_the_guide():
     "words, reason",
     [
         (["--peer", "nobody"], "unknown peer nobody; known: byteps_gc, byteps_gc fp16, "),
-        (["--model", "net"], "--model net: known are resnet18_v2, resnet50_v2, vgg16"),
-        (["--rate", "fast"], "the rate 'fast' is not one such as 500kbit, 100mbit or 1gbit"),
-        (["--hosts", "1"], "--hosts is a number from 2 to 16"),
-        (["--hosts", "17"], "--hosts is a number from 2 to 16"),
-        (["--repeats", "0"], "--repeats is a number from 1 up"),
-        (["--json", "/nowhere/out.json"], "/nowhere/out.json: there is no folder /nowhere"),
+        (["--model", "net"], "unknown model net; known: resnet18_v2, resnet50_v2, vgg16"),
+        (["--rate", "fast"], "rate 'fast' is not a bandwidth such as 500kbit, 100mbit or 1gbit"),
+        (["--hosts", "1"], "--hosts must be between 2 and 16"),
+        (["--hosts", "17"], "--hosts must be between 2 and 16"),
+        (["--repeats", "0"], "--repeats must be at least 1"),
+        (["--json", "/nowhere/out.json"], "cannot write --json /nowhere/out.json: the folder /nowhere does not exist"),
     ],
 )
 def test_a_wrong_flag_is_one_line(capsys, monkeypatch, words, reason):

@@ -28,14 +28,14 @@ def test_it_goes_on_where_it_was_interrupted(commands, tmp_path):
         time.sleep(0.02)
     child.send_signal(signal.SIGTERM)
     output, _ = child.communicate(timeout=30)
-    assert child.returncode == 143 and "1 of 4: baseline, seed 0; 0 s gone\n" in output
+    assert child.returncode == 143 and "1 of 4: baseline, seed 0; 0 s elapsed\n" in output
     assert commands.gone() == []
 
     result = commands.run(*words, **NAMES)
     assert result.status == 0, result.output
     lines = result.output.splitlines()
-    assert lines[0] == "1 of 4: baseline, seed 0: finished before"
-    assert lines[1].startswith("2 of 4: topk, seed 0; 0 s gone, about ") and lines[1].endswith(" s left")
+    assert lines[0] == "1 of 4: baseline, seed 0: already finished"
+    assert lines[1].startswith("2 of 4: topk, seed 0; 0 s elapsed, about ") and lines[1].endswith(" s left")
     table = (out / "table.md").read_text().splitlines()[2:]
     assert [(row.split("|")[1].strip(), row.split("|")[6].strip()) for row in table] == [
         ("baseline", "2"),
@@ -53,10 +53,13 @@ def test_it_goes_on_where_it_was_interrupted(commands, tmp_path):
         assert (out / seed / "topk" / "topk.jsonl").is_file()
 
     result = commands.run(*words, **NAMES)
-    assert result.status == 0 and result.output.count("finished before") == 4, result.output
+    assert result.status == 0 and result.output.count("already finished") == 4, result.output
     result = commands.run(*words, "--wd", "0.1", **NAMES)
     assert result.status == 2 and len(result.output.splitlines()) == 1
-    assert f"byteps_gc: {out} holds runs with flags [" in result.output and "--out names another" in result.output
+    assert (
+        f"byteps_gc: {out} holds runs with flags [" in result.output
+        and "choose another folder with --out" in result.output
+    )
 
 
 def test_jobs_with_float16_are_in_the_table(tmp_path):
@@ -76,12 +79,12 @@ def test_jobs_with_float16_are_in_the_table(tmp_path):
     [
         ([], "reproduce: name an experiment: cifar100 resnet50_v2 vgg16\n"),
         (["--seeds", "2"], "reproduce: name an experiment: cifar100 resnet50_v2 vgg16\n"),
-        (["cifar1000"], "byteps_gc: no experiment cifar1000 in "),
+        (["cifar1000"], "byteps_gc: unknown experiment 'cifar1000' in "),
         (["cifar100", "onebits"], "byteps_gc: unknown job 'onebits'; known: baseline, onebit"),
         (["cifar100", "topk", "--", "--typo"], "byteps_gc: job topk: "),
         (["cifar100", "--seeds", "0"], "byteps_gc: --seeds 0 is not 1 or more\n"),
-        (["cifar100", "--rate", "1gbit"], "byteps_gc: --rate is of hosts that --hosts makes\n"),
-        (["cifar100", "--hosts", "2", "--rate", "fast"], "byteps_gc: the rate 'fast' is not one such as"),
+        (["cifar100", "--rate", "1gbit"], "byteps_gc: --rate needs --hosts: it limits the links of simulated hosts\n"),
+        (["cifar100", "--hosts", "2", "--rate", "fast"], "byteps_gc: rate 'fast' is not a bandwidth such as"),
     ],
 )
 def test_a_mistake_is_one_line(commands, tmp_path, words, message):
@@ -94,11 +97,11 @@ def test_a_mistake_is_one_line(commands, tmp_path, words, message):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ([], "results: name a folder, and, if not all are wanted, any of: 2-hosts-100mbit "),
-        (["results", "peers", "3-hosts"], "results: no table 3-hosts; there are: 2-hosts-100mbit "),
+        ([], "results: usage: ./scripts/results.sh FOLDER [TABLE...]; tables: 2-hosts-100mbit "),
+        (["results", "peers", "3-hosts"], "results: unknown table 3-hosts; known: 2-hosts-100mbit "),
     ],
 )
-def test_a_mistake_in_what_results_are_wanted_is_one_line(commands, tmp_path, words, message):
+def test_a_mistake_in_the_arguments_of_results_is_one_line(commands, tmp_path, words, message):
     result = commands.run(RESULTS, *words, **NAMES)
     assert result.status == 2 and result.output.startswith(message), result.output
     assert len(result.output.splitlines()) == 1

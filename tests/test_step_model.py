@@ -1,4 +1,4 @@
-"""The model of a step: its formula, what it reads, and what it refuses."""
+"""The model of a step: its formula, its inputs, and its errors."""
 
 import json
 import math
@@ -43,7 +43,7 @@ def test_parts_go_to_the_server_that_has_the_fewest_bytes():
     assert step_model.most(vgg16, 64, 10**9) > step_model.most(vgg16, 64, 10**5) == pytest.approx(1 / 64, rel=0.02)
 
 
-def test_runs_are_held_against_what_they_foretell(tmp_path, capsys):
+def test_runs_are_compared_with_predictions(tmp_path, capsys):
     """40 MB at 100 Mbit are 3.2 s, and a third of computing comes before; a fast link costs nothing."""
     places = [
         folder(tmp_path / "free", step=0.45),
@@ -52,9 +52,9 @@ def test_runs_are_held_against_what_they_foretell(tmp_path, capsys):
     ]
     check, fast = step_model.check([one for place in places for one in step_model.measured(place)])
     assert check.run == Measured("baseline", 2, "100mbit", 0.3, 40e6, pytest.approx(3.63))
-    assert check.foretold == pytest.approx(0.1 + 3.2) and check.ratio == pytest.approx(1.1)
-    assert fast.foretold == pytest.approx(0.45) and fast.ratio == pytest.approx(1)
-    assert command_line.main(["bench", "foretell", *map(str, places)]) == 0
+    assert check.predicted == pytest.approx(0.1 + 3.2) and check.ratio == pytest.approx(1.1)
+    assert fast.predicted == pytest.approx(0.45) and fast.ratio == pytest.approx(1)
+    assert command_line.main(["bench", "predict", *map(str, places)]) == 0
     shown = capsys.readouterr().out.split()
     assert shown[-14:-7] == ["baseline", "2", "100mbit", "40.00", "3.300", "3.630", "1.10"]
 
@@ -76,45 +76,52 @@ def test_the_work_of_a_host():
     assert Kernels(1, 1, 1, 1).work(8e9, hosts=8, cores=4, share=1 / 8) == pytest.approx(8 / 4 * (1 + 1 / 8 + 1 + 1))
 
 
-def test_clusters_are_foretold(tmp_path, capsys):
+def test_clusters_are_predicted(tmp_path, capsys):
     file = kernels_file(tmp_path / "compressors.json")
     found = {
         (one.hosts, one.rate, one.codec): one
-        for one in step_model.foretell({"vgg16": 0.2}, *step_model.kernels(file), cores=16, partition=4096000)
+        for one in step_model.predict({"vgg16": 0.2}, *step_model.kernels(file), cores=16, partition=4096000)
     }
     assert len(found) == 2 * 3 * 6
     dense = found[8, "10gbit", "none"]
     vgg16 = step_model.shapes.MODELS["vgg16"]
     share = step_model.most(vgg16, 8, 4096000)
-    assert dense.speed_up == 1
+    assert dense.speedup == 1
     assert dense.step == pytest.approx(0.2 / 3 + 8 * vgg16.bytes * (7 * share + 1 - share) / 10e9)
     onebit = found[8, "10gbit", "onebit scaling"]
-    assert onebit.step == pytest.approx(0.2) and onebit.speed_up == pytest.approx(dense.step / 0.2)
+    assert onebit.step == pytest.approx(0.2) and onebit.speedup == pytest.approx(dense.step / 0.2)
     assert found[64, "10gbit", "none"].step > dense.step > found[8, "100gbit", "none"].step
-    words = ["bench", "foretell", "--compute", "vgg16=0.2", "--compressors", str(file)]
+    words = ["bench", "predict", "--compute", "vgg16=0.2", "--compressors", str(file)]
     assert command_line.main([*words, "--markdown", str(tmp_path / "out.md")]) == 0
     assert "64 x 8" in capsys.readouterr().out
     _, _, first, *others = (tmp_path / "out.md").read_text().splitlines()
-    assert first.startswith(f"| vgg16 | 8 x 8 | 10gbit | {dense.step:.3f} | {onebit.speed_up:.2f} | ")
+    assert first.startswith(f"| vgg16 | 8 x 8 | 10gbit | {dense.step:.3f} | {onebit.speedup:.2f} | ")
     assert len(others) == 2 * 3 - 1
 
 
 @pytest.mark.parametrize(
     "words, reason",
     [
-        (["{}/nothing"], "nothing is no folder of reproduce.sh: it has no configuration.json"),
-        (["{}/free"], "these folders have no runs with and without a rate of the same compressor and hosts"),
-        (["--partition-bytes", "0"], "--cores and --partition-bytes are numbers from 1 up"),
-        (["--compute", "vgg16=0.2"], "--compute and --compressors go together"),
-        (["--compute", "vgg=1"], "--compute vgg=1: wanted is MODEL=SECONDS, with one of resnet18_v2, "),
-        (["--compute", "vgg16=fast"], "--compute vgg16=fast: wanted is MODEL=SECONDS"),
-        (["--compute", "vgg16=1", "--compressors", "{}/few.json"], "few.json is not what bench compressors --json"),
-        (["--compute", "vgg16=1", "--compressors", "{}/nothing"], "nothing is not what bench compressors --json"),
+        (["{}/nothing"], "nothing is not a folder of reproduce.sh or report --out: configuration.json is missing"),
+        (["{}/free"], "in these folders has runs both with and without a bandwidth limit"),
+        ([], "nothing to predict; give folders of reproduce.sh, or --compute with --compressors"),
+        (["{}/free", "--partition-bytes", "0"], "--cores and --partition-bytes must be at least 1"),
+        (["--compute", "vgg16=0.2"], "--compute and --compressors need each other"),
+        (["--compute", "vgg=1"], "invalid --compute vgg=1: expected MODEL=SECONDS with MODEL one of resnet18_v2, "),
+        (["--compute", "vgg16=fast"], "invalid --compute vgg16=fast: expected MODEL=SECONDS"),
+        (
+            ["--compute", "vgg16=1", "--compressors", "{}/few.json"],
+            "few.json: expected a file that bench compressors --json",
+        ),
+        (
+            ["--compute", "vgg16=1", "--compressors", "{}/nothing"],
+            "nothing: expected a file that bench compressors --json",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(capsys, tmp_path, words, reason):
     folder(tmp_path / "free")
     kernels_file(tmp_path / "few.json", codecs=step_model.CODECS[1:])
-    assert command_line.main(["bench", "foretell", *(word.format(tmp_path) for word in words)]) == 2
+    assert command_line.main(["bench", "predict", *(word.format(tmp_path) for word in words)]) == 2
     error = capsys.readouterr().err
     assert reason in error and error.count("\n") == 1

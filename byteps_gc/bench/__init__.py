@@ -1,1 +1,1 @@
-"""Benchmarks: how fast this package's compressors are, beside memory and beside BytePS as released."""
+"""Benchmarks of the compressors, a training step, the engine and whole exchanges, and a model of a step."""

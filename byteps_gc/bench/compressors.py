@@ -1,4 +1,4 @@
-"""How fast the compressors are: GB/s of float32 beside memcpy and beside BytePS as released, in one run."""
+"""Benchmark the compressors: GB/s of float32, compared with memcpy and with stock BytePS in the same run."""
 
 import argparse
 import contextlib
@@ -10,7 +10,7 @@ import time
 from typing import Iterator, List, Optional, Sequence, Union
 
 from byteps_gc.bench import released, released_library, tables
-from byteps_gc.bench.sides import CODECS, OPS, Calls, Data, Ours, Theirs, has_released
+from byteps_gc.bench.contestants import CODECS, OPS, Calls, Data, Ours, Theirs, has_released
 from byteps_gc.errors import UserError
 from rich.console import Console
 
@@ -100,16 +100,16 @@ def cells(row: Row, before: Optional[Row]) -> Iterator[str]:
 
 def show(rows: Sequence[Row]) -> None:
     """Print the table."""
-    titles = ("codec", "operation", "GB/s", "memcpy", "ours/it", "released", "ours/it", "bits", "error")
+    titles = ("codec", "operation", "GB/s", "memcpy GB/s", "x memcpy", "stock GB/s", "x stock", "bits", "error")
     tables.show(titles, [cells(row, before) for before, row in zip([None, *rows], rows)], words=2)
 
 
 def main(options: argparse.Namespace) -> int:
     """Measure, print the table and write the file."""
     if options.repeats < 1 or options.partitions < 1:
-        raise UserError("--repeats and --partitions are numbers from 1 up")
+        raise UserError("--repeats and --partitions must be at least 1")
     codecs, rows = choose(options.codec), []
-    with one_core(), Console(stderr=True).status("BytePS as released") as status:
+    with one_core(), Console(stderr=True).status("stock BytePS") as status:
         for role in released_library.ROLES:
             released.load(role, lambda line: status.update(f"compiling {line}"))
         data = Data(options.partitions)

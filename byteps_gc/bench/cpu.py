@@ -102,7 +102,7 @@ class Watch:
     def window(self) -> Window:
         """What passed between begin and end; :class:`ClusterError` if they were not heard."""
         if len(self._marks) != 2:
-            raise ClusterError("the workers did not say when what is measured began and ended")
+            raise ClusterError("the workers did not report when the measurement began and ended")
         first, last = self._marks
         cpu = {name: last.cpu[name] - first.cpu[name] for name in first.cpu}
         counts = tuple(now - before for before, now in zip(first.counts, last.counts))

@@ -1,4 +1,4 @@
-"""What the engine costs, beside BytePS's as released: waiting, training, exchanging, and serving more workers."""
+"""Benchmark the engine against stock BytePS: an idle cluster, a training step, an exchange, a server's CPU time."""
 
 import argparse
 import contextlib
@@ -20,16 +20,14 @@ from rich.console import Console
 
 CORES = 2
 MODEL = shapes.MODELS["resnet18_v2"]
-SERVER_NOTE = (
-    "released, server: its server runs our compressors, and adds an array of zeros for every push (compressor-sums)"
-)
+SERVER_NOTE = "stock, server: the stock server runs byteps_gc's compressors and adds an array of zeros for each push"
 
 
 def choose(names: List[str]) -> List[str]:
     """The experiments that are named, by themselves or by a key of theirs; all for none. :class:`UserError`."""
     unknown = [name for name in names if name not in EXPERIMENTS and name not in KEYS]
     if unknown:
-        raise UserError(f"unknown measure {', '.join(unknown)}; known: {', '.join([*EXPERIMENTS, *KEYS])}")
+        raise UserError(f"unknown measurement {', '.join(unknown)}; known: {', '.join([*EXPERIMENTS, *KEYS])}")
     return [name for name, (_, keys) in EXPERIMENTS.items() if not names or {name, *keys} & set(names)]
 
 
@@ -37,9 +35,9 @@ def check(options: argparse.Namespace) -> None:
     """:class:`UserError` for a flag that cannot be."""
     for name in ("rounds", "steps", "exchange_rounds", "servers_per_host"):
         if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} is a number from 1 up")
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1")
     if not 0.1 <= options.idle_seconds <= 300:
-        raise UserError("--idle-seconds is a number from 0.1 to 300")
+        raise UserError("--idle-seconds must be between 0.1 and 300")
     tables.require_folder("--json", options.json)
 
 
@@ -85,7 +83,7 @@ class Bench:
                 self.measure(experiment, side)
 
     def measure(self, experiment: str, side: Side) -> None:
-        """One experiment; where the released engine fails, that is noted, and not tried again."""
+        """One experiment; where stock BytePS fails, that is noted, and not tried again."""
         if (experiment, side.name) in self._failed:
             return
         try:
@@ -101,13 +99,13 @@ def prepare(options: argparse.Namespace, chosen: List[str], folder: Path, status
     """Build what is to be measured and see what this machine can do."""
     notes, sides = [], [Side(OURS)]
     native.library()
-    if not options.no_released:
-        status("BytePS as released")
+    if not options.no_stock:
+        status("stock BytePS")
         sides.append(Side(RELEASED, released_engine.unpack(folder / "released", status)))
         notes += [SERVER_NOTE] if "server" in chosen else []
     refused = hosts_refused() if "exchange" in chosen else None
     if refused:
-        notes.append(f"the exchange was on loopback: {refused}")
+        notes.append(f"the exchange ran on loopback: {refused}")
     plan = Plan(
         logs=folder / "logs",
         steps=options.steps,

@@ -22,7 +22,7 @@ MANY_WORKERS = 8
 LIMIT = 150  # seconds for one cluster
 COMPUTE = 0.008  # seconds of one core that a worker computes in a step
 FIRST_BATCH = 256  # with which it is tried how long a step is
-FEWER = 10  # times fewer steps are asked of the released engine, which takes so much longer
+FEWER = 10  # times fewer steps are asked of stock BytePS, which takes so much longer
 HOST_PORT = 1234  # of the scheduler, in a network that nobody else is in
 MIN_COMPRESS_BYTES = 1024000  # the guide's
 

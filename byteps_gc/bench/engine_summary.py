@@ -6,17 +6,17 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 from byteps_gc.bench import tables
 from byteps_gc.bench.engine_clusters import KEYS, MANY_WORKERS, WORKERS, Values
 
-OURS, RELEASED, ALONE = "ours", "released", "alone"
+OURS, RELEASED, ALONE = "ours", "stock", "alone"
 
 Found = Dict[str, List[Values]]  # by side, what each round found
 
 TITLES = {
-    "idle_core_percent": "waiting cluster, % of a core",
-    "step_wall_ratio": "step, time x one process",
-    "step_cpu_ratio": "step, CPU time x one process",
+    "idle_core_percent": "idle cluster, % of a core",
+    "step_wall_ratio": "step time / one process",
+    "step_cpu_ratio": "step CPU time / one process",
     "exchange_seconds": "exchange of 45 MB, s",
     "init_seconds": "first exchange, s",
-    "server_ratio_8_to_2": "server's CPU, 8 workers x 2",
+    "server_ratio_8_to_2": "server CPU time, 8 workers / 2",
 }
 
 
@@ -75,6 +75,6 @@ def cells(key: str, raw: Dict[str, Dict[str, Any]]) -> Iterator[str]:
 def show(raw: Dict[str, Dict[str, Any]], notes: Sequence[str]) -> None:
     """Print the table of what was measured, and the notes."""
     rows = [list(cells(key, raw)) for key in KEYS if any(key in raw[side] for side in (OURS, RELEASED))]
-    tables.show(("", "ours", "rounds", "released", "rounds", "ours / released"), rows)
+    tables.show(("", "byteps_gc", "range", "stock BytePS", "range", "byteps_gc / stock"), rows)
     for note in notes:
         print(note)

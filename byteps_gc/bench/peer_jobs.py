@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Places:
-    """Where what a contestant needs lies: the engine as released, and Pythons with PyTorch and with Horovod."""
+    """Where what a contestant needs lies: stock BytePS, and Pythons with PyTorch and with Horovod."""
 
     released: Optional[Path] = None
     pytorch: Optional[Path] = None
@@ -85,7 +85,7 @@ def byteps(
 ) -> Roles:
     """BytePS: a scheduler on the first host, a server and a worker on each.
 
-    params: compression's, for gradients of at least so many bytes; place: the engine as released.
+    params: compression's, for gradients of at least so many bytes; place: stock BytePS.
     """
     words = ["exchange", "--sizes", json.dumps([*map(math.prod, plan.shapes)]), "--params", json.dumps(params or {})]
     words += ["--rounds", plan.rounds, "--warm-up", plan.warm_up]
@@ -163,7 +163,7 @@ PEERS: Tuple[Peer, ...] = (
         for threshold, least in THRESHOLDS.items()
         for name, params in COMPRESSORS.items()
     ),
-    Peer("BytePS as released", byteps, needs="released", busy=5.0),  # its idle threads keep the processors busy
+    Peer("stock BytePS", byteps, needs="released", busy=5.0),  # its idle threads keep the processors busy
     Peer("MXNet dist_sync", kvstore),
     Peer("MXNet dist_sync 2bit", kvstore, {"compression": {"type": "2bit", "threshold": 0.5}}, share=0.5),
     torch(),

@@ -42,7 +42,9 @@ def python() -> str:
         for candidate in [*homes, shutil.which(f"python{version}")]:
             if candidate and succeeds([candidate, "-c", "import ctypes, ssl, venv, zlib"]):
                 return str(candidate)
-    raise UserError(f"PyTorch and Horovod need one of Python {', '.join(PYTHONS)}; name peers without them with --peer")
+    raise UserError(
+        f"PyTorch and Horovod need Python {' or '.join(PYTHONS)}; install one, or choose peers without them by --peer"
+    )
 
 
 def succeeds(command: List[object]) -> bool:
@@ -70,8 +72,8 @@ def environment(name: str, progress: Callable[[str], None]) -> Path:
     for command in commands:
         made = subprocess.run(command, text=True, **options)
         if made.returncode:
-            last = (made.stdout.strip().splitlines() or ["it printed nothing"])[-1]
-            raise UserError(f"{name} cannot be installed: {last}; name peers without it with --peer")
+            last = (made.stdout.strip().splitlines() or ["no output"])[-1]
+            raise UserError(f"cannot install {name}: {last}; choose peers without it by --peer")
     done.write_text(wanted)
     return interpreter
 
@@ -80,7 +82,7 @@ def prepare(needs: Set[str], folder: Path, progress: Callable[[str], None]) -> P
     """What contestants need; ``folder``: for what is not kept."""
     found: Dict[str, Optional[Path]] = {}
     if "released" in needs:
-        progress("BytePS as released")
+        progress("stock BytePS")
         found["released"] = released_engine.unpack(folder / "released", progress)
     for name in sorted(needs & set(PACKAGES)):
         found[name] = environment(name, progress)

@@ -1,8 +1,8 @@
-"""What an exchange of a model's gradients takes, with this package and with its peers, between hosts on one machine.
+"""Benchmark the exchange of a model's gradients between simulated hosts against other systems.
 
-Every contestant exchanges the gradients of the same model between the same hosts: namespaces with a worker each
-(and a server each, where there are servers), on links of a rate. Contestants take turns, and all turns are taken
-several times. A round is as long as its slowest worker's; rounds begin when all workers are ready.
+Every contestant exchanges the gradients of the same model between the same simulated hosts. Each host has a worker, and
+a server where the system has servers. The bandwidth of the links is limited. Contestants take turns, several times. A
+round begins when all workers are ready and takes as long as its slowest worker.
 """
 
 import argparse
@@ -76,7 +76,9 @@ class Contest:
                 self.turns = [Turn(**one) for one in before["turns"]]
                 self.failed = [Failure(**one) for one in before["failed"]]
             except (ValueError, LookupError, TypeError):
-                raise UserError(f"--json {options.json}: bench peers did not write this file; name another") from None
+                raise UserError(
+                    f"cannot continue --json {options.json}: bench peers did not write this file; choose another"
+                ) from None
 
     @property
     def here(self) -> str:
@@ -132,7 +134,7 @@ class Contest:
         """Why a contestant is not tried with a setting's model between these hosts; nothing if it is."""
         wanted = peer.name, setting.hosts, setting.rate, self.here
         models = [one.model for one in self.failed if (one.peer, one.hosts, one.rate, one.machine) == wanted]
-        return f"not tried, as it failed with {models[0]}" if models else ""
+        return f"not tried, because it failed with {models[0]}" if models else ""
 
     def rows(self) -> List[Row]:
         """Of all contestants but those that failed, by model, rate and hosts."""
@@ -162,7 +164,7 @@ class Contest:
             whole.replace(self.options.json)  # at once, or not at all
 
 
-TITLES = ("peer", "seconds", "least", "most", "limit", "times it", "sent MB", "received MB", "CPU s")
+TITLES = ("system", "median s", "min s", "max s", "limit s", "x limit", "MB sent", "MB received", "CPU s")
 
 
 def cells(one: Row) -> Tuple[str, ...]:
@@ -185,14 +187,14 @@ def markdown(contest: Contest, rows: Sequence[Row]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in contest.about["versions"].items())
     lines = [
         f"`python -m byteps_gc bench peers`; Python {contest.about['python']}, {versions}.",
-        "Seconds of a round: median, least and most, of all turns.",
-        "CPU s: of all processes, with what they need to have gradients for the next round.",
+        "Median, minimum and maximum time of a round over all turns; limit: the time the link needs for the bytes.",
+        "CPU s: CPU time of all processes per round, including the preparation of the next round's gradients.",
     ]
     taken = Counter(one.key for one in contest.turns)
     for setting, together in met(rows):
         origins = sorted({f"{one.date}, commit {one.commit}, {one.machine}" for one in together})
         load, turns = max(one.load for one in together), sorted({taken[one.key] for one in together})
-        words = f"turns of each: {' or '.join(map(str, turns))}; at most {load:.2f} cores did something else."
+        words = f"{' or '.join(map(str, turns))} turns each; other processes used at most {load:.2f} cores."
         lines += ["", f"## {setting}", "", f"{'; '.join(origins)}; {words}", ""]
         lines += table.lines(TITLES, map(cells, together))
     lines += ["", *(f"- failed: {one}" for one in contest.failed)] if contest.failed else []
@@ -212,14 +214,14 @@ def check(options: argparse.Namespace) -> None:
     """:class:`UserError` for a flag that cannot be."""
     for model in options.model:
         if model not in shapes.MODELS:
-            raise UserError(f"--model {model}: known are {', '.join(shapes.MODELS)}")
+            raise UserError(f"unknown model {model}; known: {', '.join(shapes.MODELS)}")
     for rate in options.rate:
         if rate != UNSHAPED:
             bits_per_second(rate)
     if not 2 <= min(options.hosts) <= max(options.hosts) <= MOST_HOSTS:
-        raise UserError(f"--hosts is a number from 2 to {MOST_HOSTS}")
+        raise UserError(f"--hosts must be between 2 and {MOST_HOSTS}")
     if options.repeats < 1:
-        raise UserError("--repeats is a number from 1 up")
+        raise UserError("--repeats must be at least 1")
     tables.require_folder("--json", options.json)
     tables.require_folder("--markdown", options.markdown)
 

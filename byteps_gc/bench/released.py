@@ -1,4 +1,4 @@
-"""The compressors of BytePS as released, callable from Python: what a benchmark compares ours with."""
+"""The compressors of stock BytePS, callable from Python: what a benchmark compares ours with."""
 
 import contextlib
 import ctypes
@@ -82,7 +82,7 @@ class Released:
     def __init__(self, options: Dict[str, Any], elements: int, role: str = "worker"):
         name, sparse = options["compressor"], options["compressor"] in ("topk", "randomk")
         if name not in NAMES or elements % 32 or (sparse and not 0 < options["k"] <= elements // 2):
-            raise ValueError(f"released BytePS would end the process: {options} with {elements} elements")
+            raise ValueError(f"stock BytePS would end the process: {options} with {elements} elements")
         self.library = load(role)
         self.library.released_threads(1)
         self.elements, self.role, self.size = elements, role, 0

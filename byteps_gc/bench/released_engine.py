@@ -1,4 +1,4 @@
-"""BytePS's engine as released, as a folder for a role's PYTHONPATH."""
+"""Stock BytePS, as a folder for a role's PYTHONPATH."""
 
 from pathlib import Path
 from typing import Callable
@@ -20,7 +20,7 @@ NEEDED = (
 
 
 def unpack(folder: Path, progress: Callable[[str], None] = lambda line: None) -> Path:
-    """Build the released engine, unless the cache has it, and unpack it into a new ``folder``; returns that.
+    """Build stock BytePS, unless the cache has it, and unpack it into a new ``folder``; returns that.
 
     :class:`EngineError` if it cannot be built.
     """

@@ -1,4 +1,4 @@
-"""The shared libraries of BytePS's released compressors, built once for each compiler and processor, then kept.
+"""The shared libraries of stock BytePS's compressors, built once for each compiler and processor, then kept.
 
 They are compiled from the source release with the flags of its own setup.py,
 twice: as its MXNet library has them ("worker") and as its server has them. Of

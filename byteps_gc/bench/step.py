@@ -1,4 +1,4 @@
-"""What a training step costs with each compressor, beside the uncompressed step, in one run."""
+"""Benchmark a training step with each compressor against the step without compression, in one run."""
 
 import argparse
 from dataclasses import dataclass
@@ -67,14 +67,14 @@ def show(rows: Sequence[Row]) -> None:
         (row.job, f"{row.step_seconds:.3f}", f"{row.ratio:.3f}", f"{row.ratio_min:.3f} to {row.ratio_max:.3f}")
         for row in rows
     ]
-    tables.show(("job", "step (s)", "x baseline", "rounds"), cells)
+    tables.show(("job", "step (s)", "x baseline", "range"), cells)
 
 
 def main(options: argparse.Namespace) -> int:
     """Measure, print the table and write the file."""
     for name in ("workers", "servers", "steps", "rounds", "batch_size"):
         if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} is a number from 1 up")
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1")
     unknown = [job for job in options.job if job not in JOBS]
     if unknown:
         raise UserError(f"unknown job {', '.join(unknown)}; known: {', '.join(JOBS)}")

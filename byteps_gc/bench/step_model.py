@@ -1,20 +1,20 @@
-"""How long a training step takes on a network, from what it computes and what it sends.
+"""A model of the time of a training step on a network.
 
-Gradients are compressed, sent and added up while backward still computes others, and the next step's forward waits
-for all of them. What takes longest of the three counts:
+Gradients are compressed, sent and added up while backward computes others, and the next step's forward waits for all of
+them. The slowest of the three determines the time of a step:
 
-    step = forward + max(backward, work, network)    forward = compute / 3, backward twice that
+    step = forward + max(backward, work, network)    forward = compute / 3, backward = 2 * compute / 3
     network = 8 * sent * 2 * (n - 1) / n / rate
 
-work: seconds that a host's processors need to compress, add up and hand over. sent: bytes that a worker hands over in
-a step; with a server on each of n hosts, a host sends (n - 1) / n of them to other hosts, and as much in its server's
-answers, and receives the same, if all servers have as many of the bytes. rate: of its link, bits per second in each
-direction.
+work: seconds in which a host's processors compress, add up and copy. sent: bytes that a worker sends in a step. With a
+server on each of n hosts, a host sends (n - 1) / n of them to other hosts and the same amount in its server's answers,
+and receives as much, if all servers hold equal shares of the bytes. rate: bandwidth of a host's link in each direction,
+in bits per second.
 
-:func:`check` holds this against runs on one machine, whose processors compute and do the work: there, backward and
-work come one after the other, and a step without a limit says how long both take. :func:`foretell` reads it off for
-clusters of GPUs, where work is what ``bench compressors`` measured of each kernel, and servers have what the engine
-gives them: if the host that has most has a share s of the bytes, it sends (n - 1) s + 1 - s of them.
+:func:`check` compares this with runs on one machine. There, the same processors compute and work, so that backward and
+work take turns; a run without a bandwidth limit measures their sum. :func:`predict` applies it to clusters of GPUs.
+There, work follows from the speeds that ``bench compressors`` measured, and the servers' shares are the engine's: a
+host whose servers hold a share s of the bytes sends (n - 1) s + 1 - s of them.
 """
 
 import argparse
@@ -32,15 +32,15 @@ from byteps_gc.cluster.namespaces import bits_per_second
 from byteps_gc.errors import UserError
 from byteps_gc.report import rows, table
 
-FORWARD = 1 / 3  # of what is computed: a multiplication forward, and two backward
-# of the guide's compressors with error feedback and momentum, in what ``bench compressors`` measures
+FORWARD = 1 / 3  # share of the compute time: one matrix product forward, two backward
+# names in ``bench compressors`` of the guide's compressors with error feedback and momentum
 CODECS = ("onebit scaling", "topk k=0.001", "randomk k=0.001", "dithering k=2 linear l2 bucket=512", "identity half")
 HOSTS, RATES = (8, 64), ("10gbit", "25gbit", "100gbit")
-SERVERS = 2  # of a host, as in the guide
+SERVERS = 2  # per host, as in the guide
 
 
 def placement(sizes: Iterable[int], servers: int, partition: int) -> Iterator[Tuple[int, int]]:
-    """The server and the bytes of each part of tensors of ``sizes`` bytes, as the engine's ``placement.h`` has it."""
+    """Yield server and bytes of each partition of tensors of ``sizes`` bytes, as the engine's ``placement.h`` does."""
     loads = [0] * servers
     for size in sizes:
         for start in range(0, size, partition):
@@ -50,7 +50,7 @@ def placement(sizes: Iterable[int], servers: int, partition: int) -> Iterator[Tu
 
 
 def most(model: shapes.Model, hosts: int, partition: int) -> float:
-    """The share of a model's bytes that the servers of the host have which has most."""
+    """Return the largest share of a model's bytes that the servers of one host hold."""
     loads = [0] * hosts
     for server, part in placement((4 * math.prod(shape) for shape in shapes.of(model)), hosts * SERVERS, partition):
         loads[server // SERVERS] += part
@@ -58,22 +58,23 @@ def most(model: shapes.Model, hosts: int, partition: int) -> float:
 
 
 def network(sent: float, hosts: int, bits: float, share: Optional[float] = None) -> float:
-    """Seconds that a host's link takes for a step's ``sent`` bytes; ``bits`` a second, infinite without a limit.
+    """Return the seconds that a host's link needs for a step's ``sent`` bytes.
 
-    share: of the bytes, that the host's servers have; default: as much as the others.
+    bits: bandwidth in bits per second, infinite without a limit. share: the share of the bytes that the host's servers
+    hold; default: the same as all others.
     """
     share = 1 / hosts if share is None else share
     return 8 * sent * ((hosts - 1) * share + 1 - share) / bits
 
 
 def step(compute: float, work: float, sending: float) -> float:
-    """Seconds of a step that computes, works and sends so long."""
+    """Return the seconds of a step from those of its parts."""
     return compute * FORWARD + max(compute * (1 - FORWARD), work, sending)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of a folder of ``reproduce.sh``: seconds of a step, and what it is made of."""
+    """A row of a folder of ``reproduce.sh``: the seconds of a step, and its parts."""
 
     compressor: str
     hosts: int
@@ -84,15 +85,15 @@ class Measured:
 
     @property
     def bits(self) -> float:
-        """The link's, in a second."""
+        """Bandwidth of the link in bits per second."""
         return bits_per_second(self.rate) if self.rate else math.inf
 
 
 def measured(folder: Path) -> Iterator[Measured]:
-    """The rows of a folder; :class:`UserError` if it is none of ``reproduce.sh``."""
+    """Yield the rows of a folder; :class:`UserError` if ``reproduce.sh`` did not make it."""
     file = folder / folders.CONFIGURATION
     if not file.is_file():
-        raise UserError(f"{folder} is no folder of reproduce.sh: it has no {folders.CONFIGURATION}")
+        raise UserError(f"{folder} is not a folder of reproduce.sh or report --out: {folders.CONFIGURATION} is missing")
     about = json.loads(file.read_text())["configuration"]
     for row in rows.group(rows.find([folder])):
         start = row.runs[0].start
@@ -109,19 +110,19 @@ def measured(folder: Path) -> Iterator[Measured]:
 
 @dataclass(frozen=True)
 class Check:
-    """A measured row with a limit, and what the run without one foretells of it."""
+    """A measured row with a bandwidth limit, and its step as predicted from the run without one."""
 
     run: Measured
-    foretold: float
+    predicted: float
 
     @property
     def ratio(self) -> float:
-        """Of the measured step to the foretold one."""
-        return self.run.step / self.foretold
+        """Measured step divided by predicted step."""
+        return self.run.step / self.predicted
 
 
 def check(runs: Sequence[Measured]) -> List[Check]:
-    """Every run on a link with a rate beside the one of as many hosts without."""
+    """Compare each run with a bandwidth limit with the run of the same compressor and hosts without one."""
     free = {(one.compressor, one.hosts): one for one in runs if not one.rate}
     found = []
     for one in runs:
@@ -134,8 +135,9 @@ def check(runs: Sequence[Measured]) -> List[Check]:
 
 @dataclass(frozen=True)
 class Kernels:
-    """A compressor: GB/s of float32 on one core, of a worker that compresses and one that decompresses and of a server
-    that adds up; and the bits that an element costs.
+    """Speeds of a compressor in GB/s of float32 on one core, and the bits that it sends per element.
+
+    compress, decompress: on a worker; add: decompression and addition on a server.
     """
 
     compress: float
@@ -144,13 +146,13 @@ class Kernels:
     bits: float
 
     def work(self, size: float, hosts: int, cores: int, share: float) -> float:
-        """Seconds that a host's cores need for a gradient of so many bytes: its worker's, and its servers' share."""
+        """Return the seconds in which a host's cores process ``size`` bytes of gradients: worker and servers."""
         compressing = (1 + share) / self.compress
         return size / 1e9 * (compressing + 1 / self.decompress + hosts * share / self.add) / cores
 
 
 def kernels(file: Path) -> Tuple[Dict[str, Kernels], float]:
-    """Of each codec in what ``bench compressors --json`` wrote, and memcpy's GB/s; :class:`UserError` if it is none."""
+    """Return the speeds of each codec in a file of ``bench compressors --json``, and memcpy's GB/s."""
     try:
         found = {(one["codec"], one["op"]): one for one in json.loads(file.read_text())}
         speeds = {
@@ -164,27 +166,30 @@ def kernels(file: Path) -> Tuple[Dict[str, Kernels], float]:
         }
         return speeds, median(one["memcpy_gbps"] for one in found.values())
     except (OSError, ValueError, LookupError, TypeError):
-        raise UserError(f"--compressors {file} is not what bench compressors --json writes of all codecs") from None
+        raise UserError(
+            f"cannot read --compressors {file}: expected a file that bench compressors --json wrote for all codecs"
+        ) from None
 
 
 @dataclass(frozen=True)
-class Foretold:
-    """Seconds of a step on a cluster of ``hosts`` hosts, and how often faster that is than without compression."""
+class Predicted:
+    """Seconds of a step on a cluster of ``hosts`` hosts, and the speedup over a step without compression."""
 
     model: str
     hosts: int
     rate: str
     codec: str
     step: float
-    speed_up: float
+    speedup: float
 
 
-def foretell(
+def predict(
     computes: Dict[str, float], codecs: Dict[str, Kernels], memcpy: float, cores: int, partition: int
-) -> Iterator[Foretold]:
-    """Steps of models that compute so many seconds, on clusters of HOSTS and RATES, without and with each codec.
+) -> Iterator[Predicted]:
+    """Predict the steps of models on clusters of HOSTS and RATES, without and with each codec.
 
-    memcpy: GB/s, with which dense gradients are added up; cores: of a host, that compress; partition: its bytes.
+    computes: compute seconds of a step by model; memcpy: GB/s at which servers add dense gradients; cores: per host,
+    for compression; partition: bytes of a partition.
     """
     dense = Kernels(compress=math.inf, decompress=math.inf, add=memcpy, bits=32)
     for (model, compute), hosts in itertools.product(computes.items(), HOSTS):
@@ -194,11 +199,11 @@ def foretell(
             for codec, one in {"none": dense, **codecs}.items():
                 work = one.work(size, hosts, cores, share)
                 steps[codec] = step(compute, work, network(size * one.bits / 32, hosts, bits_per_second(rate), share))
-                yield Foretold(model, hosts, rate, codec, steps[codec], steps["none"] / steps[codec])
+                yield Predicted(model, hosts, rate, codec, steps[codec], steps["none"] / steps[codec])
 
 
 def seconds_of(words: Sequence[str]) -> Dict[str, float]:
-    """What ``--compute MODEL=SECONDS`` says; :class:`UserError`."""
+    """Return the seconds by model from ``--compute MODEL=SECONDS``; :class:`UserError`."""
     found = {}
     for word in words:
         model, _, number = word.partition("=")
@@ -207,27 +212,41 @@ def seconds_of(words: Sequence[str]) -> Dict[str, float]:
         except ValueError:
             found[model] = math.nan
         if model not in shapes.MODELS or not 0 < found[model] < math.inf:
-            raise UserError(f"--compute {word}: wanted is MODEL=SECONDS, with one of {', '.join(shapes.MODELS)}")
+            raise UserError(
+                f"invalid --compute {word}: expected MODEL=SECONDS with MODEL one of {', '.join(shapes.MODELS)}"
+            )
     return found
 
 
 def main(options: argparse.Namespace) -> int:
-    """Show what runs say of the model, and what the model says of clusters."""
+    """Compare the model with runs, and print its predictions for clusters."""
     tables.require_folder("--markdown", options.markdown)
     computes = seconds_of(options.compute)
-    if bool(computes) != bool(options.compressors) or min(options.cores, options.partition_bytes) < 1:
-        raise UserError("--compute and --compressors go together; --cores and --partition-bytes are numbers from 1 up")
+    if not options.folder and not computes:
+        raise UserError("nothing to predict; give folders of reproduce.sh, or --compute with --compressors")
+    if bool(computes) != bool(options.compressors):
+        raise UserError("--compute and --compressors need each other")
+    if min(options.cores, options.partition_bytes) < 1:
+        raise UserError("--cores and --partition-bytes must be at least 1")
     checks = check([one for folder in options.folder for one in measured(folder)])
     if options.folder and not checks:
-        raise UserError("these folders have no runs with and without a rate of the same compressor and hosts")
+        raise UserError(
+            "no compressor and number of hosts in these folders has runs both with and without a bandwidth limit"
+        )
     found = []
     if checks:
-        titles = ("compressor", "hosts", "rate", "MB sent", "foretold s", "measured s", "ratio")
+        titles = ("compressor", "hosts", "rate", "MB sent", "predicted s", "measured s", "ratio")
         found.append((titles, [*map(check_cells, checks)], 3))
     if computes:
-        titles = ("model", "hosts", "rate", "none: step s", *(f"{codec}: x" for codec in CODECS))
-        steps = foretell(computes, *kernels(options.compressors), options.cores, options.partition_bytes)
-        found.append((titles, [*foretold_cells(steps)], 3))
+        titles = (
+            "model",
+            "hosts x GPUs",
+            "rate",
+            "step s without compression",
+            *(f"{codec}: speedup" for codec in CODECS),
+        )
+        steps = predict(computes, *kernels(options.compressors), options.cores, options.partition_bytes)
+        found.append((titles, [*predicted_cells(steps)], 3))
     for one in found:
         tables.show(*one)
     if options.markdown:
@@ -236,14 +255,14 @@ def main(options: argparse.Namespace) -> int:
 
 
 def check_cells(one: Check) -> Tuple[str, ...]:
-    """A row of the first table."""
+    """Return a row of the table of measured steps."""
     run = one.run
-    numbers = (f"{run.sent / 1e6:.2f}", f"{one.foretold:.3f}", f"{run.step:.3f}", f"{one.ratio:.2f}")
+    numbers = (f"{run.sent / 1e6:.2f}", f"{one.predicted:.3f}", f"{run.step:.3f}", f"{one.ratio:.2f}")
     return (run.compressor, str(run.hosts), run.rate, *numbers)
 
 
-def foretold_cells(found: Iterable[Foretold]) -> Iterator[Tuple[str, ...]]:
-    """The rows of the second one: a step without compression, and how often faster it is with each codec."""
+def predicted_cells(found: Iterable[Predicted]) -> Iterator[Tuple[str, ...]]:
+    """Yield the rows of the table of clusters: a step without compression, and the speedup with each codec."""
     for (model, hosts, rate), steps in itertools.groupby(found, key=lambda one: (one.model, one.hosts, one.rate)):
         none, *others = steps
-        yield (model, f"{hosts} x 8", rate, f"{none.step:.3f}", *(f"{one.speed_up:.2f}" for one in others))
+        yield (model, f"{hosts} x 8", rate, f"{none.step:.3f}", *(f"{one.speedup:.2f}" for one in others))

@@ -16,7 +16,7 @@ WIDTH = 124  # columns, however narrow the terminal
 def require_folder(flag: str, file: Optional[Path]) -> None:
     """:class:`UserError` unless the folder is there in which a flag's file, if any, is to be."""
     if file and not file.absolute().parent.is_dir():
-        raise UserError(f"{flag} {file}: there is no folder {file.absolute().parent}")
+        raise UserError(f"cannot write {flag} {file}: the folder {file.absolute().parent} does not exist")
 
 
 def show(titles: Sequence[str], rows: Iterable[Iterable[str]], words: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""What the benchmark of the compressors times: the same operation of this package and of BytePS as released."""
+"""The two contestants of ``bench compressors``: one operation of this package, and the same of stock BytePS."""
 
 from functools import partial
 from typing import Any, Callable, Dict, List, Tuple
@@ -35,7 +35,7 @@ Calls = List[Callable[[], object]]
 
 
 def has_released(codec: str) -> bool:
-    """Whether the released BytePS has this compressor."""
+    """Whether stock BytePS has this compressor."""
     return CODECS[codec].name in released.NAMES and not CODECS[codec].options().get("bucket")
 
 
@@ -99,7 +99,7 @@ class Ours:
 
 
 class Theirs:
-    """The same operation of BytePS as released."""
+    """The same operation of stock BytePS."""
 
     def __init__(self, codec: str, op: str, data: Data):
         self.op, self.data = op, data
