@@ -68,11 +68,13 @@ def add_pack(commands: "argparse._SubParsersAction") -> None:
     """Add the command ``pack``."""
     pack = commands.add_parser("pack", help="pack an image folder into the .rec, .idx and .lst files that MXNet reads")
     pack.add_argument("folder", type=Path, metavar="FOLDER", help="one sub-folder for each class")
-    pack.add_argument("prefix", type=Path, metavar="PREFIX", help="path of the files without their endings")
-    pack.add_argument("--val-share", type=float, default=0.0, help="share of PREFIX_val; the rest is PREFIX_train")
-    pack.add_argument("--resize", type=int, metavar="PIXELS", help="scale the shorter side, and encode again as JPEG")
-    pack.add_argument("--quality", type=int, default=95, help="of these JPEGs, 1 to 100; default: 95")
-    pack.add_argument("--seed", type=int, default=0, help="of the order; default: 0")
+    pack.add_argument("prefix", type=Path, metavar="PREFIX", help="path of the files without extension")
+    pack.add_argument(
+        "--val-share", type=float, default=0.0, help="share of the images in PREFIX_val; PREFIX_train has the rest"
+    )
+    pack.add_argument("--resize", type=int, metavar="PIXELS", help="scale the shorter side and encode as JPEG")
+    pack.add_argument("--quality", type=int, default=95, help="JPEG quality, 1 to 100 (default: 95)")
+    pack.add_argument("--seed", type=int, default=0, help="seed for the order (default: 0)")
     pack.set_defaults(run=run_pack)
 
 
@@ -166,7 +168,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except ModuleNotFoundError as error:
         if not error.name or error.name.startswith("byteps_gc"):
             raise
-        print(f"byteps_gc: the package {error.name} is missing; ./scripts/setup.sh installs it", file=sys.stderr)
+        print(f"byteps_gc: package {error.name} is not installed; run ./scripts/setup.sh", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("byteps_gc: interrupted", file=sys.stderr)

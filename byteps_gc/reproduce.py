@@ -88,8 +88,8 @@ def claim(series: Series, configuration: Dict[str, Any]) -> None:
     for name, value in configuration.items():
         if before.get(name) != value:
             raise SettingsError(
-                f"{series.folder} holds runs with {name} {before.get(name)}, and now it is {value};"
-                " --out names another folder"
+                f"{series.folder} holds runs with {name} {before.get(name)}, not {value};"
+                " choose another folder with --out"
             )
 
 
@@ -132,10 +132,10 @@ def main(series: Series) -> int:
     begun, tasks = time.monotonic(), series.tasks()
     for number, (seed, job) in enumerate(tasks, 1):
         if record.read(series.record(seed, job)).finished:
-            print(f"{number} of {len(tasks)}: {job}, seed {seed}: finished before", flush=True)
+            print(f"{number} of {len(tasks)}: {job}, seed {seed}: already finished", flush=True)
             continue
         gone = minutes(time.monotonic() - begun)
-        print(f"{number} of {len(tasks)}: {job}, seed {seed}; {gone} gone{left(series)}", flush=True)
+        print(f"{number} of {len(tasks)}: {job}, seed {seed}; {gone} elapsed{left(series)}", flush=True)
         run_job(series, seed, job)
     conclude(series)
     return 0

@@ -81,7 +81,7 @@ def test_local_ranks_share_the_processors(monkeypatch):
     with pytest.raises(SettingsError, match="2 lists for 3 local ranks"):
         bpslaunch.cores_of(3)
     monkeypatch.setenv("BYTEPS_VISIBLE_CPU_CORES", "0;1")
-    with pytest.raises(SettingsError, match="not a list of processors"):
+    with pytest.raises(SettingsError, match="not a list of cores"):
         bpslaunch.cores_of(1)
 
 
@@ -133,17 +133,17 @@ def test_the_worker_id_comes_from_the_list_of_hosts(monkeypatch, tmp_path):
     assert variables["DMLC_NUM_WORKER"] == "3" and variables["DMLC_NUM_SERVER"] == "6"
     assert variables["DMLC_NODE_HOST"] == "127.0.0.1"
     assert variables["NVIDIA_VISIBLE_DEVICES"] == "0,1"
-    with pytest.raises(SettingsError, match="198.51.100.1 is not one of this machine's"):
+    with pytest.raises(SettingsError, match="198.51.100.1 is not an address of this machine"):
         host.role_environment("scheduler")
 
 
 @pytest.mark.parametrize(
     "values, words",
     [
-        ({"HOSTS": "127.0.0.1 127.0.0.1"}, "each of them once"),
+        ({"HOSTS": "127.0.0.1 127.0.0.1"}, "expected distinct hosts"),
         ({"HOSTS": "127.0.0.1 198.51.100.1"}, "2 hosts need BYTEPS_GC_SCHEDULER"),
-        ({"HOSTS": "198.51.100.1 198.51.100.2", "SCHEDULER": "198.51.100.1", "PORT": "1"}, "has 0 of the addresses"),
-        ({"HOSTS": "/no/such/file"}, "there is no such file"),
+        ({"HOSTS": "198.51.100.1 198.51.100.2", "SCHEDULER": "198.51.100.1", "PORT": "1"}, "0 of the addresses"),
+        ({"HOSTS": "/no/such/file"}, "the file does not exist"),
         ({"PORT": "http"}, "BYTEPS_GC_PORT=http is not an integer from 0 to 65535"),
         ({"WORKERS_PER_HOST": "0"}, "BYTEPS_GC_WORKERS_PER_HOST=0 is not an integer of at least 1"),
         ({"DEATH_TIMEOUT": "soon"}, "BYTEPS_GC_DEATH_TIMEOUT=soon is not an integer of at least 2"),
@@ -159,7 +159,7 @@ def test_a_name_that_is_a_loopback_address_is_refused(monkeypatch):
     """Debian gives a machine's own name 127.0.1.1."""
     settings(monkeypatch, HOSTS="198.51.100.1 node-2", SCHEDULER="198.51.100.1", PORT="1")
     monkeypatch.setattr(host, "address_of", lambda name: "127.0.1.1" if name == "node-2" else name)
-    with pytest.raises(SettingsError, match="host 'node-2' of the settings is 127.0.1.1 here, where the other hosts"):
+    with pytest.raises(SettingsError, match="host 'node-2' of BYTEPS_GC_HOSTS resolves to 127.0.1.1 here, which"):
         Host.from_environment()
 
 

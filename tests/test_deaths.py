@@ -126,7 +126,7 @@ def test_under_the_launcher(commands, victim, sig):
     last = [line for line in output.splitlines() if line.startswith("byteps_gc: ")][-1]
     assert child.returncode == (128 + sig if sig == signal.SIGKILL else PEER_LOST), output
     if sig == signal.SIGKILL:
-        assert f"{victim} was ended by SIGKILL" in last
+        assert f"{victim} was killed by SIGKILL" in last
     else:
         assert f"{victim} on 127.0.0.1 has been silent for {LIMIT} s" in last
 

@@ -42,4 +42,4 @@ def test_a_missing_package_is_one_line(commands, tmp_path):
     recorder.write("epoch", epoch=0, accuracy=0.5, seconds=1.0)
     result = commands.run(python, "-m", "byteps_gc", "report", tmp_path, PYTHONPATH=str(ROOT))
     assert result.status == 2
-    assert result.output == "byteps_gc: the package rich is missing; ./scripts/setup.sh installs it\n"
+    assert result.output == "byteps_gc: package rich is not installed; run ./scripts/setup.sh\n"

@@ -123,7 +123,7 @@ def test_a_killed_worker_ends_all(commands):
     )
     result = commands.launch("-c", program)
     assert result.status == 128 + signal.SIGKILL
-    assert "worker-1 was ended by SIGKILL" in result.output
+    assert "worker-1 was killed by SIGKILL" in result.output
 
 
 @pytest.mark.parametrize("sig, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])

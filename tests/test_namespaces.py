@@ -166,7 +166,7 @@ def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands,
     assert record.read(place / "host-1" / "onebit" / "onebit.jsonl").finished
     assert "| dist-EF-SGDM | " in (tmp_path / "out" / "table.md").read_text()
     result = commands.run(REPRODUCE, "cifar100", "onebit", *words, BYTEPS_GC_PYTHON=sys.executable)
-    assert result.output.startswith("1 of 1: onebit, seed 0: finished before\n")
+    assert result.output.startswith("1 of 1: onebit, seed 0: already finished\n")
 
 
 @pytest.mark.cluster
@@ -224,7 +224,7 @@ def test_a_process_that_dies_ends_the_run_on_all_hosts(machine, commands, host, 
     os.kill(role_in(first.space if host == 1 else other, victim).pid, sig)
     output, _ = child.communicate(timeout=30)
     assert child.returncode == 1
-    how = " was ended by SIGKILL" if sig == signal.SIGKILL else f" on 10.99.0.{host} has been silent for 3 s"
+    how = " was killed by SIGKILL" if sig == signal.SIGKILL else f" on 10.99.0.{host} has been silent for 3 s"
     said = [line for line in output.splitlines() if "byteps_gc: job onebit: " in line]
     assert len(said) == 2 and all(victim + how in line for line in said), output
     assert output.splitlines()[-1].startswith("cluster_on_one_machine: the run failed; logs: /")
@@ -302,7 +302,7 @@ def test_a_run_that_failed_goes_on_on_all_hosts(machine):
         both = [host.start(words, namespaces.home(), **pipes) for host, words in zip(hosts, asked)]
         for line in map(output_of, both):
             assert "10.99.0.2 was asked to run 'baseline --dataset fashion-mnist " in line
-            assert ", and this host 'baseline --resume --dataset fashion-mnist " in line
+            assert ", but this host was asked to run 'baseline --resume --dataset fashion-mnist " in line
         for folder in runs:
             (one,) = folder.glob("*")
             one.rename(folder / f"cifar100-20260101-00000{runs.index(folder)}")

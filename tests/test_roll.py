@@ -58,7 +58,7 @@ def work(seconds):
 
 def fail(one):
     one.gather()
-    error = ClusterError("worker-0 was ended by SIGKILL\n  its last lines")
+    error = ClusterError("worker-0 was killed by SIGKILL\n  its last lines")
     one.tell(error)
     raise error
 
@@ -88,7 +88,7 @@ def test_all_may_end_at_their_own_time():
 @pytest.mark.parametrize("who", [0, 1, 2])
 def test_a_failure_reaches_all(who):
     """Before the start and after it, from the host that schedules and from another."""
-    for failure, why in ((fail, "worker-0 was ended by SIGKILL"), (refuse, "job onebit: no CIFAR100 here")):
+    for failure, why in ((fail, "worker-0 was killed by SIGKILL"), (refuse, "job onebit: no CIFAR100 here")):
         stories = [work(10)] * 3
         stories[who] = failure
         ends = run(*stories)
@@ -103,7 +103,7 @@ def test_who_goes_without_a_word_has_failed():
             peer.done = True
 
     ends = run(work(10), work(10), vanish)
-    assert ends == ["host 127.0.0.3 has failed: its run has ended without a word"] * 2 + [None]
+    assert ends == ["host 127.0.0.3 has failed: its run ended without reporting a reason"] * 2 + [None]
 
 
 def test_hosts_that_do_not_come_are_named(monkeypatch, capsys):
@@ -111,9 +111,9 @@ def test_hosts_that_do_not_come_are_named(monkeypatch, capsys):
     monkeypatch.setattr(roll, "NOTICE", 0.5)
     monkeypatch.setattr(roll, "FAREWELL", 0.1)
     ends = run(work(0), lambda one: None, work(0))
-    assert ends[0] == "127.0.0.2 did not start this run within 1 s"
-    assert ends[2] == "host 127.0.0.1 has failed: 127.0.0.2 did not start this run within 1 s"
-    assert capsys.readouterr().out == "waiting for 127.0.0.2 to start this run\n"
+    assert ends[0] == "127.0.0.2 did not join this run within 1 s"
+    assert ends[2] == "host 127.0.0.1 has failed: 127.0.0.2 did not join this run within 1 s"
+    assert capsys.readouterr().out == "waiting for 127.0.0.2 to join this run\n"
 
 
 def test_a_port_that_somebody_else_has(monkeypatch):
@@ -122,13 +122,13 @@ def test_a_port_that_somebody_else_has(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
         ends = run(work(0), work(0), port=port)
-    assert ends[0] == f"the other hosts cannot call at 127.0.0.1:{port}: Address already in use"
-    assert ends[1] == f"127.0.0.1:{port} answers, but not as a run that starts"
+    assert ends[0] == f"the other hosts cannot connect to 127.0.0.1:{port}: Address already in use"
+    assert ends[1] == f"127.0.0.1:{port} answers, but is not a run that is starting"
 
 
 def test_all_must_run_the_same():
     ends = run(work(10), work(10), work(10), words=[["topk"], ["topk"], ["topk", "--k", "0.01"]])
-    why = "127.0.0.3 was asked to run 'topk --k 0.01', and this host 'topk'"
+    why = "127.0.0.3 was asked to run 'topk --k 0.01', but this host was asked to run 'topk'"
     assert ends == [why, f"host 127.0.0.1 has failed: {why}", f"host 127.0.0.1 has failed: {why}"]
 
 

@@ -261,7 +261,7 @@ def test_a_process_that_dies_ends_the_run(commands, victim, sig):
         time.sleep(0.1)
     os.kill(commands.role(victim).pid, sig)
     output, _ = child.communicate(timeout=30)
-    how = " was ended by SIGKILL" if sig == signal.SIGKILL else " on 127.0.0.1 has been silent for 3 s"
+    how = " was killed by SIGKILL" if sig == signal.SIGKILL else " on 127.0.0.1 has been silent for 3 s"
     assert child.returncode == (PEER_LOST if sig == signal.SIGSTOP else 137)
     assert output.count(f"byteps_gc: job onebit: {victim}{how}") == 1, output
     assert commands.gone() == []
@@ -277,6 +277,6 @@ def test_a_second_run_at_a_fixed_port_ends_the_first(commands, tmp_path):
     time.sleep(3)
     second = commands.run(RUN, "topk", "--", *TINY, *SMALL_MODEL, **names, BYTEPS_GC_RUN_DIR="second")
     assert second.status == 0, second.output
-    assert f"ending the run that process {first.pid} has left here" in second.output
+    assert f"stopping the processes that run {first.pid} left on this host" in second.output
     first.communicate(timeout=30)
     assert first.returncode == 143

@@ -18,7 +18,7 @@ def roles(**seconds):
 
 def test_a_worker_that_goes_on_without_its_server_is_told(tmp_path):
     supervisor = local.Supervisor(tmp_path, grace=0.5)
-    with pytest.raises(ClusterError, match=r"^server ended while workers were still running; log: .*server\.log"):
+    with pytest.raises(ClusterError, match=r"^server exited while workers were still running; log: .*server\.log"):
         supervisor.run(roles(server=0, worker=60))
 
 

@@ -51,15 +51,15 @@ def server_library() -> ctypes.CDLL:
     try:
         import byteps
     except ImportError:
-        raise EngineError("BytePS is not installed; python -m byteps_gc engine build makes its wheel") from None
+        raise EngineError("BytePS is not installed; build its wheel with python -m byteps_gc engine build") from None
     folder = Path(byteps.__file__).parent / "server"
     libraries = sorted(folder.glob("c_lib*.so"))
     if not libraries:
-        raise EngineError(f"{folder} has no server library; python -m byteps_gc doctor says more")
+        raise EngineError(f"{folder} has no server library; see python -m byteps_gc doctor")
     try:
         return ctypes.CDLL(str(libraries[0]), ctypes.RTLD_GLOBAL)
     except OSError as error:
-        raise EngineError(f"BytePS's server library does not load: {error}") from None
+        raise EngineError(f"cannot load BytePS's server library: {error}") from None
 
 
 def local_size() -> int:
@@ -73,7 +73,7 @@ def parse_cores(text: str) -> Set[int]:
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
         if not first.strip().isdigit() or (last and not last.strip().isdigit()):
-            raise SettingsError(f"{text.strip()!r} is not a list of processors such as 0-3,8")
+            raise SettingsError(f"{text.strip()!r} is not a list of cores such as 0-3,8")
         cores.update(range(int(first), int(last or first) + 1))
     return cores
 

@@ -66,7 +66,7 @@ def to_resume(name: str, jobs: Sequence[str], begin: bool = False) -> Path:
         raise SettingsError(f"nothing to resume: the folder {given} holds no job {wanted}")
     raise SettingsError(
         f"nothing to resume: no run {Path('runs').absolute() / name}-TIME holds an unfinished job of {wanted};"
-        " BYTEPS_GC_RUN_DIR can name a folder"
+        " set BYTEPS_GC_RUN_DIR to the run's folder"
     )
 
 
@@ -88,8 +88,8 @@ def left(folder: Path, jobs: Sequence[str]) -> List[Task]:
         if finished(folder, job):
             print(f"{job}: finished, nothing to do", flush=True)
             continue
-        why = "has not begun" if not (folder / job).is_dir() else "has no checkpoint"
-        print(f"{job}: continues from {stem}" if stem else f"{job}: {why}, starts from its beginning", flush=True)
+        why = "not started" if not (folder / job).is_dir() else "no checkpoint"
+        print(f"{job}: continues from {stem}" if stem else f"{job}: {why}, starts from the first epoch", flush=True)
         tasks.append((job, stem))
     return tasks
 
@@ -99,7 +99,7 @@ def of_jobs(folder: Path, tasks: Sequence[Task], resume: bool) -> Iterator[None]
     """Make the jobs' folders and have them alone; :class:`UserError` for one that exists and is not resumed."""
     for job, _ in tasks:
         if (folder / job).exists() and not resume:
-            raise UserError(f"{folder / job} exists already; BYTEPS_GC_RUN_DIR can name another folder")
+            raise UserError(f"{folder / job} already exists; set BYTEPS_GC_RUN_DIR to another folder")
     with contextlib.ExitStack() as claims:
         for job, _ in tasks:
             (folder / job).mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def claimed(folder: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        raise UserError(f"a run is going on in {folder}") from None
+        raise UserError(f"another run is active in {folder}") from None
     except OSError:  # a file system without locks
         pass
     try:

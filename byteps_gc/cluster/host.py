@@ -18,7 +18,7 @@ def address_of(name: str) -> str:
     try:
         return socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
     except OSError as error:
-        raise SettingsError(f"host {name!r} of the settings has no IPv4 address: {error}") from None
+        raise SettingsError(f"cannot resolve host {name!r} to an IPv4 address: {error}") from None
 
 
 def is_here(address: str) -> bool:
@@ -51,32 +51,32 @@ class Host:
         if len(names) == 1 and "/" in names[0]:
             file = Path(names[0])
             if not file.is_file():
-                raise SettingsError(f"BYTEPS_GC_HOSTS={file}: there is no such file")
+                raise SettingsError(f"BYTEPS_GC_HOSTS={file}: the file does not exist")
             names = [line.split("#")[0].strip() for line in file.read_text().splitlines()]
             names = [name.split("@")[-1] for name in names if name]
         hosts = tuple(address_of(name) for name in names)
         if not hosts or len(set(hosts)) != len(hosts):
-            raise SettingsError(f"BYTEPS_GC_HOSTS={' '.join(names)}: wanted are hosts, each of them once")
+            raise SettingsError(f"BYTEPS_GC_HOSTS={' '.join(names)}: expected distinct hosts")
         for name, host in zip(names, hosts) if len(hosts) > 1 else ():
             if name != host and host.startswith("127."):
                 raise SettingsError(
-                    f"host {name!r} of the settings is {host} here, where the other hosts cannot reach it:"
-                    " write its address, or change this machine's /etc/hosts"
+                    f"host {name!r} of BYTEPS_GC_HOSTS resolves to {host} here, which the other hosts cannot reach:"
+                    " use its address, or correct /etc/hosts"
                 )
         scheduler = address_of(env.text("BYTEPS_GC_SCHEDULER", hosts[0]))
         port = env.integer("BYTEPS_GC_PORT", 0, most=65535)
         if len(hosts) > 1 and (port == 0 or scheduler.startswith("127.")):
             raise SettingsError(
-                f"{len(hosts)} hosts need BYTEPS_GC_SCHEDULER, an address that all of them reach (it is {scheduler}),"
-                f" and BYTEPS_GC_PORT, a port number (it is {port})"
+                f"{len(hosts)} hosts need BYTEPS_GC_SCHEDULER, an address that all hosts can reach (now {scheduler}),"
+                f" and BYTEPS_GC_PORT, a port (now {port})"
             )
         here = [at for at, host in enumerate(hosts) if is_here(host)]
         if env.text("BYTEPS_GC_HOST"):
             here = [at for at, host in enumerate(hosts) if host == address_of(env.text("BYTEPS_GC_HOST"))]
         if len(here) != 1:
             raise SettingsError(
-                f"this machine has {len(here)} of the addresses in BYTEPS_GC_HOSTS ({' '.join(hosts)}) instead of one;"
-                " BYTEPS_GC_HOST can name it"
+                f"{len(here)} of the addresses in BYTEPS_GC_HOSTS ({' '.join(hosts)}) belong to this machine, not one;"
+                " set BYTEPS_GC_HOST to this host's address"
             )
         return cls(
             hosts,
@@ -121,7 +121,7 @@ class Host:
         if not port:
             raise SettingsError("a role started by hand needs BYTEPS_GC_PORT, the same for all roles of a job")
         if role == "scheduler" and not self.schedules:
-            raise SettingsError(f"the scheduler's address {self.scheduler} is not one of this machine's")
+            raise SettingsError(f"the scheduler's address {self.scheduler} is not an address of this machine")
         if role == "scheduler":
             local.check_port(self.scheduler, port)
         return self.variables(role, number, port)

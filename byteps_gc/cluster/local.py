@@ -200,10 +200,10 @@ class Supervisor:
         reason = next((line[8:] for line in reversed(one.lines) if line.startswith("byteps: ")), "")
         if state in (PEER_LOST, UNREACHED) and reason:
             return ClusterError(f"{reason}; log: {self.logs / (one.role.name + '.log')}", status)
-        how = f"failed with status {status}" if state >= 0 else f"was ended by {signal.Signals(-state).name}"
+        how = f"failed with status {status}" if state >= 0 else f"was killed by {signal.Signals(-state).name}"
         if state == 0:
-            how, status = "ended while workers were still running", 1
-        lines = "".join(f"\n  {one.role.name} | {line}" for line in one.lines) or " (it printed nothing)"
+            how, status = "exited while workers were still running", 1
+        lines = "".join(f"\n  {one.role.name} | {line}" for line in one.lines) or " (no output)"
         return ClusterError(f"{one.role.name} {how}; log: {self.logs / (one.role.name + '.log')}{lines}", status)
 
     def stop(self) -> None:

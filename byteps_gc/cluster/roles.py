@@ -32,7 +32,7 @@ class Cluster:
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("servers", 1)):
             if getattr(self, name) < least:
-                raise SettingsError(f"{name}={getattr(self, name)}: at least {least} is needed")
+                raise SettingsError(f"{name}={getattr(self, name)} is not an integer of at least {least}")
         if not 0 <= self.port < 65536:
             raise SettingsError(f"port={self.port} is not a port from 1 to 65535 (0: any free one)")
 

@@ -53,7 +53,7 @@ class Peer:
         if self.waits():
             try:
                 data = self.connection.recv(1 << 16)
-                why = "its run has ended without a word"
+                why = "its run ended without reporting a reason"
             except OSError as error:
                 data, why = b"", f"it cannot be reached: {error.strerror}"
             *lines, self._rest = (self._rest + data).split(b"\n")
@@ -109,7 +109,7 @@ class Roll:
             self.check()
             time.sleep(0.05)
             if time.monotonic() - begin > 2 * PATIENCE:  # it is somebody else who listens there
-                raise ClusterError(f"{self.host.scheduler}:{self.host.port} answers, but not as a run that starts")
+                raise ClusterError(f"{self.host.scheduler}:{self.host.port} answers, but is not a run that is starting")
         return self._plan
 
     def check(self) -> None:
@@ -146,9 +146,9 @@ class Roll:
             waited = time.monotonic() - begin
             names = ", ".join(sorted(self._missing)) if self._door else self.host.scheduler
             if waited > seconds:
-                raise ClusterError(f"{names} did not start this run within {seconds:.0f} s")
+                raise ClusterError(f"{names} did not join this run within {seconds:.0f} s")
             if waited > NOTICE and heed and not told:
-                print(f"waiting for {names} to start this run", flush=True)
+                print(f"waiting for {names} to join this run", flush=True)
                 told = True
             self._receive(self._door) if self._door else self._call()
             if heed:
@@ -160,7 +160,7 @@ class Roll:
             self._door = self._door or socket.create_server((self.host.scheduler, self.host.port))
         except OSError as error:
             address = f"{self.host.scheduler}:{self.host.port}"
-            raise ClusterError(f"the other hosts cannot call at {address}: {os.strerror(error.errno)}") from None
+            raise ClusterError(f"the other hosts cannot connect to {address}: {os.strerror(error.errno)}") from None
 
     def _close(self) -> None:
         """Let nobody call any more."""
@@ -187,7 +187,7 @@ class Roll:
         self._plan = hello.get("plan") if peer.name == self.host.hosts[0] else self._plan
         if hello["words"] != self.words:
             there, here = (" ".join(map(str, words)) for words in (hello["words"], self.words))
-            raise ClusterError(f"{peer.name} was asked to run {there!r}, and this host {here!r}")
+            raise ClusterError(f"{peer.name} was asked to run {there!r}, but this host was asked to run {here!r}")
 
     def _call(self) -> None:
         """Call at the host that schedules, if it is there by now."""

@@ -57,7 +57,7 @@ def check(
             preexec_fn=tied(),
         )
         if result.returncode:
-            last = (result.stdout.strip().splitlines() or ["it says nothing"])[-1]
+            last = (result.stdout.strip().splitlines() or ["no output"])[-1]
             raise UserError(f"job {job}: {last}")
 
 
@@ -85,7 +85,7 @@ def alone(host: hosts.Host) -> Iterator[None]:
     with contextlib.suppress(OSError, ValueError):
         pid, since = note.read_text().split()
         if started(int(pid)) == since:
-            print(f"ending the run that process {pid} has left here", flush=True)
+            print(f"stopping the processes that run {pid} left on this host", flush=True)
             os.kill(int(pid), signal.SIGTERM)
             deadline = time.monotonic() + 15
             while started(int(pid)) == since and time.monotonic() < deadline:

@@ -60,7 +60,7 @@ def start_sshd(host: Namespace, visitor: str, seconds: float = 30) -> str:
     deadline = time.monotonic() + seconds
     while "Server listening" not in log.read_text():
         if sshd.poll() is not None or time.monotonic() > deadline:
-            raise ClusterError(f"{host.name}: sshd does not start: {' '.join(log.read_text().split())}")
+            raise ClusterError(f"{host.name}: cannot start sshd: {' '.join(log.read_text().split())}")
         time.sleep(0.02)
     return key
 

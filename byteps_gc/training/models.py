@@ -32,11 +32,11 @@ def classifier(flag: str, name: str, classes: int, size: int, pretrained: bool =
 
     about = f"{flag} {name}"
     if name.lower() not in gluoncv.model_zoo.get_model_list():
-        raise UserError(f"{about}: GluonCV has no such model")
+        raise UserError(f"{about} is not a model of GluonCV")
     try:
         net = gluoncv.model_zoo.get_model(name, classes=classes, pretrained=pretrained, **options)
     except TypeError as error:
-        raise UserError(f"{about} is no classifier with the options that the flags ask for: {error}") from None
+        raise UserError(f"{about} is not a classifier that takes these options: {error}") from None
     except FAILURES as error:
         raise UserError(f"{about}: {one_line(error)}") from None
     check_scores(net, about, classes, size)
@@ -51,14 +51,14 @@ def check_scores(net: Any, about: str, classes: int, size: int) -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # where MXNet prints the shapes that do not fit
             scores = net(mx.sym.var("data"))
             if not isinstance(scores, mx.sym.Symbol):
-                raise UserError(f"{about} is no classifier: it has {len(scores)} outputs")
+                raise UserError(f"{about} is not a classifier: it has {len(scores)} outputs")
             shape = scores.infer_shape(data=(1, 3, size, size))[1][0]
     except FAILURES as error:
         raise UserError(
             f"{about} does not fit {classes} classes and {size} x {size} pixels: {one_line(error)}"
         ) from None
     if shape != (1, classes):
-        raise UserError(f"{about} is no classifier of {classes} classes: of an image it makes {shape}")
+        raise UserError(f"{about} is not a classifier of {classes} classes: its output for one image has shape {shape}")
 
 
 def check_dtype(dtype: str, num_gpus: int) -> None:
@@ -66,4 +66,4 @@ def check_dtype(dtype: str, num_gpus: int) -> None:
     import mxnet as mx
 
     if dtype == "float16" and not (num_gpus and mx.context.num_gpus()):
-        raise UserError("--dtype float16: MXNet multiplies float16 on GPUs only, and this process has none")
+        raise UserError("--dtype float16 needs a GPU, and this process has none")
