@@ -38,9 +38,7 @@ def add_step(subjects: Any) -> None:
     """Add ``bench step``."""
     parser = subjects.add_parser("step", help="measure a training step with every compressor")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
-    parser.add_argument(
-        "--model", default="resnet18_v2", help="GluonCV model for 32 x 32 images (default: resnet18_v2)"
-    )
+    parser.add_argument("--model", default="resnet18_v2", help="train this GluonCV model (default: resnet18_v2)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="batch size per worker (default: 32)")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="number of workers (default: 2)")
     parser.add_argument("--servers", type=int, default=2, metavar="N", help="number of servers (default: 2)")
@@ -81,7 +79,7 @@ def add_engine(subjects: Any) -> None:
 
 def add_peers(subjects: Any) -> None:
     """Add ``bench peers``."""
-    parser = subjects.add_parser("peers", help="measure an exchange of gradients against MXNet, PyTorch and Horovod")
+    parser = subjects.add_parser("peers", help="compare an exchange of gradients with MXNet, PyTorch and Horovod")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results to this file, or continue it")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables to this file")
     parser.add_argument(
