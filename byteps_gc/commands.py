@@ -94,6 +94,7 @@ def split(words: List[str]) -> Tuple[List[str], List[str]]:
 def run_reproduce(options: argparse.Namespace) -> int:
     """Run all of an experiment's jobs and make their table."""
     from byteps_gc import reproduce
+    from byteps_gc.cluster import privileges
     from byteps_gc.cluster.experiment import Experiment
     from byteps_gc.cluster.namespaces import NamespaceHosts
 
@@ -103,11 +104,13 @@ def run_reproduce(options: argparse.Namespace) -> int:
     if options.rate and not options.hosts:
         raise UserError("--rate needs --hosts: it limits the links of simulated hosts")
     if options.hosts:
-        NamespaceHosts(options.hosts, options.rate)  # says what is wrong with them
+        NamespaceHosts(options.hosts, options.rate)  # checks both
     name = options.experiment.stem
     if options.hosts:
         name += f"-{options.hosts}-hosts" + (f"-{options.rate}" if options.rate else "")
     jobs = Experiment.read(options.experiment).select(options.jobs)
+    if options.hosts:
+        privileges.enter([sys.executable, "-m", "byteps_gc", *sys.argv[1:]])
     out = (options.out or Path("results", name)).absolute()
     seeds, extra = range(options.seeds), options.rest
     series = reproduce.Series(options.experiment.absolute(), jobs, seeds, out, extra, options.hosts, options.rate)

@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from byteps_gc import env, report
 from byteps_gc.bench import machine
-from byteps_gc.cluster import folders, one_machine, run
+from byteps_gc.cluster import folders, one_machine, privileges, run
 from byteps_gc.cluster.experiment import HALF, Experiment
 from byteps_gc.cluster.host import Host
 from byteps_gc.cluster.roles import LOOPBACK
@@ -138,6 +138,7 @@ def main(series: Series) -> int:
         print(f"{number} of {len(tasks)}: {job}, seed {seed}; {gone} elapsed{left(series)}", flush=True)
         run_job(series, seed, job)
     conclude(series)
+    privileges.give_back(series.folder)
     return 0
 
 

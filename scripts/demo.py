@@ -75,11 +75,9 @@ def enter(words):
     from byteps_gc.cluster import privileges
 
     try:
-        prefix = privileges.prefix()
+        privileges.enter([sys.executable, str(Path(__file__).resolve()), *words])
     except SettingsError as error:
         return str(error)
-    if prefix:
-        os.execvp(prefix[0], [*prefix, sys.executable, str(Path(__file__).resolve()), *words])
     return ""
 
 

@@ -154,13 +154,14 @@ def test_the_guides_line_on_four_hosts(machine, commands, tmp_path):
 
 
 @pytest.mark.cluster
-def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands, tmp_path):
-    """What a host had of a job that was interrupted is gone with it: that job begins anew."""
+@pytest.mark.parametrize("user", [(), ("unshare", "--user", "--map-user=1000", "--map-group=1000")])
+def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands, tmp_path, user):
+    """As root and as an ordinary user. What a host had of an interrupted job is gone with it: that job begins anew."""
     words = ["--hosts", 2, "--rate", "200mbit", "--out", "out", "--", *SMALL, "--num-epochs", 1]
     place = tmp_path / "out" / "seed-0" / "onebit"
     place.mkdir(parents=True)
     (place / "left-over").touch()
-    result = commands.run(REPRODUCE, "cifar100", "onebit", *words, BYTEPS_GC_PYTHON=sys.executable)
+    result = commands.run(*user, REPRODUCE, "cifar100", "onebit", *words, BYTEPS_GC_PYTHON=sys.executable)
     assert result.status == 0, result.output
     assert not (place / "left-over").exists()
     assert record.read(place / "host-1" / "onebit" / "onebit.jsonl").finished
