@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run jobs, one after another, on this host: ./run.sh ["JOB JOB ..."] [--resume] [--job NAME="FLAGS"] [-- TRAINING FLAGS]
+# Run jobs one after another on this host: ./run.sh ["JOB JOB ..."] [--resume] [--job NAME="FLAGS"] [-- TRAINING FLAGS]
 # Without a job: all of the experiment's. --resume: continue a run that failed. --job: define one more job.
 # --print: print the environment and the command of each role instead: ./run.sh --print onebit
 # On a cluster, start it on every host:

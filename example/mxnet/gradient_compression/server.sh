@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Start a server of the job that settings.sh describes, in this terminal: ./server.sh [--print]
+# Start a server of the cluster in settings.sh, in this terminal: ./server.sh [--print]
 # --print: print the environment and the command instead.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Start a worker of a job in this terminal: ./worker.sh JOB [--job NAME="FLAGS"] [--print] [-- TRAINING FLAGS]
-# JOB is one of the experiment's, for example onebit or topk-fp16, or the one that --job defines.
+# JOB: a job of the experiment, such as onebit or topk-fp16, or the one that --job defines.
 # --print: print the environment and the command instead.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
