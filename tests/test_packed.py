@@ -3,7 +3,7 @@
 import json
 
 from byteps_gc.errors import UserError
-from byteps_gc.report import packed, record, rows, table
+from byteps_gc.report import facts, packed, record, rows, table
 import pytest
 
 from conftest import ROOT
@@ -87,6 +87,13 @@ def test_an_incomplete_file_is_one_line(raw, tmp_path):
 def test_the_tables_of_docs_are_made_again(folder):
     assert table.markdown(rows.group(rows.find([folder]))) == (folder / "table.md").read_text()
     assert {one.suffix for one in folder.iterdir()} >= {".md", ".json", ".gz", ".png"}
+
+
+def test_the_report_names_the_machine_of_rows_that_were_measured_separately():
+    (folder,) = [one for one in KEPT if one.name == "2-hosts-100mbit"]
+    machine, _ = facts.environment(rows.group(rows.find([folder])), [folder])
+    assert dict(machine)["Processor"] == "Intel(R) Xeon(R) Processor (other rows); AMD EPYC (baseline, fp16)"
+    assert dict(machine)["Commit"] == "5596d0f (other rows); fb18266 (baseline, fp16)"
 
 
 def test_docs_keep_seven_tables():

@@ -117,7 +117,10 @@ def environment(rows: Sequence[Row], places: Sequence[Path]) -> Tuple[Pairs, Pai
     """Return the machine with its versions, and the variables: of the records, or else of configuration.json."""
     found = [(name, run.start["environment"]) for name, run in runs(rows) if run.start.get("environment")]
     if not found:
-        found = [(file.parent.name, of_configuration(content)) for file, content in configuration.find(places)]
+        for file, content in configuration.find(places):
+            others = content.get("measured_separately", ())
+            found.append((file.parent.name if not others else "other rows", of_configuration(content)))
+            found += [(text(one["rows"]), of_configuration(one)) for one in others]
     machine = [
         (name, {**{title: about[key] for key, title in MACHINE.items() if key in about}, **about.get("packages", {})})
         for name, about in found
