@@ -179,7 +179,7 @@ def fewer_classes(packed):
         (empty_index, "index .*all.idx is empty"),
         (no_zero, "all.idx is not an index: expected unique keys"),
         (odd_list, "all.lst is not a list of images"),
-        (infinite_label, "all.lst is not a list of images"),
+        (infinite_label, "all.lst line 1 has label inf; expected an integer below 16777216"),
         (fewer_classes, "all.rec .* has label [12]; expected an integer below 1"),
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import stat
 from typing import List, Optional, Sequence, Tuple
 
+from byteps_gc.data.labels import check_size
 from byteps_gc.data.names import shown
 from byteps_gc.errors import DatasetError
 
@@ -112,10 +113,11 @@ class Folder:
     def read(self, number: int) -> Tuple[bytes, int]:
         """Return an encoded image and its label. Threads may call it together.
 
-        Raises :class:`DatasetError` for a file that cannot be read.
+        Raises :class:`DatasetError` for a file that cannot be read, or is larger than 512 MiB.
         """
         path, label = self.files[number]
         try:
+            check_size(path, path.stat().st_size)
             return path.read_bytes(), label
         except OSError as error:
             raise DatasetError(f"cannot read {shown(path)}: {error.strerror}") from None

@@ -1,17 +1,17 @@
 """CIFAR100, Fashion-MNIST and synthetic images, all as 32x32 colour images in memory."""
 
 from dataclasses import dataclass
-import gzip
 from pathlib import Path
-import pickle
-import struct
 from typing import Callable, Dict, Optional, Tuple
 
+from byteps_gc.data import idx, pickles
+from byteps_gc.data.labels import check_labels, check_size
 from byteps_gc.errors import DatasetError
 import numpy as np
 
 SIDE = 32
 RECORD = 2 + 3 * SIDE * SIDE  # coarse label, fine label, pixels
+CIFAR_CLASSES, FASHION_CLASSES = 100, 10
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 CIFAR100 = Path("~/.mxnet/datasets/cifar100")
 CIFAR100_ORIGIN = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -54,88 +54,55 @@ def read_cifar100(folder: Optional[Path], train: bool) -> Images:
 
 def read_cifar_records(file: Path) -> Images:
     """The binary distribution: records of two label bytes and 3072 pixels, channel by channel."""
-    raw = np.fromfile(str(file), dtype=np.uint8)
+    try:
+        check_size(file, file.stat().st_size)
+        raw = np.fromfile(str(file), dtype=np.uint8)
+    except OSError as error:
+        raise DatasetError(f"cannot read {file}: {error.strerror}") from None
     if raw.size == 0 or raw.size % RECORD:
         raise DatasetError(f"{file} has {raw.size} bytes, which is not a whole number of {RECORD}-byte images")
     records = raw.reshape(-1, RECORD)
-    return checked(file, records[:, 2:], records[:, 1])
-
-
-class NumpyUnpickler(pickle.Unpickler):
-    """Reads pickled arrays, lists and dicts, and refuses to import anything else."""
-
-    ALLOWED = {
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("_codecs", "encode"),
-    }
-
-    def find_class(self, module: str, name: str):
-        """Import an allowed name; pickle.UnpicklingError for any other."""
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it imports {module}.{name}, which is not allowed in a data set")
-        return super().find_class(module, name)
+    return cifar_images(records[:, 2:]), check_labels(file, records[:, 1], len(records), CIFAR_CLASSES)
 
 
 def read_cifar_pickle(file: Path) -> Images:
     """The Python distribution: a pickled dict with ``data`` (n, 3072) and ``fine_labels``."""
-    try:
-        with open(file, "rb") as stream:
-            content = NumpyUnpickler(stream, encoding="bytes").load()
-        data, labels = content[b"data"], content[b"fine_labels"]
-        data = np.asarray(data, dtype=np.uint8).reshape(-1, 3 * SIDE * SIDE)
-        return checked(file, data, np.asarray(labels))
-    except DatasetError:
-        raise
-    except Exception as error:  # a damaged pickle fails in whatever way its bytes happen to ask for
-        raise DatasetError(f"{file} is not a CIFAR100 pickle: {error}") from None
+    content = pickles.read(file)
+    pixels, labels = (pickles.numbers(file, content, name) for name in ("data", "fine_labels"))
+    if pixels.ndim != 2 or pixels.shape[1] != RECORD - 2:
+        raise DatasetError(f"{file} has pixels of shape {pixels.shape}; expected {RECORD - 2} for each image")
+    labels = check_labels(file, labels, len(pixels), CIFAR_CLASSES)
+    return cifar_images(check_pixels(file, pixels)), labels
 
 
-def checked(file: Path, pixels: np.ndarray, labels: np.ndarray) -> Images:
-    """CIFAR pixels (n, 3072) as images, if there is a label below 100 for each."""
-    if len(labels) != len(pixels) or len(pixels) == 0 or labels.max() >= 100:
-        raise DatasetError(
-            f"{file} has {len(pixels)} images and {len(labels)} labels; expected a label below 100 per image"
-        )
-    images = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), labels.astype(np.int32)
+def check_pixels(file: Path, pixels: np.ndarray) -> np.ndarray:
+    """Return pixels (n, 3072) as uint8; :class:`DatasetError`, with the first image that has others."""
+    for index, image in enumerate(pixels if pixels.dtype != np.uint8 else ()):
+        wrong = (image < 0) | (image > 255) if pixels.dtype.kind in "iu" else np.ones(image.shape, bool)
+        if wrong.any():
+            raise DatasetError(
+                f"{file} has pixel {image[wrong.argmax()]} of type {pixels.dtype} in image {index};"
+                " expected integers from 0 to 255"
+            )
+    return pixels.astype(np.uint8)
 
 
-def read_idx(file: Path, dimensions: int) -> np.ndarray:
-    """A gzipped IDX file of unsigned bytes."""
-    try:
-        with gzip.open(str(file)) as stream:
-            content = stream.read()
-    except FileNotFoundError:
-        raise DatasetError(
-            f"no {file.name} in {file.parent}: install Debian's package dataset-fashion-mnist,"
-            " or pass its folder with --data-dir"
-        ) from None
-    except (OSError, EOFError) as error:
-        raise DatasetError(f"cannot read {file}: {error}") from None
-    header = 4 + 4 * dimensions
-    if len(content) < header or content[:4] != bytes((0, 0, 8, dimensions)):
-        raise DatasetError(f"{file} is not an IDX file of unsigned bytes with {dimensions} dimensions")
-    shape = struct.unpack(f">{dimensions}I", content[4:header])
-    if len(content) - header != int(np.prod(shape)):
-        raise DatasetError(f"{file} holds {len(content) - header} bytes, but its header says {int(np.prod(shape))}")
-    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
+def cifar_images(pixels: np.ndarray) -> np.ndarray:
+    """CIFAR pixels (n, 3072), channel by channel, as images (n, 32, 32, 3)."""
+    return np.ascontiguousarray(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
 
 
 def read_fashion_mnist(folder: Optional[Path], train: bool) -> Images:
     """Fashion-MNIST (28x28, grey), padded with black to 32x32 and repeated in three channels."""
     root = (folder or FASHION_MNIST).expanduser()
     part = "train" if train else "t10k"
-    grey = read_idx(root / f"{part}-images-idx3-ubyte.gz", 3)
-    labels = read_idx(root / f"{part}-labels-idx1-ubyte.gz", 1)
-    if len(grey) != len(labels) or grey.shape[1:] != (28, 28):
-        raise DatasetError(
-            f"{root} has {len(labels)} labels for images of shape {grey.shape}; expected one per 28x28 image"
-        )
+    grey = idx.read(root / f"{part}-images-idx3-ubyte.gz", 3)
+    file = root / f"{part}-labels-idx1-ubyte.gz"
+    labels = check_labels(file, idx.read(file, 1), len(grey), FASHION_CLASSES)
+    if grey.shape[1:] != (28, 28):
+        raise DatasetError(f"{root} has images of shape {grey.shape}; expected 28 x 28 pixels")
     padded = np.pad(grey, ((0, 0), (2, 2), (2, 2)), mode="constant")
-    return np.repeat(padded[..., np.newaxis], 3, axis=3), labels.astype(np.int32)
+    return np.repeat(padded[..., np.newaxis], 3, axis=3), labels
 
 
 def make_synthetic(folder: Optional[Path], train: bool) -> Images:
@@ -149,8 +116,8 @@ def make_synthetic(folder: Optional[Path], train: bool) -> Images:
 
 
 DATASETS: Dict[str, Dataset] = {
-    "cifar100": Dataset(100, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), read_cifar100),
-    "fashion-mnist": Dataset(10, (0.2190,) * 3, (0.3318,) * 3, read_fashion_mnist),
+    "cifar100": Dataset(CIFAR_CLASSES, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), read_cifar100),
+    "fashion-mnist": Dataset(FASHION_CLASSES, (0.2190,) * 3, (0.3318,) * 3, read_fashion_mnist),
     "synthetic": Dataset(10, (0.5,) * 3, (0.25,) * 3, make_synthetic),
 }
 

@@ -16,6 +16,8 @@ import re
 import struct
 from typing import List, Optional, Tuple
 
+from byteps_gc.data.labels import CLASSES as LABELS
+from byteps_gc.data.labels import check_label
 from byteps_gc.errors import DatasetError
 import numpy as np
 
@@ -25,6 +27,8 @@ HEADER = struct.Struct("<IfQQ")
 LIMIT = 1 << 29  # a record has fewer bytes
 WHOLE, FIRST, MIDDLE, LAST = range(4)  # a part's place in its record
 LOOKED_AT = 1024  # records that are checked when a file is opened
+LINE = 64  # bytes of an index's line, at most
+LIST_LINE = 1 << 16  # of a list's line, at most
 CLASSES = 1000  # of ImageNet
 
 
@@ -43,9 +47,15 @@ def framed(content: bytes) -> bytes:
     return b"".join(parts) + bytes(-len(content) % 4)
 
 
-def read_index(file: Path) -> np.ndarray:
-    """The offsets (n,) int64 that an index lists, in rising order; :class:`DatasetError` if it is not an index."""
+def read_index(file: Path, records: Path, size: int) -> np.ndarray:
+    """The offsets (n,) int64 that an index lists, in rising order.
+
+    records, size: the .rec file and its bytes. Raises :class:`DatasetError` for what
+    is not an index, or has more lines than there can be records.
+    """
     try:
+        if file.stat().st_size > LINE * (size // PART.size) + LIST_LINE:
+            raise DatasetError(f"{file} is not the index of {records}: it is too large for a file of {size} bytes")
         words = file.read_bytes().split()
         table = np.array(words, dtype=object).reshape(-1, 2)
         keys, offsets = table[:, 0].astype(np.int64), np.sort(table[:, 1].astype(np.int64))
@@ -70,11 +80,19 @@ def read_classes(file: Path) -> int:
         return CLASSES
     try:
         with open(file, "rb") as stream:
-            return 1 + int(max(float(line.split(b"\t")[1]) for line in stream if line.strip()))
+            lines = enumerate(iter(lambda: stream.readline(LIST_LINE + 1), b""), 1)
+            return 1 + max(listed_label(f"{file} line {number}", line) for number, line in lines if line.strip())
     except OSError as error:
         raise DatasetError(f"cannot read list {file}: {error.strerror}") from None
-    except (ValueError, IndexError, OverflowError):
+    except (ValueError, IndexError):
         raise DatasetError(f"{file} is not a list of images: expected lines with a key, a label and a path") from None
+
+
+def listed_label(place: str, line: bytes) -> int:
+    """Return the label in a line of a list; ValueError or IndexError for another line."""
+    if len(line) > LIST_LINE:
+        raise ValueError(f"{place} is too long")
+    return check_label(place, float(line.split(b"\t")[1]), LABELS)
 
 
 class Records:
@@ -94,7 +112,7 @@ class Records:
             self.size = os.fstat(self._file).st_size
         except OSError as error:
             raise DatasetError(f"cannot open record file {self.file}: {error.strerror}") from None
-        self._offsets = np.append(read_index(self.index), self.size)
+        self._offsets = np.append(read_index(self.index, self.file, self.size), self.size)
         self.classes = classes or read_classes(self.file.with_suffix(".lst"))
         for number in np.unique(np.linspace(0, len(self) - 1, min(LOOKED_AT, len(self))).astype(int)):
             self._check(int(number))
@@ -109,16 +127,15 @@ class Records:
     def read(self, number: int) -> Tuple[bytes, int]:
         """An encoded image and its label. Threads may call it together."""
         content, _ = self._record(number)
-        if len(content) < HEADER.size:
-            raise DatasetError(f"{self.name(number)} has {len(content)} bytes, less than its header of {HEADER.size}")
-        flag, label, _, _ = HEADER.unpack_from(content)
+        flag, label, _, _ = HEADER.unpack_from(content) if len(content) >= HEADER.size else (0, 0.0, 0, 0)
         if flag > 1:
             raise DatasetError(f"{self.name(number)} has {flag} labels; expected one")
+        start = HEADER.size + 4 * flag
+        if len(content) < start:
+            raise DatasetError(f"{self.name(number)} has {len(content)} bytes, less than its header of {start}")
         if flag == 1:
             (label,) = struct.unpack_from("<f", content, HEADER.size)
-        if not (0 <= label < self.classes and label == int(label)):
-            raise DatasetError(f"{self.name(number)} has label {label:g}; expected an integer below {self.classes}")
-        return content[HEADER.size + 4 * flag :], int(label)
+        return content[start:], check_label(self.name(number), label, self.classes)
 
     def name(self, number: int) -> str:
         """What an image is called in messages."""
@@ -139,6 +156,7 @@ class Records:
         """A record's content, and the offset at which it ends."""
         at = int(self._offsets[number])
         parts: List[bytes] = []
+        total = 0
         while True:
             head = os.pread(self._file, PART.size, at)
             magic, word = PART.unpack(head) if len(head) == PART.size else (None, 0)
@@ -150,6 +168,9 @@ class Records:
                 )
             if magic != MAGIC or (place in (WHOLE, FIRST)) != (not parts):
                 raise DatasetError(f"{self.index} is not the index of {self.file}: no record begins at byte {at}")
+            total += length + (4 if parts else 0)
+            if total >= LIMIT:
+                raise DatasetError(f"{self.name(number)} is not a record: it has {LIMIT} bytes or more")
             parts.append(os.pread(self._file, length, at + PART.size))
             at += PART.size + (length + 3) // 4 * 4
             if place in (WHOLE, LAST):
