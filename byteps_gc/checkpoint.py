@@ -6,6 +6,9 @@ gets its own last, each step on the disk before the next. So as long as there is
 are whole and of the same epoch, whatever ends the process or the machine, and no step touches another name:
 before ``epoch-8`` is whole, ``epoch-7`` stays. Between the steps NAME is no checkpoint, never a mixture of two.
 
+NAME.json holds the SHA-256 of each of the three, of itself without that entry. They are of what was to be written, not
+of what the disk returns, and whoever loads a checkpoint compares them first.
+
 MXNet is imported only where a checkpoint is loaded, so that flags can be checked without it.
 """
 
@@ -18,13 +21,16 @@ import shutil
 import tempfile
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
+from byteps_gc import hashes
 from byteps_gc.errors import UserError, one_line
 
 SUFFIXES = (".params", ".states", ".json")
 SAVING = ".saving-"  # folders of files that are being written
+# of loading a file of something else
+FAILURES = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
-def check(stem: str) -> Path:
+def find(stem: str) -> Path:
     """The path of a checkpoint without its ending; :class:`UserError` if a file of it is missing.
 
     ``stem`` may be given with the ending ``.params``.
@@ -32,20 +38,31 @@ def check(stem: str) -> Path:
     path = Path(stem)
     path = path.with_suffix("") if path.suffix in SUFFIXES else path
     for suffix in SUFFIXES:
-        if not Path(f"{path}{suffix}").is_file():
-            raise UserError(f"no checkpoint {path}: the file {path}{suffix} is missing")
+        if not os.path.isfile(f"{path}{suffix}"):
+            lost = f"; {hashes.advice(Path(f'{path}.json'))}" if os.path.isfile(f"{path}.json") else ""
+            raise UserError(f"no checkpoint {path}: the file {path}{suffix} is missing{lost}")
+    return path
+
+
+def check(stem: str) -> Path:
+    """Like :func:`find`; :class:`UserError` also for a file that is damaged."""
+    path = find(stem)
+    for suffix in SUFFIXES:
+        hashes.check_file(Path(f"{path}{suffix}"), suffix)
     return path
 
 
 def of_epochs(folder: Path) -> List[int]:
-    """How many epochs were done when each whole checkpoint ``epoch-N`` of a folder was written, in order."""
+    """How many epochs were done when each checkpoint ``epoch-N`` of a folder was written, in order.
+
+    One of which a file has been lost or damaged is among them, so that it is noticed: see :func:`check`.
+    """
     found = (re.fullmatch(r"epoch-(\d+)\.json", file.name) for file in folder.glob("epoch-*.json"))
-    numbers = (int(match[1]) for match in found if match)
-    return sorted(n for n in numbers if all((folder / f"epoch-{n}{suffix}").is_file() for suffix in SUFFIXES))
+    return sorted(int(match[1]) for match in found if match)
 
 
 def newest(folder: Path) -> Optional[Path]:
-    """The whole checkpoint ``epoch-N`` of the most epochs in a folder, without its ending; None if there is none."""
+    """The checkpoint ``epoch-N`` of the most epochs in a folder, without its ending; None if there is none."""
     numbers = of_epochs(folder)
     return folder / f"epoch-{numbers[-1]}" if numbers else None
 
@@ -53,17 +70,20 @@ def newest(folder: Path) -> Optional[Path]:
 def progress_of(path: Path) -> Dict[str, Any]:
     """The progress that a checkpoint holds; {} if it is not whole."""
     try:
-        return json.loads(Path(f"{check(str(path))}.json").read_text())
+        return hashes.read_progress(Path(f"{find(str(path))}.json"))
     except UserError:
         return {}
 
 
 def save(path: Path, net: Any, trainer: Any, progress: Dict[str, Any]) -> None:
-    """Write a Gluon block and its DistributedTrainer to ``path``.params, .states and .json (``progress``)."""
+    """Write a Gluon block and its DistributedTrainer to ``path``.params, .states and .json (``progress``).
+
+    :class:`UserError` if that is not possible; an older checkpoint at ``path`` stays then.
+    """
     with replacing(path) as whole:
-        net.save_parameters(f"{whole}.params")
-        trainer.save_states(f"{whole}.states")
-        Path(f"{whole}.json").write_text(json.dumps(progress) + "\n")
+        writers = {".params": net.save_parameters, ".states": trainer.save_states}
+        found = {suffix: hashes.written(Path(f"{whole}{suffix}"), write) for suffix, write in writers.items()}
+        Path(f"{whole}.json").write_text(hashes.rendered(progress, found))
 
 
 def copy(source: Path, path: Path) -> None:
@@ -85,16 +105,30 @@ def prune(folder: Path, last: int, period: int) -> None:
         for file in folder.glob(f"epoch-*{suffix}"):
             number = file.name[len("epoch-") : -len(suffix)]
             if number.isdigit() and int(number) < last and int(number) % period:
-                file.unlink()
+                with reported("remove", file):
+                    file.unlink()
+
+
+@contextlib.contextmanager
+def reported(what: str, path: Path) -> Iterator[None]:
+    """Turn an OSError of the body into a :class:`UserError` that says what cannot be done with which checkpoint."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot {what} checkpoint {path}: {error.strerror or error}") from None
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """The body writes a checkpoint to the path that it is given, and it is at ``path`` from then on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{SAVING}*"):  # by a process that was killed
-        shutil.rmtree(str(left), ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=str(path.parent), prefix=SAVING) as folder:
+    """The body writes a checkpoint to the path that it is given, and it is at ``path`` from then on.
+
+    :class:`UserError` if that is not possible.
+    """
+    with reported("write", path), contextlib.ExitStack() as stack:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{SAVING}*"):  # by a process that was killed
+            shutil.rmtree(str(left), ignore_errors=True)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=str(path.parent), prefix=SAVING))
         whole = Path(folder, "checkpoint")
         yield whole
         for suffix in SUFFIXES:
@@ -120,36 +154,42 @@ def keep(path: Path) -> None:
 
 
 def resume(stem: str, net: Any, trainer: Any, context: Any) -> Dict[str, Any]:
-    """Load on every worker what rank 0 reads at ``stem`` (see :func:`check`); returns the progress that was saved.
+    """Load on every worker what rank 0 reads at ``stem`` (see :func:`find`); returns the progress that was saved.
 
     The other workers need not have the files. All workers call it.
     """
     import byteps_gc.mxnet as bps
 
-    path = check(stem) if bps.rank() == 0 else None
+    path = find(stem) if bps.rank() == 0 else None
     return load({suffix: Path(f"{path}{suffix}") for suffix in SUFFIXES if path}, net, trainer, context)
 
 
 def load(files: Mapping[str, Path], net: Any, trainer: Any, context: Any) -> Dict[str, Any]:
     """Load on every worker the parameters, and the states and the progress if there are, that rank 0 reads.
 
-    files: paths by ending (``SUFFIXES``); of interest on rank 0 alone. Returns
-    the progress, {} without one. Raises :class:`UserError` for what is not of
-    this net. All workers call it.
+    files: paths by ending (``SUFFIXES``); of interest on rank 0 alone, which
+    checks each before it broadcasts it (:func:`~byteps_gc.hashes.check_file`). Returns the progress,
+    {} without one. Raises :class:`UserError` for what is damaged, or not of this
+    net. All workers call it.
     """
     from byteps_gc import exchange
 
+    name = files.get(".params", "of rank 0")
     with tempfile.TemporaryDirectory(prefix="byteps_gc-resume-") as folder:
-        for suffix in SUFFIXES:
-            content = files[suffix].read_bytes() if suffix in files else None
-            Path(folder, f"checkpoint{suffix}").write_bytes(exchange.broadcast_bytes(content, f"resume{suffix}"))
-        whole = Path(folder, "checkpoint")
         try:
+            for suffix in SUFFIXES:
+                content = hashes.read_checked(files[suffix], suffix) if suffix in files else None
+                Path(folder, f"checkpoint{suffix}").write_bytes(exchange.broadcast_bytes(content, f"resume{suffix}"))
+            whole = Path(folder, "checkpoint")
             net.load_parameters(f"{whole}.params", ctx=context)
             if Path(f"{whole}.states").stat().st_size:
                 trainer.load_states(f"{whole}.states")
             trainer.broadcast_parameters()
-            return json.loads(Path(f"{whole}.json").read_text() or "{}")
-        except (AssertionError, ValueError, RuntimeError) as error:
+            progress: Dict[str, Any] = json.loads(Path(f"{whole}.json").read_text() or "{}")
+        except OSError as error:
+            raise UserError(f"cannot load checkpoint {name}: {error.filename or folder}: {error.strerror}") from None
+        except FAILURES as error:
             text = one_line(error).replace(f"{folder}/", "")
-            raise UserError(f"cannot load checkpoint {files.get('.params', 'of rank 0')}: {text}") from None
+            raise UserError(f"cannot load checkpoint {name}: {text}") from None
+    progress.pop(hashes.KEY, None)
+    return progress

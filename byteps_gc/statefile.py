@@ -6,9 +6,10 @@ the scheduler that the trainer has.
 """
 
 import json
+from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
 
-from byteps_gc.errors import one_line
+from byteps_gc import hashes
 from byteps_gc.exchange import ExchangeError, classic
 import mxnet as mx
 import numpy as np
@@ -111,9 +112,9 @@ def write(fname: str, header: Mapping[str, Any], arrays: Mapping[str, "mx.nd.NDA
     text = json.dumps({"format": FORMAT, "version": VERSION, **header}).encode()
     content = {"header": mx.nd.array(np.frombuffer(text, np.uint8), dtype="uint8"), **arrays}
     try:
-        mx.nd.save(fname, content)
-    except mx.base.MXNetError as error:
-        raise ExchangeError(f"cannot write {fname}: {one_line(error)}") from None
+        hashes.written(Path(fname), lambda name: mx.nd.save(name, content))
+    except OSError as error:
+        raise ExchangeError(f"cannot write {fname}: {error.strerror}") from None
 
 
 def load_arrays(fname: str) -> Any:
@@ -128,13 +129,16 @@ def load_arrays(fname: str) -> Any:
 def read(fname: str) -> Tuple[Dict[str, Any], Mapping[str, "mx.nd.NDArray"]]:
     """Read a file of states: its header and its arrays. :class:`ExchangeError` for any other file."""
     try:
-        with open(fname, "rb"):
-            pass
+        with open(fname, "rb") as stream:
+            is_empty = not stream.read(1)
+    except OSError as error:
+        raise ExchangeError(f"cannot read {fname}: {error.strerror}") from None
+    if is_empty:
+        raise ExchangeError(f"{fname} is empty")
+    try:
         arrays = load_arrays(fname)
         header = json.loads(arrays["header"].asnumpy().tobytes())
         good = (header["format"], header["version"]) == (FORMAT, VERSION)
-    except OSError as error:
-        raise ExchangeError(f"cannot read {fname}: {error.strerror}") from None
     except (mx.base.MXNetError, KeyError, TypeError, ValueError, AttributeError):
         good = False
     if not good:

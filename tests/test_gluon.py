@@ -281,10 +281,10 @@ def test_states_of_others_are_rejected(commands):
     for words in (
         "adam was saved by Adam, but this trainer uses SGD", "larger was saved for another net: parameter 0 is",
         "the saved states have lr_scheduler FactorScheduler, but this trainer has none", "cannot write /nowhere/states",
-        "nothing: No such file or directory",
+        "nothing: No such file or directory", "empty is empty",
     ):  # fmt: skip
         assert result.output.count(words) == 2, words
-    assert result.output.count("was not written by DistributedTrainer.save_states of this version") == 10
+    assert result.output.count("was not written by DistributedTrainer.save_states of this version") == 8
 
 
 def test_gluons_estimator_and_tokens(commands):

@@ -21,7 +21,7 @@ def fixed_flags(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> Dic
 
 
 def check(opt: argparse.Namespace) -> None:
-    """:class:`UserError` if --resume-from names no checkpoint, or the log's record is that of another run.
+    """:class:`UserError` for a --resume-from that is missing or damaged, or if the log's record is that of another run.
 
     Worker 0 alone has the files to look at.
     """
@@ -66,4 +66,4 @@ def complete_best(opt: argparse.Namespace, progress: Mapping[str, Any]) -> None:
     """
     best = Path(opt.save_dir, "best")
     if progress.get("accuracy") == progress["best"] > checkpoint.progress_of(best).get("best", 0.0):
-        checkpoint.copy(checkpoint.check(opt.resume_from), best)
+        checkpoint.copy(checkpoint.find(opt.resume_from), best)

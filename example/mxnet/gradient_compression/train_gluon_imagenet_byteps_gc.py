@@ -8,7 +8,7 @@ train/ and val/ of --data-dir, with a sub-folder for each class.
 import logging
 from pathlib import Path
 
-from byteps_gc import checkpoint, env
+from byteps_gc import checkpoint, env, hashes
 from byteps_gc.data.folder import Folder
 from byteps_gc.data.records import Records
 from byteps_gc.errors import UserError
@@ -103,6 +103,8 @@ def check_resume(opt):
         progress = opt.resume[".params"].with_suffix(".json")
         if progress.is_file():
             opt.resume[".json"] = progress
+        for suffix, file in opt.resume.items():
+            hashes.check_file(file, suffix)
 
 
 def build(opt):
