@@ -1,6 +1,7 @@
 """The readers of image sets, on small files of the real formats, and how workers share images."""
 
 import gzip
+import os
 from pathlib import Path
 import pickle
 import struct
@@ -191,3 +192,206 @@ def test_gluons_loader_does_not_repeat_itself():
 
     assert (gluons() != gluons()).any()
     assert (ours() == ours()).all()
+
+
+def rejected(part, dataset, folder):
+    """The one line with which a data set's training images are rejected."""
+    with pytest.raises(DatasetError) as error:
+        images.load(dataset, folder, True)
+    line = str(error.value)
+    assert "\n" not in line and part in line, line
+    return line
+
+
+def pickled(tmp_path, **content):
+    (tmp_path / "train").write_bytes(pickle.dumps({name.encode(): value for name, value in content.items()}, 4))
+
+
+GOOD = np.zeros((3, 3072), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "data, labels, message",
+    [
+        (GOOD, [1, -1, 2], "train has label -1 of type int64 at index 1; expected integers from 0 to 99"),
+        (GOOD, [1, 2, 100], "train has label 100 of type int64 at index 2"),
+        (GOOD, [1, 2.5, 3.5], "fine_labels[1] is 2.5; expected an integer"),
+        (GOOD, [1, 2, True], "fine_labels[2] is True"),
+        (GOOD, [1, [2], 3], "fine_labels[1] is a list"),
+        (GOOD, [1, 2**70, 3], "fine_labels[1] is 1180591620717411303424"),
+        (GOOD, np.float32([1, 2, 3]), "label 1.0 of type float32 at index 0"),
+        (GOOD, np.float64([np.nan] * 3), "label nan of type float64 at index 0"),
+        (GOOD, np.int32([[1], [2], [3]]), "labels of shape (3, 1); expected one each"),
+        (GOOD, np.uint64([1, 2**63, 3]), "label 9223372036854775808 of type uint64 at index 1"),
+        (GOOD, [1, 2], "3 images and labels of shape (2,)"),
+        (GOOD[:0], [], "0 images and labels of shape (0,)"),
+        (GOOD, None, "fine_labels is missing"),
+        (GOOD, "123", "fine_labels is a str"),
+        (GOOD + np.int64([[0], [256], [0]]), [1, 2, 3], "pixel 256 of type int64 in image 1; expected integers"),
+        (GOOD - np.int16([[0], [0], [1]]), [1, 2, 3], "pixel -1 of type int16 in image 2"),
+        (GOOD.astype(np.float32), [1, 2, 3], "pixel 0.0 of type float32 in image 0"),
+        (GOOD.reshape(3, 3, 32, 32), [1, 2, 3], "pixels of shape (3, 3, 32, 32); expected 3072 for each image"),
+        (GOOD[:, 1:], [1, 2, 3], "pixels of shape (3, 3071)"),
+        (np.array([None, 2]), [1, 2], "an array that is not one of numbers"),
+        (np.array(["a"]), [1], "an array that is not one of numbers"),
+    ],
+)
+def test_labels_and_pixels_of_other_kinds_are_rejected(tmp_path, data, labels, message):
+    pickled(tmp_path, data=data, fine_labels=labels)
+    rejected(message, "cifar100", tmp_path)
+
+
+@pytest.mark.parametrize("protocol", range(5))
+@pytest.mark.parametrize("kind", ["<u1", "<i2", ">i4", "<u8"])
+def test_pixels_of_any_integer_type_are_read(tmp_path, cifar, protocol, kind):
+    pixels, labels = cifar
+    content = {"data": np.asfortranarray(pixels.reshape(COUNT, -1)).astype(kind), "fine_labels": labels.astype(kind)}
+    (tmp_path / "train").write_bytes(pickle.dumps(content, protocol))
+    read, found = images.load("cifar100", tmp_path, True)
+    assert (read.transpose(0, 3, 1, 2) == pixels).all() and (found == labels).all() and found.dtype == np.int32
+
+
+# pickles that ask for much memory: by the number of a memo, by a length, by the shape of an array, by an encoding that
+# doubles a text each time, by an array that is called, and by a list that holds itself many times
+PICKLES = {
+    "memo": b"\x80\x02}r\xff\xff\xff\x7f.",
+    "text memo": b"}p99999999999\n.",
+    "length": b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.",
+    "bytearray": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x.",
+    "frame": b"\x80\x04\x95" + struct.pack("<Q", 2**40) + b"}.",
+    "shape": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(\x8a\x06\0\0\0\0\0\x01tU\x02u8tR.",
+    "call": b"\x80\x02cnumpy\nndarray\n(\x8a\x06\0\0\0\0\0\x01tR.",
+    "encoding": b"\x80\x02}(X\x04\0\0\0dataq\1" + b"c_codecs\nencode\n(X\1\0\0\0aU\3hextR" + b"u.",
+    "nested": b"\x80\x02}(X\x04\0\0\0data](K\1e"
+    + b"".join(b"q%c](%se" % (n, b"h%c" % n * 9) for n in range(40))
+    + b"u.",
+    "text": b"not a pickle",
+    "empty": b"",
+    "list": b"].",
+}
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from byteps_gc.data import images
+from byteps_gc.errors import DatasetError
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (600 << 20), -1))
+for dataset, folder in zip(sys.argv[1::2], sys.argv[2::2]):
+    try:
+        images.load(dataset, Path(folder), True)
+        print("accepted")
+    except DatasetError as error:
+        print(error)
+print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+
+
+def limited(commands, *words):
+    """What is printed about each data set when little memory is free, and the peak in MiB."""
+    result = commands.python("-c", LIMITED, *words, timeout=60)
+    *lines, peak = result.output.splitlines()
+    assert result.status == 0 and len(lines) == len(words) // 2, result.output
+    return lines, int(peak.split()[1])
+
+
+def test_pickles_take_no_more_memory_than_they_have_bytes(commands, tmp_path):
+    words = []
+    for name, content in PICKLES.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train").write_bytes(content)
+        words += ["cifar100", tmp_path / name]
+    lines, peak = limited(commands, *words)
+    for name, line in zip(PICKLES, lines):
+        assert line.startswith(f"{tmp_path / name / 'train'} is not a CIFAR100 pickle: "), line
+        assert "MemoryError" not in line
+    assert peak < 300
+
+
+def test_damaged_pickles_are_one_line(tmp_path, cifar):
+    """Whatever byte is another; those in an image make another image."""
+    pixels, labels = cifar
+    content = {b"fine_labels": labels.tolist(), b"data": pixels.reshape(COUNT, -1)}
+    whole = pickle.dumps(content, protocol=2)
+    rng = np.random.RandomState(0)
+    for place in [*range(150), *range(len(whole) - 60, len(whole)), *rng.randint(0, len(whole), 100)]:
+        damaged = bytearray(whole)
+        damaged[place] ^= rng.randint(1, 256)
+        (tmp_path / "train").write_bytes(damaged)
+        try:
+            images.load("cifar100", tmp_path, True)
+        except DatasetError as error:
+            assert len(str(error).splitlines()) == 1 and str(error).startswith(f"{tmp_path}/train ")
+
+
+def idx_file(folder, part, content):
+    with gzip.open(str(folder / f"train-{part}-ubyte.gz"), "wb") as stream:
+        stream.write(content)
+
+
+def idx_header(*shape):
+    return bytes((0, 0, 8, len(shape))) + struct.pack(f">{len(shape)}I", *shape)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (idx_header(2**32 - 1, 2**32 - 1, 2**32 - 1), "at most 536870912 are read into memory"),
+        (idx_header(2**22, 2**21, 2**21), "has 18446744073709551616 bytes"),  # 0 in 64 bits
+        (idx_header(3, 28, 28) + bytes(3 * 28 * 28 - 1), "announces 2352 bytes, 3 x 28 x 28, but holds only 2351"),
+        (idx_header(3, 28, 28) + bytes(3 * 28 * 28 + 1), "announces 2352 bytes, 3 x 28 x 28, but holds more"),
+        (idx_header(3, 28, 28)[:-1], "is not an IDX file of unsigned bytes with 3 dimensions"),
+        (idx_header(3, 28), "is not an IDX file of unsigned bytes with 3 dimensions"),
+        (b"", "is not an IDX file"),
+        (idx_header(0, 28, 28), "0 images and labels of shape (3,)"),
+        (idx_header(3, 7, 7) + bytes(3 * 49), "has images of shape (3, 7, 7); expected 28 x 28 pixels"),
+    ],
+)
+def test_idx_headers_are_checked(tmp_path, content, message):
+    idx_file(tmp_path, "images-idx3", content)
+    idx_file(tmp_path, "labels-idx1", idx_header(3) + bytes(3))
+    rejected(message, "fashion-mnist", tmp_path)
+
+
+def test_idx_labels_beyond_the_classes_are_rejected(tmp_path):
+    idx_file(tmp_path, "images-idx3", idx_header(3, 28, 28) + bytes(3 * 28 * 28))
+    idx_file(tmp_path, "labels-idx1", idx_header(3) + bytes((9, 10, 255)))
+    message = "labels-idx1-ubyte.gz has label 10 of type uint8 at index 1; expected integers from 0 to 9"
+    rejected(message, "fashion-mnist", tmp_path)
+
+
+def test_damaged_gzip_streams_are_one_line(tmp_path):
+    idx_file(tmp_path, "labels-idx1", idx_header(3) + bytes(3))
+    idx_file(tmp_path, "images-idx3", idx_header(3, 28, 28) + np.random.RandomState(1).bytes(3 * 28 * 28))
+    file = tmp_path / "train-images-idx3-ubyte.gz"
+    whole = file.read_bytes()
+    for place in range(10, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        file.write_bytes(damaged)
+        try:
+            images.load("fashion-mnist", tmp_path, True)
+        except DatasetError as error:
+            assert len(str(error).splitlines()) == 1 and f"{file}" in str(error)
+        else:
+            assert place < 60  # the name of the file in the header of gzip
+    file.write_bytes(whole[:-1])
+    rejected("cannot read", "fashion-mnist", tmp_path)
+
+
+def test_bombs_are_not_decompressed(commands, tmp_path):
+    """2 GiB of zeros, after a header that announces three images; and a file of 1 TiB on no blocks."""
+    with gzip.open(str(tmp_path / "train-images-idx3-ubyte.gz"), "wb", compresslevel=1) as stream:
+        stream.write(idx_header(3, 28, 28))
+        for _ in range(64):
+            stream.write(bytes(1 << 25))
+    for name in ("binary", "pickle"):
+        (tmp_path / name).mkdir()
+        file = tmp_path / name / ("train.bin" if name == "binary" else "train")
+        file.touch()
+        os.truncate(file, 1 << 40)
+    lines, peak = limited(
+        commands, "fashion-mnist", tmp_path, "cifar100", tmp_path / "binary", "cifar100", tmp_path / "pickle"
+    )
+    assert "announces 2352 bytes, 3 x 28 x 28, but holds more" in lines[0]
+    assert all("has 1099511627776 bytes; at most 536870912 are read into memory" in line for line in lines[1:])
+    assert peak < 300

@@ -1,5 +1,6 @@
 """RecordIO files and image folders: read, packed, sharded, and refused when they are damaged."""
 
+import os
 from pathlib import Path
 import struct
 
@@ -7,7 +8,7 @@ from byteps_gc.data import packing, views
 from byteps_gc.data.ahead import ahead
 from byteps_gc.data.folder import Folder
 from byteps_gc.data.loader import Loader
-from byteps_gc.data.records import HEADER, MAGIC, Records, framed
+from byteps_gc.data.records import FIRST, HEADER, LAST, MAGIC, MIDDLE, PART, Records, framed
 from byteps_gc.data.sharding import ShardedSampler, validation_part
 from byteps_gc.data.targets import SoftLabels
 from byteps_gc.errors import DatasetError
@@ -167,9 +168,87 @@ def fewer_classes(packed):
     packed.with_suffix(".lst").write_text("0\t0\ta.jpg\n")
 
 
+def listed(label):
+    """Writes this label to the third line of the list."""
+
+    def damage(packed):
+        packed.with_suffix(".lst").write_text(f"0\t0\ta\n1\t1\tb\n2\t{label}\tc\n")
+
+    return damage
+
+
+def long_line(packed):
+    packed.with_suffix(".lst").write_text("0\t0\t" + "a" * (1 << 17))
+
+
+def beyond(packed):
+    index = packed.with_suffix(".idx")
+    index.write_text(index.read_text() + "15\t99999999999999\n")
+
+
+def negative_offset(packed):
+    index = packed.with_suffix(".idx")
+    index.write_text(index.read_text() + "15\t-8\n")
+
+
+def huge_offset(packed):
+    index = packed.with_suffix(".idx")
+    index.write_text(index.read_text() + f"15\t{2**64}\n")
+
+
+def huge_index(packed):
+    os.truncate(packed.with_suffix(".idx"), 1 << 40)
+
+
+def record_of(content):
+    """Makes the file one record of this content."""
+
+    def damage(packed):
+        packed.write_bytes(framed(content))
+        packed.with_suffix(".idx").write_text("0\t0\n")
+
+    return damage
+
+
+def header(flag, label):
+    return HEADER.pack(flag, label, 0, 0)
+
+
+def many_parts(packed):
+    """A record of parts that are longer together than a record may be; the disk holds next to nothing of it."""
+    with open(packed, "wb") as stream:
+        for place, length in ((FIRST, 24), (MIDDLE, (1 << 29) - 4), (LAST, 8)):
+            stream.write(PART.pack(MAGIC, place << 29 | length))
+            stream.seek(length, os.SEEK_CUR)
+        stream.truncate()
+    packed.with_suffix(".idx").write_text("0\t0\n")
+
+
 @pytest.mark.parametrize(
     "damage, message",
     [
+        (listed("-1"), "all.lst line 3 has label -1; expected an integer below 16777216"),
+        (listed("1.5"), "all.lst line 3 has label 1.5; expected an integer"),
+        (listed("nan"), "all.lst line 3 has label nan; expected an integer"),
+        (listed("1e30"), r"all.lst line 3 has label 1e\+30; expected an integer"),
+        (listed("x"), "all.lst is not a list of images"),
+        (long_line, "all.lst is not a list of images"),
+        (
+            beyond,
+            "all.idx is not the index of .*all.rec: record 14 ends at byte .*, but the next begins at 99999999999999",
+        ),
+        (negative_offset, "all.idx is not an index: expected unique keys, and unique offsets from 0"),
+        (huge_offset, "all.idx is not an index: expected lines with a key and an offset"),
+        (huge_index, "all.idx is not the index of .*all.rec: it is too large for a file of"),
+        (record_of(b""), "record 0 of .*all.rec .byte 0. has 0 bytes, less than its header of 24"),
+        (record_of(header(0, 1)[:-1]), "has 23 bytes, less than its header of 24"),
+        (record_of(header(1, 0)), "has 24 bytes, less than its header of 28"),
+        (record_of(header(2**32 - 1, 0)), "has 4294967295 labels; expected one"),
+        (record_of(header(0, float("nan"))), "has label nan; expected an integer below 3"),
+        (record_of(header(0, float("inf"))), "has label inf; expected an integer below 3"),
+        (record_of(header(0, 3)), "has label 3; expected an integer below 3"),
+        (record_of(header(1, 0) + struct.pack("<f", -1)), "has label -1; expected an integer below 3"),
+        (many_parts, "is not a record: it has 536870912 bytes or more"),
         (cut, "all.rec is truncated, or .*all.idx is the index of another file: record 14 continues past the end"),
         (longer, "all.idx is not the index of .*all.rec: record 14 ends at byte .*, but the file ends at"),
         (empty, "all.rec is truncated"),
@@ -187,6 +266,30 @@ def test_damaged_records_are_refused(packed, damage, message):
     damage(packed)
     with pytest.raises(DatasetError, match=message):
         Records(packed)
+
+
+def test_records_with_any_byte_changed_are_read_or_refused(packed):
+    """In one line, when the file is opened or the record is read."""
+    rng = np.random.RandomState(0)
+    for file in (packed, packed.with_suffix(".idx"), packed.with_suffix(".lst")):
+        whole = file.read_bytes()
+        for place in [*range(60), *rng.randint(0, len(whole), 100)]:
+            damaged = bytearray(whole)
+            damaged[place] ^= rng.randint(1, 256)
+            file.write_bytes(damaged)
+            try:
+                contents(Records(packed))
+            except DatasetError as error:
+                assert len(str(error).splitlines()) == 1
+        file.write_bytes(whole)
+
+
+def test_a_file_too_large_for_an_image_is_refused(folder):
+    file = folder / "class1" / "1.jpg"
+    os.truncate(file, 1 << 40)
+    images = Folder(folder)
+    with pytest.raises(DatasetError, match=f"{file} has 1099511627776 bytes; at most 536870912 are read into memory"):
+        contents(images)
 
 
 def test_missing_files_are_refused(packed, tmp_path):
