@@ -176,7 +176,10 @@ class Namespace:
     def network(self, *command: str, text: str = "") -> None:
         """Run a command of iproute2 in the host's network, but among this process's process ids."""
         enter = ["nsenter", f"--net=/proc/{self.pid}/ns/net", *command]
-        done = subprocess.run(enter, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(
+            enter, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=dict(os.environ, PATH=PATH),
+        )  # fmt: skip
         if done.returncode:
             raise ClusterError(f"cannot create a simulated network: {command[0]}: {done.stdout.splitlines()[0]}", 2)
 
