@@ -56,6 +56,13 @@ def test_ratios_in_words(demo):
     assert demo.compared(29.3, "less", "more") == "29 times less"
 
 
+def test_an_ordinary_users_path_is_enough(commands):
+    """It has no /usr/sbin, where Debian has tc."""
+    code = "from byteps_gc.cluster import privileges; print(privileges.prefix())"
+    result = commands.run(*ORDINARY, sys.executable, "-c", code, PATH="/usr/bin:/bin")
+    assert (result.status, result.output) == (0, "['unshare', '--user', '--map-root-user', '--']\n")
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize("user", [(), ORDINARY], ids=["root", "ordinary"])
 def test_the_demo_crosses_a_simulated_network(commands, tmp_path, user):

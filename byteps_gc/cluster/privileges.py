@@ -17,9 +17,16 @@ from byteps_gc.errors import SettingsError
 USER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--")
 SUDO = ("sudo", "-n")
 HANDED_ON = ("BYTEPS_", "DMLC_", "OMP_", "MXNET_")  # prefixes of variables that sudo would drop
-PROBE = (
-    "from byteps_gc.cluster.namespaces import NamespaceHosts\nwith NamespaceHosts(2, '1gbit', own_files=False): pass"
-)
+PROBE = """
+import sys
+from byteps_gc.cluster.namespaces import NamespaceHosts
+from byteps_gc.errors import UserError
+try:
+    with NamespaceHosts(2, "1gbit", own_files=False):
+        pass
+except UserError as error:
+    sys.exit(str(error))
+"""
 
 
 def sudo() -> List[str]:
