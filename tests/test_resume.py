@@ -1,5 +1,6 @@
 """A run that has failed goes on from its last checkpoint, as if it had never been interrupted."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -10,15 +11,16 @@ import sys
 import time
 from types import SimpleNamespace
 
-from byteps_gc import checkpoint
+from byteps_gc import checkpoint, hashes
 from byteps_gc.cluster import folders
 from byteps_gc.errors import SettingsError, UserError
 from byteps_gc.report import record
 from byteps_gc.settings import Settings
 from byteps_gc.training import resume
+import numpy as np
 import pytest
 
-from conftest import EXAMPLE, commands_in
+from conftest import EXAMPLE, TRAIN, commands_in
 
 RUN = EXAMPLE / "run.sh"
 EPOCHS = 4
@@ -333,3 +335,218 @@ def test_the_best_is_completed(tmp_path):
     save(tmp_path, 1, 0.6, best=0.6)
     resume.complete_best(opt, checkpoint.progress_of(tmp_path / "epoch-2"))
     assert whole_ones(tmp_path)["best"] == 1
+
+
+def refusal(stem):
+    """The one line with which a checkpoint is refused."""
+    with pytest.raises(UserError) as error:
+        checkpoint.check(str(stem))
+    (line,) = str(error.value).splitlines()
+    return line
+
+
+@pytest.mark.parametrize("suffix", checkpoint.SUFFIXES)
+def test_any_changed_byte_of_a_checkpoint_is_noticed(tmp_path, suffix):
+    """In each of its files, at each place of the .json and at random ones of the others, and any other length."""
+    content, rng = Written("0123456789" * 5000), np.random.RandomState(0)
+    checkpoint.save(tmp_path / "epoch-1", content, content, {"epoch": 0, "accuracy": 1 / 3, "best": 0.5})
+    assert checkpoint.check(str(tmp_path / "epoch-1.params")) == tmp_path / "epoch-1"
+    assert checkpoint.progress_of(tmp_path / "epoch-1")["accuracy"] == 1 / 3
+    file = tmp_path / f"epoch-1{suffix}"
+    whole = file.read_bytes()
+    places = range(len(whole)) if suffix == ".json" else [0, len(whole) - 1, *rng.randint(0, len(whole), 300)]
+    for place in places:
+        for change in (1 << rng.randint(8), rng.randint(1, 256)):
+            damaged = bytearray(whole)
+            damaged[place] ^= change
+            file.write_bytes(damaged)
+            line = refusal(tmp_path / "epoch-1")
+            assert line.startswith((f"{file} is damaged: its SHA-256 differs from ", f"{file} holds no SHA-256: "))
+    for content in (b"", whole[:-1], whole + b" ", whole + whole):
+        file.write_bytes(content)
+        assert refusal(tmp_path / "epoch-1").startswith(f"{file} is damaged: ")
+        if suffix == ".json":
+            assert checkpoint.progress_of(tmp_path / "epoch-1") == {}
+    file.write_bytes(whole)
+    checkpoint.check(str(tmp_path / "epoch-1"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "1", "null", '"x"', "{", "[" * 100000, '{"sha256": 1}', '{"sha256": {}}', '{"sha256": {".json": ""}}'],
+)
+def test_a_progress_file_of_something_else_is_refused(tmp_path, text):
+    save(tmp_path, 0, 0.5)
+    (tmp_path / "epoch-1.json").write_text(text)
+    assert refusal(tmp_path / "epoch-1").startswith(f"{tmp_path}/epoch-1.json is damaged: its SHA-256 differs from ")
+
+
+def test_checkpoints_without_hashes(tmp_path):
+    """Those of older versions are refused; parameters of others, without a .json, are not."""
+    save(tmp_path, 0, 0.5)
+    progress = tmp_path / "epoch-1.json"
+    progress.write_text('{"epoch": 0, "accuracy": 0.5, "best": 0.5}\n')
+    assert refusal(tmp_path / "epoch-1") == (
+        f"{progress} holds no SHA-256: it is damaged, or was written by an older version of byteps_gc;"
+        f" remove {progress} to continue from an earlier checkpoint with --resume, or name another one"
+    )
+    progress.unlink()
+    hashes.check_file(tmp_path / "epoch-1.params", ".params")
+    (tmp_path / "epoch-1.states").write_bytes(b"")
+    with pytest.raises(UserError, match="epoch-1.states is damaged: it is empty; "):
+        hashes.check_file(tmp_path / "epoch-1.states", ".states")
+
+
+@pytest.mark.parametrize("suffix", checkpoint.SUFFIXES)
+def test_a_damaged_newest_checkpoint_is_not_skipped(tmp_path, suffix):
+    """It is named; once its .json is removed, the one before is the newest."""
+    for epoch in range(2):
+        save(tmp_path, epoch, 0.5, best=0.5, period=1)
+    file = tmp_path / f"epoch-2{suffix}"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    assert refusal(checkpoint.newest(tmp_path)).startswith(f"{file} is damaged: ")
+    advice = f"remove {tmp_path}/epoch-2.json to continue from an earlier checkpoint with --resume, or name another one"
+    if suffix != ".json":
+        file.unlink()
+        line = f"no checkpoint {tmp_path}/epoch-2: the file {file} is missing; {advice}"
+        assert refusal(checkpoint.newest(tmp_path)) == line
+    (tmp_path / "epoch-2.json").unlink()
+    assert checkpoint.check(str(checkpoint.newest(tmp_path))) == tmp_path / "epoch-1"
+
+
+@pytest.mark.parametrize("step", ["open", "fsync", "mkdtemp", "rename"])
+def test_a_checkpoint_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeypatch, step):
+    save(tmp_path, 0, 0.5)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fail(*_, **__):
+        raise full
+
+    target = {"open": (hashes, "open"), "fsync": (os, "fsync"), "mkdtemp": (checkpoint.tempfile, "mkdtemp")}
+    owner, name = target.get(step, (Path, "replace"))
+
+    def open_to_read(file, mode, **more):
+        return fail() if "w" in mode else open(file, mode, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, open_to_read if step == "open" else fail, raising=False)
+        with pytest.raises(UserError) as error:
+            save(tmp_path, 1, 0.5, best=0.5)
+    assert str(error.value) == f"cannot write checkpoint {tmp_path}/epoch-2: No space left on device"
+    assert checkpoint.check(str(tmp_path / "epoch-1")) and checkpoint.newest(tmp_path) == tmp_path / "epoch-1"
+    assert list(tmp_path.glob(".saving-*")) == []
+
+
+# the body runs with a file system of its own at the folder "small", which vanishes with it
+MOUNTED = 'mkdir small && mount -t tmpfs -o size="$1" tmpfs small && shift && {}'
+IN_SMALL = ("unshare", "--map-root-user", "--mount", "sh", "-c")
+SAVE_TWICE = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_resume
+from byteps_gc.errors import UserError
+for epoch in range(2):
+    try:
+        test_resume.save(Path("small"), epoch, 0.5, best=0.5)
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_a_read_only_folder_is_one_line(commands):
+    body = MOUNTED.format('mount -o remount,ro small && exec "$@"')
+    result = commands.run(*IN_SMALL, body, "sh", "1m", sys.executable, "-c", SAVE_TWICE)
+    lines = [f"cannot write checkpoint small/epoch-{epoch}: Read-only file system" for epoch in (1, 2)]
+    assert (result.status, result.output.splitlines()) == (0, lines)
+
+
+@pytest.mark.cluster
+def test_a_full_disk_ends_the_job_with_one_line(commands, tmp_path):
+    """At the second checkpoint; the first is whole, and nothing else is left."""
+    body = MOUNTED.format('"$@"; status=$?; cp -a small kept; exit $status')
+    launch = [sys.executable, "-m", "byteps_gc", "launch", "--workers", "2", "--servers", "1", "--", sys.executable]
+    words = [*launch, TRAIN, *FLAGS, "--save-dir", "small"]
+    result = commands.run(*IN_SMALL, body, "sh", "3m", *words, BYTEPS_MIN_COMPRESS_BYTES="16384")
+    assert result.status == 1 and "Traceback" not in result.output, result.output
+    assert f"{TRAIN.name}: cannot write checkpoint small/epoch-2: No space left on device" in result.output
+    assert commands.gone() == []
+    assert checkpoint.newest(tmp_path / "kept") == tmp_path / "kept" / "epoch-1"
+    assert checkpoint.check(str(tmp_path / "kept" / "epoch-1")) and list((tmp_path / "kept").glob(".saving-*")) == []
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("suffix", checkpoint.SUFFIXES)
+def test_a_run_with_a_damaged_checkpoint_is_not_resumed(commands, whole, suffix):
+    out = commands.folder / "out"
+    shutil.copytree(str(whole), str(out))
+    file = out / "baseline" / "baseline.jsonl"
+    file.write_text(file.read_text().replace('{"event": "end"}\n', ""))
+    file = out / "baseline" / "params" / f"epoch-{EPOCHS}{suffix}"
+    damaged = bytearray(file.read_bytes())
+    damaged[len(damaged) // 2] ^= 16
+    file.write_bytes(damaged)
+    result = run(commands, "baseline", "--resume")
+    assert (result.status, len(result.output.splitlines())) == (2, 1), result.output
+    assert f"error: {file} is damaged: its SHA-256 differs from " in result.output
+
+
+LOADS = """
+import pathlib, sys
+import byteps_gc.mxnet as bps
+from byteps_gc import checkpoint
+from byteps_gc.errors import UserError
+import mxnet as mx
+bps.init()
+net = mx.gluon.nn.Dense(3, in_units=4)
+net.initialize()
+trainer = bps.DistributedTrainer(net.collect_params(), "sgd", {"momentum": 0.9})
+with mx.autograd.record():
+    loss = net(mx.nd.ones((2, 4))).sum()
+loss.backward()
+trainer.step(2)
+folder = pathlib.Path("saved")
+checkpoint.save(folder / "a", net, trainer, {"epoch": 3, "best": 0.5})
+files = {suffix: folder / f"a{suffix}" for suffix in checkpoint.SUFFIXES}
+whole = {suffix: file.read_bytes() for suffix, file in files.items()}
+def load(names=checkpoint.SUFFIXES, **damage):
+    for suffix, file in files.items():
+        file.unlink() if file.exists() else None
+        content = damage.get(suffix[1:], whole[suffix])
+        if content is not None:
+            file.write_bytes(content)
+    bps.shutdown()  # what is exchanged again may have another length
+    bps.init()
+    try:
+        print(checkpoint.load({suffix: files[suffix] for suffix in names}, net, trainer, mx.cpu()))
+    except UserError as error:
+        print(error)
+flipped = {suffix[1:]: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:] for suffix, content in whole.items()}
+load()
+for name in ("params", "states", "json"):
+    load(**{name: flipped[name]})
+load([".params"], json=None, states=None)
+load([".params"], json=b'{"epoch": 3}', states=None)
+load([".params", ".states"], json=None)
+load([".params", ".states"], json=None, states=b"")
+load([".params", ".states"], json=None, states=whole[".states"][:-20])
+load([".params"], json=None, params=whole[".params"][:-20])
+"""
+
+
+def test_what_rank_0_loads_is_checked(commands):
+    """Each file against NAME.json; parameters and states without one are loaded, unless they are no such files."""
+    result = commands.python("-c", LOADS)
+    advice = "remove saved/a.json to continue from an earlier checkpoint with --resume, or name another one"
+    lines = result.output.splitlines()
+    assert result.status == 0 and len(lines) == 10, result.output
+    progress = str({"epoch": 3, "best": 0.5})
+    assert lines[0] == progress
+    for line, name in zip(lines[1:3], ("params", "states")):
+        assert line == f"saved/a.{name} is damaged: its SHA-256 differs from the one in a.json; {advice}"
+    assert lines[3] == f"saved/a.json is damaged: its SHA-256 differs from the one that it holds; {advice}"
+    assert lines[4] == lines[6] == "{}"
+    assert lines[5].startswith("saved/a.json holds no SHA-256: ")
+    assert lines[7] == f"saved/a.states is damaged: it is empty; {advice}"
+    assert "was not written by DistributedTrainer.save_states of this version" in lines[8]
+    assert lines[9].startswith("cannot load checkpoint saved/a.params: ")
