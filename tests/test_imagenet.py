@@ -6,7 +6,7 @@ import runpy
 import shutil
 import sys
 
-from byteps_gc import env
+from byteps_gc import env, hashes
 from byteps_gc.data import packing
 import numpy as np
 import pytest
@@ -189,6 +189,20 @@ def test_a_mistake_is_one_line(capsys, monkeypatch, records, words, message, tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DMLC_WORKER_ID", "0")
     assert message in refused(capsys, monkeypatch, *SMALL, *records, *words.split())
+
+
+def test_files_to_resume_from_are_checked(capsys, monkeypatch, records, tmp_path):
+    """Against the .json next to them; without one, they only must not be empty."""
+    monkeypatch.setenv("DMLC_WORKER_ID", "0")
+    file = tmp_path / "a.params"
+    words = [*SMALL, *records, "--resume-params", file, "--resume-states", tmp_path / "a.states"]
+    file.write_bytes(b"parameters")
+    (tmp_path / "a.states").write_bytes(b"")
+    assert f"{tmp_path}/a.states is damaged: it is empty; " in refused(capsys, monkeypatch, *words)
+    (tmp_path / "a.json").write_text('{"epoch": 0}')
+    assert f"{tmp_path}/a.json holds no SHA-256: " in refused(capsys, monkeypatch, *words)
+    (tmp_path / "a.json").write_text(hashes.rendered({"epoch": 0}, {".params": "0" * 64}))
+    assert f"{file} is damaged: its SHA-256 differs from the one in a.json; " in refused(capsys, monkeypatch, *words)
 
 
 def test_record_flags_need_use_rec(capsys, monkeypatch, records):
