@@ -74,7 +74,11 @@ def main():
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(engine)
         subprocess.run(
-            [sys.executable, "-c", "from byteps_gc.native import build, flags; build.build(build.best_isa(), flags())"],
+            [
+                sys.executable,
+                "-c",
+                "from byteps_gc.native import binding, build; build.build(build.best_isa(), binding.flags())",
+            ],
             env=dict(os.environ, BYTEPS_GC_SANITIZE="thread"),
             check=True,
         )

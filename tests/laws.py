@@ -10,13 +10,15 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 from byteps_gc.compressors import Compressor, Dithering, Identity, Onebit, RandomK, TopK
 from byteps_gc.compressors import frame as frames
 from byteps_gc.compressors.coding import pack_bits, rice_parameter, write_codes, write_numbers
-from byteps_gc.compressors.frame import Frame, FrameError
+from byteps_gc.compressors.crc32c import crc32c
+from byteps_gc.compressors.frame import Frame
 from byteps_gc.compressors.partition import encoded_of
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.reference import ReferenceServer, ReferenceWorker
+from byteps_gc.compressors.refusals import FrameError, Refusal
 import numpy as np
 
-Faults = Iterator[Tuple[str, Frame, str]]
+Faults = Iterator[Tuple[str, Frame, Refusal]]
 
 
 @dataclass(frozen=True)
@@ -183,18 +185,21 @@ def _onebit_loss(x: np.ndarray) -> float:
 
 
 def _onebit_faults(row: Row, frame: Frame) -> Faults:
-    yield "padding", replace(frame, payload=frame.payload[:-1] + bytes([frame.payload[-1] | 0x80])), "bit|zero|padding"
-    yield "payload too long", replace(frame, payload=frame.payload + b"\0"), "length|form"
+    if not row.compressor.scaling:
+        yield from _scale_faults(frame)
+    yield "padding", replace(frame, payload=frame.payload[:-1] + bytes([frame.payload[-1] | 0x80])), Refusal.PADDING
+    yield "payload too long", replace(frame, payload=frame.payload + b"\0"), Refusal.PAYLOAD
     yield from _count_faults(frame)
 
 
-def _count_faults(frame: Frame, reason: str = "count|form|entries") -> Faults:
-    for count in {0, frame.count - 1, frame.count + 1, 2**32 - 1}:
-        yield f"count {count} for {frame.count}", replace(frame, count=count), reason
-
-
-# what a reader notices that cannot know the count
-ANY_COUNT = "count|form|entries|end|long|short|past|left|level|bits|length"
+def _count_faults(frame: Frame, code: Optional[Refusal] = Refusal.COUNT) -> Faults:
+    """Wrong counts. A reader that cannot know the count finds the fault elsewhere: ``code`` is None."""
+    for count in {0, frame.count - 1, frame.count + 1, 2**32 - 1} - {frame.count}:
+        yield (
+            f"count {count} for {frame.count}",
+            replace(frame, count=count),
+            code if count <= frame.d else Refusal.COUNT,
+        )
 
 
 def _with_values(frame: Frame, value: float, half: bool) -> Frame:
@@ -203,12 +208,26 @@ def _with_values(frame: Frame, value: float, half: bool) -> Frame:
     return replace(frame, payload=frame.payload[: -len(tail)] + tail)
 
 
+def _scale_faults(frame: Frame) -> Faults:
+    """Scales that a compressor's frame does not have, and values that are not finite times the largest."""
+    scales = [0.0, 3.0, 2.0**-127]
+    if frame.flags & frames.HALF:
+        scales += [2.0**114, 2.0**127]
+        for value in (2.0**15, 65504.0):
+            yield f"{value} times 2^113", replace(_with_values(frame, value, True), scale=2.0**113), Refusal.VALUE
+    else:
+        scales += [0.5, 2.0, 2.0**127]
+    for scale in scales:
+        yield f"scale {scale}", replace(frame, scale=scale), Refusal.SCALE
+
+
 def _value_faults(row: Row, frame: Frame) -> Faults:
     half = bool(frame.flags & frames.HALF)
+    yield from _scale_faults(frame)
     for value in (math.nan, math.inf, -math.inf):
-        yield f"value {value}", _with_values(frame, value, half), "finite|value"
-    yield "payload too short", replace(frame, payload=frame.payload[:-2]), "length|form"
-    yield "payload too long", replace(frame, payload=frame.payload + b"\0\0"), "length|form"
+        yield f"value {value}", _with_values(frame, value, half), Refusal.VALUE
+    yield "payload too short", replace(frame, payload=frame.payload[:-2]), Refusal.PAYLOAD
+    yield "payload too long", replace(frame, payload=frame.payload + b"\0\0"), Refusal.PAYLOAD
     yield from _count_faults(frame)
 
 
@@ -219,62 +238,64 @@ def _stream_faults(frame: Frame, begin: int, end: int) -> Faults:
         return replace(frame, payload=frame.payload[:begin] + stream + frame.payload[end:])
 
     stream = frame.payload[begin:end]
-    ends = "end|short|stream"
-    yield "codes without end", streamed(bytes(len(stream))), ends
-    yield "no codes", streamed(b""), ends
-    yield "stream too long", streamed(stream + bytes(4)), "long|left|too many"
-    yield "stream cut", streamed(stream[:-4]), ends
+    yield "codes without end", streamed(bytes(len(stream))), Refusal.CODE
+    yield "no codes", streamed(b""), Refusal.CODE
+    yield "stream too long", streamed(stream + bytes(4)), Refusal.PADDING
+    yield "stream cut", streamed(stream[:-4]), Refusal.CODE
+    yield "half a word", streamed(stream + bytes(2)), Refusal.PAYLOAD
     first = [0] * (frame.d >> rice_parameter(frame.d, frame.count)) + [1] * 64
-    gap = pack_bits(np.array(first + [1] * (8 * len(stream)), np.uint8))
-    yield "gap past the end", streamed(gap), "gap|past|index|form"
+    yield "gap past the end", streamed(pack_bits(np.array(first, np.uint8))), Refusal.CODE
 
 
 def _sparse_faults(row: Row, frame: Frame) -> Faults:
     half = bool(frame.flags & frames.HALF)
+    yield from _scale_faults(frame)
     for value in (math.nan, math.inf):
-        yield f"value {value}", _with_values(frame, value, half), "finite|value"
+        yield f"value {value}", _with_values(frame, value, half), Refusal.VALUE
     yield from _count_faults(frame)
     length = len(frame.payload) - frame.count * (2 if half else 4)
     yield from _stream_faults(frame, 0, length)
     entries = row.compressor.entries(encoded_of(frame), frame.d, Draw())
     if write_codes(entries.indices, frame.d)[1] % 32:
         last = frame.payload[: length - 1] + bytes([frame.payload[length - 1] | 0x80])
-        yield "padding", replace(frame, payload=last + frame.payload[length:]), "bit|zero|padding"
+        yield "padding", replace(frame, payload=last + frame.payload[length:]), Refusal.PADDING
 
 
 def _dithering_faults(row: Row, frame: Frame) -> Faults:
     one = row.compressor
     norms = 4 * -(-frame.d // one.size(frame.d))
-    for value in (math.nan, math.inf, -1.0):
+    yield from _scale_faults(frame)
+    for value in (math.nan, math.inf, -1.0, -0.0):
         payload = np.array([value], "<f4").tobytes() + frame.payload[4:]
-        yield f"norm {value}", replace(frame, payload=payload), "finite|norm|value"
-    yield "no norms", replace(frame, payload=b""), "norm|form"
-    yield from _count_faults(frame, ANY_COUNT)
+        yield f"norm {value}", replace(frame, payload=payload), Refusal.NORM
+    yield "no norms", replace(frame, payload=b""), Refusal.PAYLOAD
+    yield from _count_faults(frame, None)
     if not frame.flags & frames.DENSE:
         yield from _stream_faults(frame, norms, len(frame.payload))
     width = (2 * one.k).bit_length()
     codes = np.ones(frame.d, np.int64)
     good = replace(frame, flags=frame.flags | frames.DENSE, count=frame.d)
     stream = write_numbers(codes, width)
-    yield "dense too long", replace(good, payload=frame.payload[:norms] + stream + bytes(4)), "length|form"
+    yield "dense too long", replace(good, payload=frame.payload[:norms] + stream + bytes(4)), Refusal.PAYLOAD
     if 2 * one.k + 1 < 2**width:
         codes[3] = 2 * one.k + 1
         above = write_numbers(codes, width)
-        yield "dense level above s", replace(good, payload=frame.payload[:norms] + above), "level"
+        yield "dense level above s", replace(good, payload=frame.payload[:norms] + above), Refusal.CODE
     if frame.d * width % 32:
         last = stream[:-1] + bytes([stream[-1] | 0x80])
-        yield "dense padding", replace(good, payload=frame.payload[:norms] + last), "bit|zero|padding"
+        yield "dense padding", replace(good, payload=frame.payload[:norms] + last), Refusal.PADDING
     if one.k > 1:
         high = write_codes(np.array([2]), frame.d, np.array([False]), np.array([one.k + 1]))[0]
         one_entry = replace(frame, flags=frame.flags & ~frames.DENSE, count=1)
-        yield "level above s", replace(one_entry, payload=frame.payload[:norms] + high), "level"
+        yield "level above s", replace(one_entry, payload=frame.payload[:norms] + high), Refusal.CODE
 
 
 def union_faults(frame: Frame) -> Faults:
     """Faults of the union of entries that topk and dithering are answered with."""
+    yield from _scale_faults(frame)
     for value in (math.nan, math.inf):
-        yield f"value {value}", _with_values(frame, value, False), "finite|value"
-    yield from _count_faults(frame, ANY_COUNT)
+        yield f"value {value}", _with_values(frame, value, False), Refusal.VALUE
+    yield from _count_faults(frame, None)
     yield from _stream_faults(frame, 0, len(frame.payload) - 4 * frame.count)
 
 
@@ -330,6 +351,27 @@ VALUES: Dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 }
 
 
+MAX = float(np.finfo(np.float32).max)
+# values at the ends of float32's range: what is decoded of them is finite, or the step is not
+EXTREMES: Dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "largest": lambda rng, d: MAX * rng.choice([-1, 1], d),
+    "one of the largest": lambda rng, d: np.where(np.arange(d) == d // 2, -MAX, rng.standard_normal(d)),
+    "just below the limit of float16": lambda rng, d: np.where(np.arange(d) % 7 == 0, 4094.99 * 2.0**116, 1e38),
+    "the limit of float16": lambda rng, d: np.where(np.arange(d) % 7 == 0, 4095 * 2.0**116, 1e38),
+    "half of the largest": lambda rng, d: MAX / 2 * rng.choice([-1, 1], d) * rng.uniform(0.99, 1, d),
+    "smallest": lambda rng, d: 2.0**-149 * rng.choice([-1, 0, 1], d),
+    "around the smallest normal": lambda rng, d: 2.0**-126 * rng.uniform(-2, 2, d),
+    "both ends": lambda rng, d: np.where(rng.random(d) < 0.5, MAX, 2.0**-149) * rng.choice([-1, 1], d),
+    "zeros": lambda rng, d: np.where(rng.random(d) < 0.5, 0.0, -0.0),
+}
+
+
+def extremes(values: str, d: int, workers: int, step: int = 0) -> List[np.ndarray]:
+    """The workers' gradients of one step, of EXTREMES; the same for the same arguments."""
+    rng = np.random.default_rng([d, workers, step, list(EXTREMES).index(values)])
+    return [EXTREMES[values](rng, d).astype(np.float32) for _ in range(workers)]
+
+
 def gradients(values: str, d: int, workers: int, step: int = 0, dtype: str = "float32") -> List[np.ndarray]:
     """The workers' gradients of one step; the same for the same arguments."""
     found = []
@@ -340,73 +382,114 @@ def gradients(values: str, d: int, workers: int, step: int = 0, dtype: str = "fl
     return found
 
 
-# Frames that are refused, whatever the codec: name, how to make it of a good one, what the reason names
+# Frames that are refused, whatever the codec: name, how to make it of a good one, the code
 
 FIELDS = [
-    ("codec", {"codec": 9}, "codec|compressor|options"),
-    ("dtype", {"dtype": 1}, "dtype|partition"),
-    ("another dtype", {"dtype": 2}, "dtype|partition"),
-    ("d", {"d": 10**6}, r"\bd\b|length|partition"),
-    ("d + 1", {"d": 301}, r"\bd\b|length|partition"),
-    ("workers", {"workers": 3}, "workers|partition"),
-    ("digest", {"digest": 1}, "digest|options"),
-    ("unknown flag", {"flags": 128}, "flag"),
-    ("ERROR", {"flags": frames.ERROR}, "flag|ERROR"),
-    ("NONFINITE with a payload", {"flags": frames.NONFINITE}, "flag|NONFINITE|payload|count"),
-    ("eta nan", {"eta": math.nan}, "eta|learning rate"),
-    ("eta inf", {"eta": math.inf}, "eta|learning rate"),
-    ("eta negative", {"eta": -0.5}, "eta|learning rate"),
-    ("scale nan", {"scale": math.nan}, "scale"),
-    ("scale inf", {"scale": math.inf}, "scale"),
-    ("scale negative", {"scale": -1.0}, "scale"),
+    ("codec", {"codec": 9}, Refusal.CODEC),
+    ("dtype", {"dtype": 1}, Refusal.DTYPE),
+    ("another dtype", {"dtype": 2}, Refusal.DTYPE),
+    ("d", {"d": 10**6}, Refusal.ELEMENTS),
+    ("d + 1", {"d": 301}, Refusal.ELEMENTS),
+    ("workers", {"workers": 3}, Refusal.WORKERS),
+    ("digest", {"digest": 1}, Refusal.OPTIONS),
+    ("unknown flag", {"flags": 128}, Refusal.UNKNOWN_FLAGS),
+    ("ERROR with entries", {"flags": frames.ERROR}, Refusal.ERROR),
+    ("NONFINITE with entries", {"flags": frames.NONFINITE}, Refusal.NONFINITE),
+    ("eta nan", {"eta": math.nan}, Refusal.INVALID_ETA),
+    ("eta inf", {"eta": math.inf}, Refusal.INVALID_ETA),
+    ("eta negative", {"eta": -0.5}, Refusal.INVALID_ETA),
+    ("eta -0", {"eta": -0.0}, Refusal.INVALID_ETA),
+    ("scale nan", {"scale": math.nan}, Refusal.INVALID_SCALE),
+    ("scale inf", {"scale": math.inf}, Refusal.INVALID_SCALE),
+    ("scale negative", {"scale": -1.0}, Refusal.INVALID_SCALE),
+    ("scale -0", {"scale": -0.0}, Refusal.INVALID_SCALE),
 ]
+EMPTY = {"count": 0, "scale": 0.0, "payload": b""}
 PUSH_FIELDS = [
-    ("unknown worker", {"worker": 7}, "worker"),
-    ("the server's", {"worker": frames.SERVER}, "worker"),
-    ("second push", {"worker": 0}, "second|twice|worker"),
-    ("another eta", {"eta": 0.25}, "eta|learning rate|step"),
-    ("another step", {"step": 10**6}, "step"),
-    ("served step", {"step": 0}, "step"),
-    ("another stream", {"stream": 77}, "stream|partition"),
-    ("REPLY", {"flags": frames.REPLY}, "flag|reply"),
-    ("SKIPPED alone", {"flags": frames.SKIPPED}, "flag|SKIPPED"),
-    ("RESET alone", {"flags": frames.RESET}, "flag|RESET"),
+    ("unknown worker", {"worker": 7}, Refusal.WORKER),
+    ("the server's", {"worker": frames.SERVER}, Refusal.WORKER),
+    ("second push", {"worker": 0}, Refusal.SECOND),
+    ("another eta", {"eta": 0.25}, Refusal.ETA),
+    ("another step", {"step": 10**6}, Refusal.STEP),
+    ("served step", {"step": 0}, Refusal.COMPLETE),
+    ("last step", {"step": 2**32 - 1}, Refusal.COMPLETE),
+    ("another stream", {"stream": 77}, Refusal.STREAM),
+    ("REPLY", {"flags": frames.REPLY}, Refusal.FLAGS),
+    ("an ERROR", {"flags": frames.ERROR | frames.REPLY, **EMPTY}, Refusal.FLAGS),
+    ("SKIPPED alone", {"flags": frames.SKIPPED}, Refusal.SKIPPED),
+    ("RESET alone", {"flags": frames.RESET}, Refusal.RESET),
 ]
 REPLY_FIELDS = [
-    ("a worker's", {"worker": 0}, "worker|reply"),
-    ("another eta", {"eta": 0.25}, "eta|learning rate|step"),
-    ("another step", {"step": 10**6}, "step"),
-    ("another stream", {"stream": 77}, "stream|partition"),
-    ("SKIPPED", {"flags": frames.SKIPPED}, "flag|reply"),
-    ("RESET", {"flags": frames.RESET}, "flag|reply"),
-    ("DENSE", {"flags": frames.DENSE}, "flag|form"),
+    ("a worker's", {"worker": 0}, Refusal.WORKER),
+    ("another eta", {"eta": 0.25}, Refusal.ETA),
+    ("another step", {"step": 10**6}, Refusal.STEP),
+    ("another stream", {"stream": 77}, Refusal.STREAM),
+    ("SKIPPED", {"flags": frames.SKIPPED}, Refusal.FLAGS),
+    ("RESET", {"flags": frames.RESET}, Refusal.FLAGS),
+    ("DENSE", {"flags": frames.DENSE}, Refusal.FLAGS),
 ]
 
 
-def wrong_fields(good: Frame, fields: Sequence[tuple]) -> Iterator[Tuple[str, bytes, str]]:
+# where a header's fields stand, and numbers that are extreme as integers or as float32
+HEADER_FIELDS = [(3, 1), (4, 1), (5, 1), (6, 2), (8, 4), (12, 4), (16, 4), (20, 2), (22, 2), (24, 4), (28, 4), (32, 4)]
+HEADER_FIELDS += [(36, 4)] * 3 + [(12, 4)] * 2
+NUMBERS = [0, 1, 2, 16, 32, 64, 0xFFFF, 0x80000000, 0xFFFFFFFF, 0x7F800000, 0x7FC00000, 0x7F7FFFFF, 0x7F000000]
+NUMBERS += [0x78000000, 0x78800000, 0x00800000, 0x00400000, 0x3F800000, 0x3F000000]
+
+
+def wrong_fields(good: Frame, fields: Sequence[tuple]) -> Iterator[Tuple[str, bytes, Refusal]]:
     """Frames with one wrong field; flags are added to those that the frame has."""
-    for name, changed, reason in fields:
+    for name, changed, code in fields:
         changed = dict(changed)
-        changed["flags"] = good.flags | changed.get("flags", 0)
-        yield name, replace(good, **changed).pack(), reason
+        added = changed.get("flags", 0)
+        changed["flags"] = added if added == frames.ERROR | frames.REPLY else good.flags | added
+        yield name, replace(good, **changed).pack(), code
 
 
-def wrong_bytes(data: bytes) -> Iterator[Tuple[str, bytes, str]]:
+def wrong_bytes(data: bytes) -> Iterator[Tuple[str, bytes, Refusal]]:
     """Frames with wrong bytes."""
-    yield "nothing", b"", "short|length"
-    yield "half a header", data[:24], "short|length"
-    yield "cut", data[:-1], "short|length"
-    yield "a byte more", data + b"\0", "long|length"
-    yield "magic", b"XGC" + data[3:], "magic"
-    yield "version", data[:3] + b"\2" + data[4:], "version"
-    yield "CRC", data[:44] + bytes([data[44] ^ 1]) + data[45:], "CRC|checksum"
-    yield "a flipped bit", data[:-1] + bytes([data[-1] ^ 1]), "CRC|checksum"
+    yield "nothing", b"", Refusal.SHORT
+    yield "half a header", data[:24], Refusal.SHORT
+    yield "cut", data[:-1], Refusal.LENGTH
+    yield "a byte more", data + b"\0", Refusal.LENGTH
+    yield "magic", b"XGC" + data[3:], Refusal.MAGIC
+    yield "version", data[:3] + b"\2" + data[4:], Refusal.VERSION
+    yield "CRC", data[:44] + bytes([data[44] ^ 1]) + data[45:], Refusal.CHECKSUM
+    yield "a flipped bit", data[:-1] + bytes([data[-1] ^ 1]), Refusal.CHECKSUM
 
 
-def refused(action: Callable[[], Any]) -> Optional[str]:
-    """The reason with which something is refused, or None."""
+def mutated(rng: np.random.Generator, good: bytes) -> bytes:
+    """A frame with one to three random changes to fields, payload or length; its checksum is mostly right."""
+    data = bytearray(good)
+    for _ in range(rng.integers(1, 4)):
+        kind = rng.integers(8)
+        if kind < 3:
+            at, size = HEADER_FIELDS[rng.integers(len(HEADER_FIELDS))]
+            old = int.from_bytes(data[at : at + size], "little")
+            new = (old + int(rng.integers(-2, 3)), int(rng.choice(NUMBERS)), old ^ 1 << int(rng.integers(8 * size)))[
+                kind
+            ]
+            data[at : at + size] = (new & (1 << 8 * size) - 1).to_bytes(size, "little")
+        elif kind < 6 and len(data) > frames.SIZE:
+            at = int(rng.integers(frames.SIZE, len(data)))
+            data[at] = (data[at] ^ 1 << int(rng.integers(8)), 0xFF, 0)[kind - 3]
+        elif kind == 6:
+            del data[len(data) - int(rng.integers(1, 9)) :]
+        else:
+            data += bytes([0, 0xFF][rng.integers(2)] for _ in range(rng.integers(1, 9)))
+    if len(data) < frames.SIZE:
+        return bytes(data)
+    if rng.integers(16):
+        data[40:44] = (len(data) - frames.SIZE).to_bytes(4, "little")
+    if rng.integers(16):
+        data[44:48] = crc32c(bytes(data[frames.SIZE :]), crc32c(bytes(data[:44]))).to_bytes(4, "little")
+    return bytes(data)
+
+
+def refused(action: Callable[[], Any]) -> Optional[FrameError]:
+    """The error with which a frame is refused, or None."""
     try:
         action()
     except FrameError as error:
-        return str(error)
+        return error
     return None

@@ -46,7 +46,7 @@ def test_workers_that_disagree_about_the_learning_rate_are_told(commands):
     result = launch(commands, ONEBIT, OTHER_RATE="0.25")
     assert result.status != 0
     assert "rejected different learning rates: 0.05 and 0.25" in result.output  # by the server
-    assert "small_net.py: gradient_1: different learning rates: 0.05 and 0.25" in result.output
+    assert "gradient_1: the server rejected the step: different learning rates: 0.05 and 0.25" in result.output
     assert "Traceback" not in result.output
 
 
@@ -66,7 +66,7 @@ def test_a_server_of_another_version_says_so(commands):
     result = launch(commands, ONEBIT, program=("-c", OTHER_VERSION, PROGRAMS / "small_net.py"))
     assert result.status != 0
     assert "server: gradient_1: requested compressors of version 2, but this process has version 1" in result.output
-    assert "a frame of version 1; this process has version 2" in result.output
+    assert "a frame of a different version: 1, but this process has 2" in result.output
 
 
 def test_a_server_without_the_compressors_says_so(commands):

@@ -18,7 +18,9 @@ import numbers
 from typing import Any, ClassVar, Dict, Optional, Sequence
 
 from byteps_gc.compressors.entries import Encoded, Entries, read_sparse, write_sparse
+from byteps_gc.compressors.frame import HALF
 from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.values import is_unit
 from byteps_gc.errors import CompressionError
 import numpy as np
 
@@ -103,6 +105,10 @@ class Compressor:
     def options(self) -> Dict[str, Any]:
         """The options as a dict that JSON can carry; ``type(self)(**options)`` is an equal compressor."""
         return dataclasses.asdict(self)
+
+    def has_scale(self, scale: float, flags: int, d: int, feedback: bool) -> bool:
+        """Whether a frame with these flags can have this scale, which is finite and at least 0."""
+        return is_unit(scale) if flags & HALF else scale == 1
 
     def fixed_flags(self) -> int:
         """The flags that every push of this compressor has."""

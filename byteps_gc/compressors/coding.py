@@ -7,7 +7,7 @@ has its least significant bit first, and a stream is filled up with zeros to a m
 
 from typing import Optional, Tuple
 
-from byteps_gc.compressors.frame import FrameError
+from byteps_gc.compressors.refusals import FrameError, Refusal
 import numpy as np
 
 
@@ -67,7 +67,7 @@ class BitReader:
 
     def __init__(self, data: bytes):
         if len(data) % 4:
-            raise FrameError(f"the length of a stream of codes is not a multiple of 4: {len(data)} bytes")
+            raise FrameError(Refusal.PAYLOAD, f"a stream of {len(data)} bytes, not a multiple of 4")
         words = np.frombuffer(data, "<u4").astype(np.uint64)
         following = np.append(words[1:], np.uint64(0))
         self.windows = (words | following << np.uint64(32)).tolist()
@@ -84,23 +84,21 @@ class BitReader:
                 self.at += zeros + 1
                 return zeros
             at = (at & ~31) + 64
-        raise FrameError("a code goes past the end of the stream")
+        raise FrameError(Refusal.CODE)
 
     def number(self, width: int) -> int:
         """A number of ``width`` bits, at most 32."""
         at = self.at
         self.at += width
         if self.at > self.end:
-            raise FrameError("a code goes past the end of the stream")
+            raise FrameError(Refusal.CODE)
         return self.windows[at >> 5] >> (at & 31) & (1 << width) - 1 if width else 0
 
     def finish(self) -> None:
         """:class:`FrameError` if more than the zeros that fill the last 4 bytes is left."""
         left = self.end - self.at
-        if left >= 32:
-            raise FrameError(f"the stream is too long: {left} bits after the last code")
-        if self.number(left):
-            raise FrameError("bits after the last code are not zero")
+        if left >= 32 or self.number(left):
+            raise FrameError(Refusal.PADDING)
 
 
 def read_codes(data: bytes, d: int, count: int, most: int = 0) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -115,7 +113,7 @@ def read_codes(data: bytes, d: int, count: int, most: int = 0) -> Tuple[np.ndarr
         gap = reader.zeros() << b
         index += 1 + gap + reader.number(b)
         if index >= d:
-            raise FrameError(f"a gap goes past the end of the partition: index {index} of {d}")
+            raise FrameError(Refusal.CODE)
         indices.append(index)
         if most:
             signs.append(reader.number(1))
@@ -131,7 +129,7 @@ def _gamma(reader: BitReader, most: int) -> int:
     log = reader.zeros()
     level = 1 << log | reader.number(log) if log < most.bit_length() else most + 1
     if level > most:
-        raise FrameError(f"a level is above {most}")
+        raise FrameError(Refusal.CODE)
     return level
 
 
@@ -140,11 +138,10 @@ def write_numbers(numbers: np.ndarray, width: int) -> bytes:
     return pack_bits((numbers[:, None] >> np.arange(width) & 1).astype(np.uint8).reshape(-1))
 
 
-def read_numbers(data: bytes, count: int, width: int) -> np.ndarray:
-    """Read back int64[count]; :class:`FrameError` for another length, or for bits after them that are not zero."""
+def read_numbers(data: bytes, count: int, width: int) -> Tuple[np.ndarray, bool]:
+    """Read back int64[count], and whether the bits after them are zero; :class:`FrameError` for another length."""
     bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
     if bits.size != (count * width + 31) // 32 * 32:
-        raise FrameError(f"wrong payload length for {count} numbers of {width} bits: {len(data)} bytes")
-    if bits[count * width :].any():
-        raise FrameError("bits after the last number are not zero")
-    return bits[: count * width].reshape(count, width).astype(np.int64) @ (1 << np.arange(width, dtype=np.int64))
+        raise FrameError(Refusal.PAYLOAD, f"{len(data)} bytes for {count} numbers of {width} bits")
+    numbers = bits[: count * width].reshape(count, width).astype(np.int64) @ (1 << np.arange(width, dtype=np.int64))
+    return numbers, not bits[count * width :].any()

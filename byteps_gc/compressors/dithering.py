@@ -7,8 +7,9 @@ from typing import ClassVar, Optional, Tuple
 from byteps_gc.compressors.base import Compressor, option
 from byteps_gc.compressors.coding import read_codes, read_numbers, write_codes, write_numbers
 from byteps_gc.compressors.entries import Encoded, Entries, check_count
-from byteps_gc.compressors.frame import DENSE, FrameError
+from byteps_gc.compressors.frame import DENSE, REPLY
 from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.refusals import FrameError, Refusal
 from byteps_gc.compressors.sums import s2
 from byteps_gc.compressors.values import finite
 from byteps_gc.errors import CompressionError
@@ -54,6 +55,9 @@ class Dithering(Compressor):
         """The number of elements of a bucket."""
         return self.bucket or d
 
+    def has_scale(self, scale: float, flags: int, d: int, feedback: bool) -> bool:
+        return scale == (self.alpha(d) if feedback and not flags & REPLY else 1)
+
     def max_payload(self, d: int) -> int:
         return 4 * -(-d // self.size(d)) + 4 * ((d * (2 * self.k).bit_length() + 31) // 32)
 
@@ -87,11 +91,14 @@ class Dithering(Compressor):
         check_count(encoded, 0, d)
         norms, stream = self._split(encoded.payload, d)
         if encoded.flags & DENSE:
-            codes = read_numbers(stream, d, (2 * self.k).bit_length())
+            codes, padded = read_numbers(stream, d, (2 * self.k).bit_length())
             if codes.max() > 2 * self.k:
-                raise FrameError(f"a level is above {self.k}")
+                raise FrameError(Refusal.CODE)
             indices = np.flatnonzero(codes)
-            check_count(encoded, indices.size, indices.size)
+            if indices.size != encoded.count:
+                raise FrameError(Refusal.ENTRIES, f"{indices.size} instead of {encoded.count}")
+            if not padded:
+                raise FrameError(Refusal.PADDING)
             signs, levels = codes[indices] & 1 == 0, (codes[indices] + 1) >> 1
         else:
             indices, signs, levels = read_codes(stream, d, encoded.count, self.k)
@@ -132,11 +139,11 @@ class Dithering(Compressor):
     def _split(self, payload: bytes, d: int) -> Tuple[np.ndarray, bytes]:
         """The norms float32[buckets] of a payload, and the stream after them."""
         length = 4 * -(-d // self.size(d))
-        if len(payload) < length:
-            raise FrameError(f"the payload is too short for its norms: {len(payload)} bytes instead of {length}")
-        norms = finite(np.frombuffer(payload[:length], "<f4").astype(np.float32))
-        if (norms < 0).any():
-            raise FrameError("a norm is negative")
+        if not length <= len(payload) <= self.max_payload(d) or len(payload) % 4:
+            raise FrameError(Refusal.PAYLOAD, f"{len(payload)} bytes")
+        norms = np.frombuffer(payload[:length], "<f4").astype(np.float32)
+        if not np.isfinite(norms).all() or np.signbit(norms).any():
+            raise FrameError(Refusal.NORM)
         return norms, payload[length:]
 
     def _values(

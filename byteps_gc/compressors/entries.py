@@ -1,10 +1,10 @@
 """What compressors exchange with the frame around them, and the sum of what several workers sent."""
 
 from dataclasses import dataclass
-from typing import List
+from typing import List, Optional
 
 from byteps_gc.compressors.coding import read_codes, write_codes
-from byteps_gc.compressors.frame import FrameError
+from byteps_gc.compressors.refusals import FrameError, Refusal
 from byteps_gc.compressors.values import read_values, write_values
 import numpy as np
 
@@ -54,17 +54,19 @@ def union(parts: List[Entries]) -> Entries:
     return Entries(indices, values)
 
 
-def write_sparse(entries: Entries, d: int, half: bool) -> Encoded:
-    """A Rice stream of the indices, then the values."""
-    stream, _ = write_codes(entries.indices, d)
-    values, scale, flags = write_values(entries.values, half)
-    return Encoded(entries.indices.size, stream + values, scale, flags)
+def write_sparse(entries: Entries, d: int, half: bool) -> Optional[Encoded]:
+    """A Rice stream of the indices, then the values; None if one is not finite."""
+    written = write_values(entries.values, half)
+    if written is None:
+        return None
+    values, scale, flags = written
+    return Encoded(entries.indices.size, write_codes(entries.indices, d)[0] + values, scale, flags)
 
 
 def check_count(encoded: Encoded, least: int, most: int) -> None:
     """:class:`FrameError` for a count that the codec does not have."""
     if not least <= encoded.count <= most:
-        raise FrameError(f"wrong count {encoded.count} instead of {least}" + (f" to {most}" if most > least else ""))
+        raise FrameError(Refusal.COUNT, f"{encoded.count} instead of {least}" + (f" to {most}" if most > least else ""))
 
 
 def read_sparse(encoded: Encoded, d: int, half: bool) -> Entries:
@@ -72,6 +74,6 @@ def read_sparse(encoded: Encoded, d: int, half: bool) -> Entries:
     check_count(encoded, 0, d)
     length = len(encoded.payload) - encoded.count * (2 if half else 4)
     if length < 0:
-        raise FrameError(f"the payload is too short for count {encoded.count}: {len(encoded.payload)} bytes")
+        raise FrameError(Refusal.PAYLOAD, f"{len(encoded.payload)} bytes for {encoded.count} entries")
     indices, _, _ = read_codes(encoded.payload[:length], d, encoded.count)
     return Entries(indices, read_values(encoded.payload[length:], encoded.count, encoded.scale, half))

@@ -5,7 +5,7 @@ import math
 import struct
 
 from byteps_gc.compressors.crc32c import crc32c
-from byteps_gc.errors import CompressionError
+from byteps_gc.compressors.refusals import FrameError, Refusal
 
 MAGIC = b"BGC"
 VERSION = 1
@@ -23,10 +23,6 @@ HALF = 32
 RESET = 64
 ALL_FLAGS = REPLY | NONFINITE | ERROR | SKIPPED | DENSE | HALF | RESET
 TEXT = 200
-
-
-class FrameError(CompressionError):
-    """A frame that is refused; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +70,16 @@ class Frame:
         """Read a frame; :class:`FrameError` for what no frame may be, whatever its partition."""
         data = bytes(data)
         if len(data) < SIZE:
-            raise FrameError(f"the frame is too short: {len(data)} bytes, but its header has {SIZE}")
+            raise FrameError(Refusal.SHORT, f"{len(data)} bytes")
         magic, version, *fields, length, crc = HEADER.unpack_from(data)
         if magic != MAGIC:
-            raise FrameError(f"wrong magic {magic!r} instead of {MAGIC!r}")
+            raise FrameError(Refusal.MAGIC)
         if version != VERSION:
-            raise FrameError(f"wrong version {version} instead of {VERSION}")
+            raise FrameError(Refusal.VERSION, f"{version}, but this process has {VERSION}")
         if len(data) != SIZE + length:
-            kind = "short" if len(data) < SIZE + length else "long"
-            raise FrameError(f"the frame is too {kind}: {len(data)} bytes instead of {SIZE + length}")
+            raise FrameError(Refusal.LENGTH, f"{len(data)} bytes instead of {SIZE + length}")
         if crc != crc32c(data[SIZE:], crc32c(data[: SIZE - 4])):
-            raise FrameError(f"wrong CRC {crc:#010x}")
+            raise FrameError(Refusal.CHECKSUM)
         frame = cls(*fields, data[SIZE:])
         frame.check()
         return frame
@@ -92,18 +87,17 @@ class Frame:
     def check(self) -> None:
         """What holds for every frame; :class:`FrameError` otherwise."""
         if self.flags & ~ALL_FLAGS:
-            raise FrameError(f"unknown flags {self.flags:#x}")
-        for name in ("eta", "scale"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise FrameError(f"{name}={value!r} is not a finite number of at least 0")
-        if self.flags & NONFINITE and (self.flags & ERROR or self.count or self.scale or self.payload):
-            raise FrameError("a NONFINITE frame must have count 0, scale 0 and no payload")
-        if self.flags & ERROR and (not self.flags & REPLY or self.count or self.scale or len(self.payload) > TEXT):
-            raise FrameError(f"an ERROR frame must be a reply of count 0, scale 0 and at most {TEXT} bytes of text")
+            raise FrameError(Refusal.UNKNOWN_FLAGS, f"{self.flags:#x}")
+        for value, code in ((self.eta, Refusal.INVALID_ETA), (self.scale, Refusal.INVALID_SCALE)):
+            if not math.isfinite(value) or math.copysign(1, value) < 0:
+                raise FrameError(code, f"{value:g}")
+        empty = not (self.count or self.scale)
+        if self.flags & NONFINITE and not (empty and not self.payload):
+            raise FrameError(Refusal.NONFINITE)
+        if self.flags & ERROR and not (self.flags == REPLY | ERROR and empty and len(self.payload) <= TEXT):
+            raise FrameError(Refusal.ERROR)
 
-    def expect(self, **fields: float) -> None:
-        """:class:`FrameError` if one of the named fields has another value than this."""
-        for name, value in fields.items():
-            if getattr(self, name) != value:
-                raise FrameError(f"wrong {name} {getattr(self, name)!r} instead of {value!r}")
+    def expect(self, code: Refusal, name: str, value: float) -> None:
+        """:class:`FrameError` with this code if a field has another value than this."""
+        if getattr(self, name) != value:
+            raise FrameError(code, f"{getattr(self, name)} instead of {value}")

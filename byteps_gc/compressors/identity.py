@@ -1,7 +1,7 @@
 """identity: every element, as it is or as float16."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Optional
 
 from byteps_gc.compressors.base import Compressor, option
 from byteps_gc.compressors.entries import Encoded, Entries, check_count
@@ -32,9 +32,9 @@ class Identity(Compressor):
     def max_payload(self, d: int) -> int:
         return (2 if self.half else 4) * d
 
-    def encode(self, p: np.ndarray, draw: Draw, feedback: bool) -> Encoded:
-        payload, scale, flags = write_values(p, self.half)
-        return Encoded(p.size, payload, scale, flags)
+    def encode(self, p: np.ndarray, draw: Draw, feedback: bool) -> Optional[Encoded]:
+        written = write_values(p, self.half)
+        return written and Encoded(p.size, *written)
 
     def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
         check_count(encoded, d, d)

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from byteps_gc.compressors.base import Compressor, option
 from byteps_gc.compressors.entries import Encoded, Entries, check_count
-from byteps_gc.compressors.frame import FrameError
 from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.refusals import FrameError, Refusal
 from byteps_gc.compressors.sums import s1
 import numpy as np
 
@@ -30,6 +30,9 @@ class Onebit(Compressor):
     def advice(self, feedback: bool) -> str:
         return "" if feedback else "onebit without error feedback is biased and may not converge; use ef=vanilla"
 
+    def has_scale(self, scale: float, flags: int, d: int, feedback: bool) -> bool:
+        return self.scaling or scale == 1
+
     def max_payload(self, d: int) -> int:
         return (d + 7) // 8
 
@@ -40,9 +43,9 @@ class Onebit(Compressor):
     def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
         check_count(encoded, d, d)
         if len(encoded.payload) != self.max_payload(d):
-            raise FrameError(f"wrong payload length for {d} signs: {len(encoded.payload)} bytes")
+            raise FrameError(Refusal.PAYLOAD, f"{len(encoded.payload)} bytes for {d} signs")
         bits = np.unpackbits(np.frombuffer(encoded.payload, np.uint8), bitorder="little")
         if bits[d:].any():
-            raise FrameError("bits after the last sign are not zero")
+            raise FrameError(Refusal.PADDING)
         scale = np.float32(encoded.scale)
         return Entries.all(np.where(bits[:d] == 1, -scale, scale))

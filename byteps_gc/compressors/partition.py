@@ -5,7 +5,7 @@ from typing import Dict, Optional
 
 from byteps_gc.compressors.base import Compressor
 from byteps_gc.compressors.crc32c import crc32c
-from byteps_gc.compressors.entries import Encoded
+from byteps_gc.compressors.entries import Encoded, Entries
 from byteps_gc.compressors.frame import (
     DTYPES,
     ERROR,
@@ -17,9 +17,10 @@ from byteps_gc.compressors.frame import (
     SKIPPED,
     TEXT,
     Frame,
-    FrameError,
 )
 from byteps_gc.compressors.options import option_texts
+from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.refusals import FrameError, Refusal
 from byteps_gc.errors import CompressionError
 import numpy as np
 
@@ -77,7 +78,7 @@ class Partition:
     def from_raw(self, data: bytes) -> np.ndarray:
         """Plain elements in the gradient's dtype, [d]; :class:`FrameError` for another length."""
         if len(data) != self.bytes:
-            raise FrameError(f"wrong length of a raw partition: {len(data)} bytes instead of {self.bytes}")
+            raise FrameError(Refusal.RAW_LENGTH, f"{len(data)} bytes instead of {self.bytes}")
         return np.frombuffer(data, np.dtype(self.dtype).newbyteorder("<")).astype(self.dtype)
 
     def frame(self, encoded: Optional[Encoded], **fields: float) -> Frame:
@@ -102,17 +103,40 @@ class Partition:
         encoded = Encoded(0, payload, 0.0, ERROR)
         return self.frame(encoded, flags=REPLY, step=step, worker=SERVER, stream=0, eta=0.0).pack()
 
-    def check(self, frame: Frame, flags: int, optional: int) -> None:
-        """FrameError for fields that no frame of this partition has.
+    def allows(self, d: int) -> bool:
+        """Whether a partition of the registered size can have ``d`` elements."""
+        size = np.dtype(self.dtype).itemsize * d
+        return size <= self.registered < size + ALIGN[self.dtype]
 
-        ``flags`` are those that a frame with a payload must have, ``optional`` those that it may have.
+    def check(self, frame: Frame, reply: bool, elements: Optional[int]) -> None:
+        """:class:`FrameError` for fields that no frame of this partition has.
+
+        elements: the number of elements, or None for any that the registered size allows.
         """
-        frame.expect(codec=self.compressor.codec, dtype=DTYPES[self.dtype], d=self.d, workers=self.workers)
-        frame.expect(digest=self.digest)
+        frame.expect(Refusal.CODEC, "codec", self.compressor.codec)
+        frame.expect(Refusal.OPTIONS, "digest", self.digest)
+        frame.expect(Refusal.DTYPE, "dtype", DTYPES[self.dtype])
+        if frame.d != elements if elements else not self.allows(frame.d):
+            raise FrameError(Refusal.ELEMENTS, f"{frame.d} elements")
+        frame.expect(Refusal.WORKERS, "workers", self.workers)
+        self._check_flags(frame, reply)
+
+    def _check_flags(self, frame: Frame, reply: bool) -> None:
+        """:class:`FrameError` for flags that a push, or a reply, of this partition does not have."""
+        flags = 0 if reply and self.compressor.lossless_reply else self.compressor.fixed_flags()
+        optional = 0 if reply else SKIPPED | RESET | self.compressor.optional_flags
         if frame.flags & NONFINITE:
-            flags, optional = NONFINITE | flags & REPLY, optional & (SKIPPED | RESET)
-        if frame.flags & ~optional != flags:
-            raise FrameError(f"wrong flags {frame.flags:#x}")
+            flags, optional = NONFINITE, optional & (SKIPPED | RESET)
+        if frame.flags & ~optional != flags | (REPLY if reply else 0):
+            raise FrameError(Refusal.FLAGS, f"{frame.flags:#x}")
+
+    def entries(self, frame: Frame) -> Entries:
+        """The entries of a push or a reply that is checked and not NONFINITE; :class:`FrameError` for its payload."""
+        if not self.compressor.has_scale(frame.scale, frame.flags, frame.d, self.ef):
+            raise FrameError(Refusal.SCALE, f"{frame.scale:g}")
+        if frame.flags & REPLY:
+            return self.compressor.sum_entries(encoded_of(frame), frame.d, Draw(frame.stream, frame.step))
+        return self.compressor.entries(encoded_of(frame), frame.d, Draw(frame.stream, frame.step, frame.worker))
 
 
 def encoded_of(frame: Frame) -> Encoded:

@@ -54,18 +54,15 @@ class RandomK(Sparse):
         if not feedback:
             with np.errstate(over="ignore"):
                 values = values * np.float32(p.size / values.size)
-        if not np.isfinite(values).all():
-            return None
-        payload, scale, flags = write_values(values, self.half)
-        return Encoded(values.size, payload, scale, flags)
+        written = write_values(values, self.half)
+        return written and Encoded(values.size, *written)
 
     def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
         return self._read(encoded, d, draw, self.half)
 
     def encode_sum(self, total: Entries, d: int, draw: Draw) -> Optional[Encoded]:
-        if not np.isfinite(total.values).all():
-            return None
-        return Encoded(total.values.size, write_values(total.values, False)[0])
+        written = write_values(total.values, False)
+        return written and Encoded(total.values.size, *written)
 
     def sum_entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
         return self._read(encoded, d, draw, False)

@@ -4,11 +4,14 @@ from typing import Any, Dict, List, Optional
 
 from byteps_gc.compressors.base import Compressor
 from byteps_gc.compressors.entries import Encoded, Entries, union
-from byteps_gc.compressors.frame import NONFINITE, REPLY, RESET, SERVER, SKIPPED, Frame, FrameError
-from byteps_gc.compressors.partition import Partition, encoded_of
+from byteps_gc.compressors.frame import NONFINITE, REPLY, RESET, SERVER, SKIPPED, Frame
+from byteps_gc.compressors.partition import Partition
 from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.refusals import FrameError, Refusal
 from byteps_gc.compressors.wrappers import ErrorFeedback
 import numpy as np
+
+LAST_STEP = 2**32 - 1  # is never served: no step could follow it
 
 
 class ReferenceServer:
@@ -31,44 +34,65 @@ class ReferenceServer:
         self.compressor = compressor
         self.feedback = ErrorFeedback(d) if ef and not (compressor.lossless_reply or self.partition.raw) else None
         self.step = 0
+        self._known = False  # whether the number of elements is
         self._begin()
 
     def _begin(self) -> None:
         """Wait for the pushes of a step."""
         self._pushes: Dict[int, tuple] = {}
         self._raw: List[np.ndarray] = []
-        self._refused = ""
+        self._refused: Optional[FrameError] = None
+
+    def _elements(self) -> Optional[int]:
+        """The number of elements, or None before the first push: only the registered size is known then."""
+        if self._known:
+            return self.partition.d
+        first = next((frame.d for frame, _ in self._pushes.values()), None)
+        return self._raw[0].size if self._raw else first
 
     def push(self, data: bytes) -> None:
         """Take one worker's push. :class:`FrameError` if it is refused: the whole step is then answered with ERROR."""
         try:
             if self.partition.raw:
-                self._raw.append(self.partition.from_raw(bytes(data)).astype(np.float64))
+                self._take_raw(bytes(data))
             else:
                 self._take(Frame.unpack(data))
         except FrameError as error:
-            self._refused = self._refused or str(error)
+            self._refused = self._refused or error
             raise
+
+    def _take_raw(self, data: bytes) -> None:
+        """Check the length of a raw push and read it."""
+        dtype = np.dtype(self.partition.dtype).newbyteorder("<")
+        d, rest = divmod(len(data), dtype.itemsize)
+        elements = self._elements()
+        if rest or (d != elements if elements else not self.partition.allows(d)):
+            raise FrameError(Refusal.RAW_LENGTH, f"{len(data)} bytes")
+        self._raw.append(np.frombuffer(data, dtype).astype(np.float64))
 
     def _take(self, frame: Frame) -> None:
         """Check a frame and read its entries."""
-        self.partition.check(frame, self.compressor.fixed_flags(), SKIPPED | RESET | self.compressor.optional_flags)
+        self.partition.check(frame, False, self._elements())
         if frame.worker >= self.partition.workers:
-            raise FrameError(f"unknown worker {frame.worker} of {self.partition.workers}")
-        if frame.step < self.step:
-            raise FrameError(f"step {frame.step} of worker {frame.worker} is already complete")
+            raise FrameError(Refusal.WORKER, f"{frame.worker} of {self.partition.workers}")
+        if frame.step < self.step or frame.step == LAST_STEP:
+            raise FrameError(Refusal.COMPLETE, f"step {frame.step} of worker {frame.worker}")
         if frame.worker in self._pushes:
-            raise FrameError(f"a second push of worker {frame.worker} in step {frame.step}")
+            raise FrameError(Refusal.SECOND, f"worker {frame.worker}, step {frame.step}")
         for other, _ in self._pushes.values():
-            frame.expect(step=other.step, eta=other.eta, stream=other.stream)
-            for name, flag in (("SKIPPED", SKIPPED), ("RESET", RESET)):
-                if (frame.flags ^ other.flags) & flag:
-                    raise FrameError(f"the workers' flags disagree about {name}")
-        entries = None
-        if not frame.flags & NONFINITE:
-            draw = Draw(frame.stream, frame.step, frame.worker)
-            entries = self.compressor.entries(encoded_of(frame), frame.d, draw)
-        self._pushes[frame.worker] = (frame, entries)
+            self._agree(frame, other)
+        self._pushes[frame.worker] = (frame, None if frame.flags & NONFINITE else self.partition.entries(frame))
+
+    @staticmethod
+    def _agree(frame: Frame, other: Frame) -> None:
+        """:class:`FrameError` if two pushes are not of the same step."""
+        for code, name in ((Refusal.STEP, "step"), (Refusal.ETA, "eta"), (Refusal.STREAM, "stream")):
+            one, two = sorted((getattr(frame, name), getattr(other, name)))
+            if one != two:
+                raise FrameError(code, f"{one:g} and {two:g}" if name == "eta" else f"{one} and {two}")
+        for code, flag in ((Refusal.SKIPPED, SKIPPED), (Refusal.RESET, RESET)):
+            if (frame.flags ^ other.flags) & flag:
+                raise FrameError(code)
 
     def reply(self) -> bytes:
         """End the step: the answer for all workers.
@@ -76,8 +100,11 @@ class ReferenceServer:
         An ERROR frame if a push was refused or is missing. A raw partition has no room for a reason: all NaN then.
         """
         arrived = len(self._pushes) + len(self._raw)
-        if arrived != self.partition.workers:
-            self._refused = self._refused or f"{arrived} of {self.partition.workers} workers pushed"
+        if not self._refused and arrived != self.partition.workers:
+            self._refused = FrameError(Refusal.MISSING, f"{arrived} of {self.partition.workers}")
+        if not self._refused and self._elements() != self.partition.d:
+            self._refused = FrameError(Refusal.ELEMENTS, f"{self._elements()} instead of {self.partition.d}")
+        self._known = True
         if self._refused:
             reply = self._error()
         else:
@@ -91,9 +118,8 @@ class ReferenceServer:
             return self.partition.to_raw(np.full(self.partition.d, np.nan, np.float32))
         if self.feedback:
             self.feedback.forget()
-        return self.partition.error(
-            self._refused, max([self.step, *(frame.step for frame, _ in self._pushes.values())])
-        )
+        step = max([self.step, *(frame.step for frame, _ in self._pushes.values())])
+        return self.partition.error(str(self._refused), step)
 
     def _raw_sum(self) -> bytes:
         """Raw pushes added in double in order of arrival, from 0."""
@@ -146,6 +172,6 @@ class ReferenceServer:
 
     def load_state(self, state: Dict[str, Any]) -> None:
         """Go on from what :meth:`state` gave."""
-        self.step = state["step"]
+        self.step, self._known = state["step"], True
         if self.feedback:
             self.feedback.load(state["residual"], state["eta"])

@@ -1,7 +1,7 @@
 """topk: the k elements of largest magnitude."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Optional
 
 from byteps_gc.compressors.coding import rice_parameter
 from byteps_gc.compressors.entries import Encoded, Entries, check_count, read_sparse, write_sparse
@@ -34,7 +34,7 @@ class TopK(Sparse):
         b = rice_parameter(d, k)
         return 4 * ((k * (1 + b) + ((d - k) >> b) + 31) // 32) + k * (2 if self.half else 4)
 
-    def encode(self, p: np.ndarray, draw: Draw, feedback: bool) -> Encoded:
+    def encode(self, p: np.ndarray, draw: Draw, feedback: bool) -> Optional[Encoded]:
         indices = largest(np.abs(p), self.count(p.size))
         return write_sparse(Entries(indices, p[indices]), p.size, self.half)
 

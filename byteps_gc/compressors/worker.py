@@ -3,9 +3,10 @@
 from typing import Any, Dict, Optional
 
 from byteps_gc.compressors.base import Compressor
-from byteps_gc.compressors.frame import ERROR, NONFINITE, REPLY, RESET, SERVER, SKIPPED, Frame, FrameError
-from byteps_gc.compressors.partition import Partition, encoded_of
+from byteps_gc.compressors.frame import ERROR, NONFINITE, RESET, SERVER, SKIPPED, Frame
+from byteps_gc.compressors.partition import Partition
 from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.refusals import FrameError, Refusal
 from byteps_gc.compressors.wrappers import ErrorFeedback, Momentum
 from byteps_gc.errors import CompressionError
 import numpy as np
@@ -45,7 +46,8 @@ class ReferenceWorker:
         from zero again. :class:`CompressionError` for a gradient of another shape or dtype, or a learning rate that is
         not finite or negative; the state then stays.
         """
-        eta = np.float32(eta)
+        with np.errstate(over="ignore"):
+            eta = np.float32(eta) + np.float32(0)  # -0 is sent as 0
         if not (np.isfinite(eta) and eta >= 0):
             raise CompressionError(f"eta={eta!r} is not a finite number of at least 0")
         if gradient.shape != (self.partition.d,) or gradient.dtype != self.partition.dtype:
@@ -101,17 +103,19 @@ class ReferenceWorker:
         if may_be_raw and len(reply) == self.partition.bytes:
             return self.partition.from_raw(reply)
         frame = Frame.unpack(reply)
-        if frame.flags == REPLY | ERROR:
-            raise FrameError(f"the server rejected the step: {frame.payload.decode(errors='replace')}")
+        if frame.flags & ERROR:
+            raise FrameError(Refusal.REJECTED, frame.payload.decode(errors="replace"))
         if self.partition.raw:
-            raise FrameError(f"wrong length of a raw partition: {len(reply)} bytes instead of {self.partition.bytes}")
-        self.partition.check(frame, REPLY | (0 if self.compressor.lossless_reply else self.compressor.fixed_flags()), 0)
-        frame.expect(worker=SERVER, step=self.step - 1, stream=self.stream, eta=self.eta)
+            raise FrameError(Refusal.RAW_LENGTH, f"{len(reply)} bytes instead of {self.partition.bytes}")
+        self.partition.check(frame, True, self.partition.d)
+        frame.expect(Refusal.WORKER, "worker", SERVER)
+        frame.expect(Refusal.STEP, "step", self.step - 1)
+        frame.expect(Refusal.ETA, "eta", self.eta)
+        frame.expect(Refusal.STREAM, "stream", self.stream)
         if frame.flags & NONFINITE:
             return np.full(self.partition.d, np.nan, self.partition.dtype)
-        total = self.compressor.sum_entries(encoded_of(frame), frame.d, Draw(self.stream, frame.step))
         with np.errstate(over="ignore"):
-            return total.dense(frame.d).astype(self.partition.dtype)
+            return self.partition.entries(frame).dense(frame.d).astype(self.partition.dtype)
 
     def state(self) -> Dict[str, Any]:
         """step: number of the next exchange; eta: the learning rate of the residual; momentum, residual: float32[d]

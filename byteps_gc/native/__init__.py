@@ -1,81 +1,18 @@
 """The native compressors, loaded for this processor. The only module that touches pointers."""
 
 import ctypes
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
-from byteps_gc import env
-from byteps_gc.compressors.frame import FrameError
 from byteps_gc.compressors.options import option_texts
+from byteps_gc.compressors.refusals import FrameError, Refusal
 from byteps_gc.errors import CompressionError
-from byteps_gc.native import build
+from byteps_gc.native.binding import library
 import numpy as np
 
 DTYPES = {"float32": 0, "float16": 2}
 ALIGNMENT = {"float32": 128, "float16": 32}  # of BytePS's partitions, in bytes
 WHY = 256
-
-_libraries: Dict[str, ctypes.CDLL] = {}
-_POINTER = ctypes.c_void_p
-_FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
-    "bgc_worker_new": (
-        _POINTER,
-        (ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_uint32, ctypes.c_char_p),
-    ),
-    "bgc_worker_free": (None, (_POINTER,)),
-    "bgc_worker_compress": (
-        _POINTER,
-        (_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_float, ctypes.c_int, ctypes.POINTER(ctypes.c_size_t)),
-    ),
-    "bgc_worker_decompress": (
-        ctypes.c_int,
-        (_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_size_t, _POINTER, ctypes.c_char_p),
-    ),
-    "bgc_worker_save": (
-        None,
-        (_POINTER, _POINTER, _POINTER, ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_uint32)),
-    ),
-    "bgc_worker_load": (None, (_POINTER, ctypes.c_size_t, _POINTER, _POINTER, ctypes.c_float, ctypes.c_uint32)),
-    "bgc_server_new": (
-        _POINTER,
-        (ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_int, ctypes.c_char_p),
-    ),
-    "bgc_server_free": (None, (_POINTER,)),
-    "bgc_server_push": (ctypes.c_int, (_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_char_p)),
-    "bgc_server_reply": (_POINTER, (_POINTER, ctypes.c_size_t, ctypes.POINTER(ctypes.c_size_t))),
-    "bgc_server_add": (
-        ctypes.c_int,
-        (_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_size_t, _POINTER, ctypes.c_char_p),
-    ),
-    "bgc_server_save": (
-        None,
-        (_POINTER, ctypes.c_size_t, _POINTER, ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_uint32)),
-    ),
-    "bgc_server_load": (None, (_POINTER, ctypes.c_size_t, _POINTER, ctypes.c_float, ctypes.c_uint32)),
-    "bgc_register": (ctypes.c_int, (ctypes.c_int, ctypes.c_char_p)),
-    "bgc_start": (None, (ctypes.c_int, ctypes.c_int)),
-    "bgc_tensor": (ctypes.c_int, (ctypes.c_char_p,)),
-    "bgc_step": (None, (ctypes.c_int, ctypes.c_float, ctypes.c_int, ctypes.c_float)),
-    "bgc_outcome": (ctypes.c_int, (ctypes.c_int, ctypes.c_char_p)),
-    "bgc_registered": (ctypes.c_int, ()),
-    "bgc_checksum": (ctypes.c_uint32, (_POINTER, ctypes.c_size_t)),
-}
-
-
-def flags() -> List[str]:
-    """More flags for the library's compiler: those of the sanitizer that the environment asks for."""
-    return ["-g", f"-fsanitize={env.sanitizer()}"] if env.sanitizer() else []
-
-
-def library(isa: Optional[str] = None) -> ctypes.CDLL:
-    """The library for this processor, or for ``isa`` ("avx2" or "portable"); compiled at its first use."""
-    isa = isa or build.best_isa()
-    if isa not in _libraries:
-        loaded = ctypes.CDLL(str(build.build(isa, flags())))
-        for name, (result, arguments) in _FUNCTIONS.items():
-            function = getattr(loaded, name)
-            function.restype, function.argtypes = result, list(arguments)
-        _libraries[isa] = loaded
-    return _libraries[isa]
+RATE_LIMIT = 2.0**128 - 2.0**103  # from here on, float32 rounds to infinity
 
 
 def aligned(elements: int, dtype: str) -> int:
@@ -116,8 +53,13 @@ class _Partition:
             raise CompressionError(self.reason())
 
     def reason(self) -> str:
-        """Why the library refused the last call."""
+        """What the library wrote about the last call that it refused."""
         return self._why.value.decode(errors="replace")
+
+    def _accepted(self, code: int) -> None:
+        """:class:`FrameError` if the library refused a frame with this code; 0: it did not."""
+        if code:
+            raise FrameError(Refusal(code), self.reason())
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
@@ -155,6 +97,7 @@ class Worker(_Partition):
             raise CompressionError(
                 f"gradient has {gradient.dtype}{list(gradient.shape)}, not contiguous {self.dtype}[{self.elements}]"
             )
+        check_rate(eta)
         size = ctypes.c_size_t()
         start = self._library.bgc_worker_compress(
             self._handle, address(gradient), self.elements, eta, before(skipped, reset), ctypes.byref(size)
@@ -167,10 +110,10 @@ class Worker(_Partition):
 
     def decompress_into(self, reply: Any, out: np.ndarray) -> None:
         """Write what a server replied to ``out``; :class:`FrameError` for what is malformed or an error."""
-        if not self._library.bgc_worker_decompress(
+        code = self._library.bgc_worker_decompress(
             self._handle, address(reply), len(reply), self.elements, address(out), self._why
-        ):
-            raise FrameError(self.reason())
+        )
+        self._accepted(code)
 
     def decompress(self, reply: bytes) -> np.ndarray:
         """The values that a server replied, shape (d,), of the partition's dtype."""
@@ -208,8 +151,7 @@ class Server(_Partition):
 
     def push(self, frame: Any) -> None:
         """Take a worker's frame; :class:`FrameError` if it is refused, and with it the step."""
-        if not self._library.bgc_server_push(self._handle, address(frame), len(frame), self._why):
-            raise FrameError(self.reason())
+        self._accepted(self._library.bgc_server_push(self._handle, address(frame), len(frame), self._why))
 
     def reply_view(self) -> memoryview:
         """End the step: the frame that answers all workers."""
@@ -223,10 +165,10 @@ class Server(_Partition):
 
     def add(self, frame: Any, out: np.ndarray) -> None:
         """Add one frame's values to ``out``, float32 of shape (d,)."""
-        if not self._library.bgc_server_add(
+        code = self._library.bgc_server_add(
             self._handle, address(frame), len(frame), self.elements, address(out), self._why
-        ):
-            raise FrameError(self.reason())
+        )
+        self._accepted(code)
 
     def state(self) -> Dict[str, Any]:
         """Step, rate of the residual and residual (None where the reply loses nothing)."""
@@ -264,6 +206,22 @@ def before(skipped: bool, reset: bool) -> int:
     return 2 if reset else int(skipped)
 
 
+def check_rate(rate: float) -> None:
+    """:class:`CompressionError` for a learning rate that no frame can have."""
+    if not 0 <= rate < RATE_LIMIT:
+        raise CompressionError(f"learning rate {rate!r} is not a finite float32 of at least 0")
+
+
+def refusals(isa: Optional[str] = None) -> Dict[int, str]:
+    """The library's codes of refusals, each with "NAME text"."""
+    text, found = ctypes.create_string_buffer(WHY), {}
+    for code in range(256):
+        library(isa).bgc_refusal(code, text)
+        if text.value:
+            found[code] = text.value.decode()
+    return found
+
+
 class Tensor:
     """One tensor that this worker declares with our compressors: what its next exchange uses, and how the last went.
 
@@ -280,6 +238,7 @@ class Tensor:
         skipped: all workers skipped the step of the last exchange, which is taken back. reset: momentum and residuals
         start from zero, on workers and servers. factor: what the gradient is multiplied by first, as float32.
         """
+        check_rate(rate)
         library().bgc_step(self._number, rate, before(skipped, reset), factor)
 
     def outcome(self) -> Tuple[bool, str]:

@@ -234,7 +234,7 @@ size_t least_framed(const Texts& options, bgc::DType dtype) {
 struct Case {
   Case(const Texts& options, bgc::DType dtype, size_t d, int workers, int pattern);
   void make_odd_frames();
-  bool ends_as_expected(Server* one, bool fresh, std::string* why) const;
+  void end_as_expected(Server* one, bool fresh) const;
 
   const Registration r;
   const size_t d, bytes;
@@ -249,9 +249,9 @@ struct Case {
 };
 
 Bytes exchange(Server* server, const std::vector<Bytes>& pushes, size_t d) {
-  std::string why;
+  bgc::Refusal why;
   for (const Bytes& push : pushes)
-    if (!server->push({push.data(), push.size()}, &why)) fail(why.c_str());
+    if (!server->push({push.data(), push.size()}, &why)) fail(why.text().c_str());
   return bytes_of(server->reply(d));
 }
 
@@ -261,7 +261,7 @@ Case::Case(const Texts& options, bgc::DType dtype, size_t d, int workers, int pa
   std::vector<std::unique_ptr<Worker>> all;
   for (int w = 0; w < workers; ++w) all.push_back(std::make_unique<Worker>(r, uint16_t(w), 5));
   residual.resize(d), residual_after.resize(d), sum.resize(d), expected.resize(bytes);
-  std::string why;
+  bgc::Refusal why;
   for (uint32_t step = 0; step <= kStep; ++step) {
     control.save(d, residual.data());
     eta = control.eta();
@@ -276,7 +276,7 @@ Case::Case(const Texts& options, bgc::DType dtype, size_t d, int workers, int pa
   control.save(d, residual_after.data());
   fresh_reply = exchange(&fresh, pushes, d);
   worker = std::move(all[0]);
-  if (!worker->decompress({reply.data(), reply.size()}, d, expected.data(), &why)) fail(why.c_str());
+  if (!worker->decompress({reply.data(), reply.size()}, d, expected.data(), &why)) fail(why.text().c_str());
   server = std::make_unique<Server>(r);
   adds = control.add({pushes[0].data(), pushes[0].size()}, d, sum.data(), &why);
   require(adds == !raw, "add() takes frames, and nothing else");
@@ -288,9 +288,10 @@ void Case::make_odd_frames() {
   for (const bool push : {true, false}) {
     Bytes odd = push ? pushes[0] : reply;
     bgc::Header h;
-    std::string why;
+    bgc::Refusal why;
     if (!bgc::read_frame(odd.data(), odd.size(), &h, &why)) return;  // the reply may be raw
     h.flags |= push ? bgc::kNonfinite : bgc::kError;
+    if (!push) h.flags = bgc::kReply | bgc::kError;
     h.count = 0, h.scale = 0, h.length = push ? 0 : 20;
     odd.resize(kHeader + h.length, ' ');
     bgc::write_frame(h, odd.data());
@@ -298,16 +299,17 @@ void Case::make_odd_frames() {
   }
 }
 
-// Whether the good frames are accepted and give what they have to.
-bool Case::ends_as_expected(Server* one, bool fresh, std::string* why) const {
+// The good frames are accepted and give what they have to.
+void Case::end_as_expected(Server* one, bool fresh) const {
+  bgc::Refusal why;
   for (const Bytes& push : pushes)
-    if (!one->push({push.data(), push.size()}, why)) return false;
-  if (!same(one->reply(d), fresh ? fresh_reply : reply)) return bgc::refuse(why, "another reply");
-  if (raw || fresh) return true;
+    if (!one->push({push.data(), push.size()}, &why)) fail(why.text().c_str());
+  require(same(one->reply(d), fresh ? fresh_reply : reply), "another reply");
+  if (raw || fresh) return;
   static float after[kLongest];
   one->save(d, after);
-  if (std::memcmp(after, residual_after.data(), d * 4) != 0) return bgc::refuse(why, "another residual");
-  return one->step() == kStep + 1 || bgc::refuse(why, "another step");
+  require(std::memcmp(after, residual_after.data(), d * 4) == 0, "another residual");
+  require(one->step() == kStep + 1, "another step");
 }
 
 Guarded& frame_memory() {
@@ -344,9 +346,12 @@ View changed(const Case& c, const Bytes& base, uint8_t control, Input* in) {
   return {frame_memory().only(frame.size), frame.size};
 }
 
-void count(bool accepted, bool reasoned) {
-  ++(accepted ? fuzz_accepted : fuzz_refused);
-  require(accepted || reasoned, "refused without a reason");
+void count(bool accepted) { ++(accepted ? fuzz_accepted : fuzz_refused); }
+
+// What reads a frame: it is refused with a code that the table has, or accepted without one.
+void count(bool accepted, const bgc::Refusal& why) {
+  count(accepted);
+  require(accepted == !why && (accepted || *bgc::name_of(why.code)), "refused without a code, or accepted with one");
 }
 
 // Whether a push names what the others of its step do.
@@ -368,14 +373,14 @@ bool all_nan(const Case& c, View reply) {
 // What the workers get for a step with a changed frame.
 void check_answer(const Case& c, View reply, bool accepted, bool agreed) {
   static float out[kLongest];
-  std::string why;
+  bgc::Refusal why;
   if (c.raw)
     return require(accepted && agreed ? reply.size == c.bytes : all_nan(c, reply), "a raw answer of another form");
   require(reply.size <= c.bytes, "an answer longer than the partition");
   const bool good = c.worker->decompress(reply, c.d, out, &why);
   require(!good || accepted, "a refused step was answered with values");
   require(good || !accepted || !agreed, "an accepted step was not answered");
-  require(good || !why.empty(), "an answer without a reason");
+  require(good || accepted || why.code == bgc::Code::REJECTED, "an answer without the server's reason");
 }
 
 void attack_push(Case& c, uint8_t control, Input* in) {
@@ -385,14 +390,14 @@ void attack_push(Case& c, uint8_t control, Input* in) {
   std::unique_ptr<Server> fresh(is_fresh ? new Server(c.r) : nullptr);
   Server* const server = is_fresh ? fresh.get() : c.server.get();
   if (!is_fresh) server->load(kStep, c.eta, c.d, c.residual.data());
-  std::string why, unused;
+  bgc::Refusal why, unused;
   bool accepted = true, mine = true;
   const bool last = control >> 7;
   if (!last) accepted &= mine = server->push(bad, &why);
   for (size_t w = 0; w < c.pushes.size(); ++w)
     if (w != attacked) accepted &= server->push({c.pushes[w].data(), c.pushes[w].size()}, &unused);
   if (last) accepted &= mine = server->push(bad, &why);
-  count(mine, !why.empty());
+  count(mine, why);
   const bool agreed = c.raw ? bad.size == c.bytes : agrees(bad, c.pushes[attacked]);
   require(!accepted || agreed || c.pushes.size() == 1, "workers that do not agree");
   check_answer(c, server->reply(c.d), accepted, agreed);
@@ -401,14 +406,12 @@ void attack_push(Case& c, uint8_t control, Input* in) {
     server->load(kStep, c.eta, c.d, c.residual.data());
   else
     require(c.raw || server->step() == (is_fresh ? 0 : kStep), "a refused step counts");
-  if (!c.ends_as_expected(server, is_fresh, &why)) fail(why.c_str());
+  c.end_as_expected(server, is_fresh);
 }
 
-// What is accepted is finite. Values as float16 and levels of dithering may be too large for float32 when they are
-// multiplied by their unit: that is not looked at here.
+// What is accepted is finite.
 void require_finite(const Case& c, size_t size, uint8_t flags, const void* values) {
-  if (size == c.bytes || flags & (bgc::kHalf | bgc::kNonfinite)) return;
-  if (c.r.options.codec == "dithering" && !(flags & bgc::kReply)) return;
+  if (size == c.bytes || flags & bgc::kNonfinite) return;
   uint32_t most = 0;
   for (size_t i = 0; i < c.d; ++i) {
     uint32_t bits;
@@ -420,11 +423,11 @@ void require_finite(const Case& c, size_t size, uint8_t flags, const void* value
 
 void attack_add(Case& c, uint8_t control, Input* in) {
   static float out[kLongest];
-  std::string why;
+  bgc::Refusal why;
   const View bad = changed(c, c.pushes[0], control, in);
   std::memset(out, 0, c.d * 4);
   const bool accepted = c.server->add(bad, c.d, out, &why);
-  count(accepted, !why.empty());
+  count(accepted, why);
   if (accepted) require_finite(c, bad.size, uint8_t(get(bad, {6, 2})), out);
   std::memset(out, 0, c.d * 4);
   const bool good = c.server->add({c.pushes[0].data(), c.pushes[0].size()}, c.d, out, &why);
@@ -433,13 +436,16 @@ void attack_add(Case& c, uint8_t control, Input* in) {
 
 void attack_reply(Case& c, uint8_t control, Input* in) {
   static Guarded out;
-  std::string why;
+  bgc::Refusal why;
   const View bad = changed(c, c.reply, control, in);
   const bool in_place = control >> 6 & 1 && bad.size <= c.bytes;  // as BytePS has it
   uint8_t* values = in_place ? frame_memory().only(c.bytes) : out.only(c.bytes);
   const uint8_t flags = uint8_t(get(bad, {6, 2}));
   const bool accepted = c.worker->decompress(bad, c.d, values, &why);
-  count(accepted, flags & bgc::kError || !why.empty());  // an error's text is the reason, and may be empty
+  count(accepted, why);
+  require((why.code == bgc::Code::REJECTED) == (!accepted && flags == (bgc::kReply | bgc::kError)) ||
+              why.code < bgc::Code::REJECTED,
+          "an error that is not told as one");
   if (accepted && c.r.dtype == bgc::kFloat32) require_finite(c, bad.size, flags, values);
   values = out.only(c.bytes);
   require(c.worker->decompress({c.reply.data(), c.reply.size()}, c.d, values, &why), "a good reply is refused");
@@ -543,7 +549,7 @@ void use(const Registration& r, size_t d, int pattern) {
   Server server(r);
   std::vector<std::unique_ptr<Worker>> workers;
   for (uint16_t w = 0; w < r.workers; ++w) workers.push_back(std::make_unique<Worker>(r, w, 5));
-  std::string why;
+  bgc::Refusal why;
   Bytes out(d * r.element());
   for (uint32_t step = 0; step < 2; ++step) {
     std::vector<Bytes> pushes;
@@ -554,7 +560,7 @@ void use(const Registration& r, size_t d, int pattern) {
       require(travels_raw(r) == (pushes[w].size() == out.size()), "a frame as long as its partition");
     }
     const Bytes reply = exchange(&server, pushes, d);
-    if (!workers[0]->decompress({reply.data(), reply.size()}, d, out.data(), &why)) fail(why.c_str());
+    if (!workers[0]->decompress({reply.data(), reply.size()}, d, out.data(), &why)) fail(why.text().c_str());
   }
 }
 
@@ -570,7 +576,8 @@ void attack_options(Input* in) {
   Registration r;
   std::string why;
   const bool accepted = bgc::check_registration(lines_of(text_of(in)), dtype, bytes, workers, &r, &why);
-  count(accepted, !why.empty());
+  count(accepted);
+  require(accepted || !why.empty(), "refused without a reason");
   if (!accepted) return;
   require(r.bytes == bytes && r.workers == workers && r.dtype == dtype, "another registration");
   if (!used || bytes > 4096 || workers > 3) return;

@@ -18,6 +18,11 @@ void tell(const std::string& text, char* why) {
   why[n] = 0;
 }
 
+int told(const bgc::Refusal& refusal, char* why) {
+  if (refusal) tell(refusal.detail, why);
+  return int(refusal.code);
+}
+
 bool registration(const char* options, int dtype, size_t registered, int workers, bgc::Registration* r, char* why) {
   bgc::Texts texts;
   std::istringstream lines(options);
@@ -37,6 +42,10 @@ void* bgc_worker_new(const char* options, int dtype, size_t registered, int work
                      char* why) {
   bgc::Registration r;
   if (!registration(options, dtype, registered, workers, &r, why)) return nullptr;
+  if (worker < 0 || worker >= workers) {
+    tell("worker=" + std::to_string(worker) + " is not an integer from 0 to " + std::to_string(workers - 1), why);
+    return nullptr;
+  }
   return new Worker(r, uint16_t(worker), stream);
 }
 
@@ -51,10 +60,9 @@ const uint8_t* bgc_worker_compress(void* worker, const void* gradient, size_t d,
 
 int bgc_worker_decompress(void* worker, const uint8_t* reply, size_t size, size_t d, void* out, char* why) {
   PlainArithmetic plain;
-  std::string text;
-  if (static_cast<Worker*>(worker)->decompress({reply, size}, d, out, &text)) return 1;
-  tell(text, why);
-  return 0;
+  bgc::Refusal refusal;
+  static_cast<Worker*>(worker)->decompress({reply, size}, d, out, &refusal);
+  return told(refusal, why);
 }
 
 void bgc_worker_save(void* worker, float* momentum, float* residual, float* eta, uint32_t* step) {
@@ -79,10 +87,9 @@ void bgc_server_free(void* server) { delete static_cast<Server*>(server); }
 
 int bgc_server_push(void* server, const uint8_t* frame, size_t size, char* why) {
   PlainArithmetic plain;
-  std::string text;
-  if (static_cast<Server*>(server)->push({frame, size}, &text)) return 1;
-  tell(text, why);
-  return 0;
+  bgc::Refusal refusal;
+  static_cast<Server*>(server)->push({frame, size}, &refusal);
+  return told(refusal, why);
 }
 
 const uint8_t* bgc_server_reply(void* server, size_t d, size_t* size) {
@@ -94,10 +101,9 @@ const uint8_t* bgc_server_reply(void* server, size_t d, size_t* size) {
 
 int bgc_server_add(void* server, const uint8_t* frame, size_t size, size_t d, float* out, char* why) {
   PlainArithmetic plain;
-  std::string text;
-  if (static_cast<Server*>(server)->add({frame, size}, d, out, &text)) return 1;
-  tell(text, why);
-  return 0;
+  bgc::Refusal refusal;
+  static_cast<Server*>(server)->add({frame, size}, d, out, &refusal);
+  return told(refusal, why);
 }
 
 void bgc_server_save(void* server, size_t d, float* residual, float* eta, uint32_t* step) {
@@ -110,4 +116,9 @@ void bgc_server_save(void* server, size_t d, float* residual, float* eta, uint32
 
 void bgc_server_load(void* server, size_t d, const float* residual, float eta, uint32_t step) {
   static_cast<Server*>(server)->load(step, eta, d, residual);
+}
+
+void bgc_refusal(int code, char* why) {
+  const std::string name = bgc::name_of(bgc::Code(code));
+  tell(name.empty() ? name : name + " " + bgc::text_of(bgc::Code(code)), why);
 }

@@ -16,7 +16,7 @@ BGC_API void bgc_worker_free(void* worker);
 // first: 0 it stays, 1 its last step is taken back, 2 it starts from zero.
 BGC_API const uint8_t* bgc_worker_compress(void* worker, const void* gradient, size_t d, float eta, int before,
                                            size_t* size);
-// 1: done; 0: refused.
+// What reads a frame returns 0, or the code of the refusal (refusals.h), with its detail in `why`.
 BGC_API int bgc_worker_decompress(void* worker, const uint8_t* reply, size_t size, size_t d, void* out, char* why);
 // Momentum and residual (d floats each, or null), eta of the residual, next step.
 BGC_API void bgc_worker_save(void* worker, float* momentum, float* residual, float* eta, uint32_t* step);
@@ -45,5 +45,7 @@ BGC_API void bgc_step(int tensor, float eta, int before, float factor);
 BGC_API int bgc_outcome(int tensor, char* why);
 // How many partitions BytePS has registered since the last call.
 BGC_API int bgc_registered(void);
+// "NAME text" of a refusal's code, empty if there is none.
+BGC_API void bgc_refusal(int code, char* why);
 // The CRC-32C of some bytes.
 BGC_API uint32_t bgc_checksum(const void* data, size_t size);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "frame.h"
+#include "half.h"
 #include "memory.h"
 #include "options.h"
 #include "philox.h"
@@ -77,13 +78,23 @@ class Codec {
     feed_blocks(x, last, n, ratio, stream, next, out, [](F8 lost) { return lost; });
   }
 
-  // What reads a payload checks it completely: false, with the reason, and nothing is written, if it is malformed.
+  // Whether a frame can have its scale, which is finite and at least 0.
+  virtual bool has_scale(const Header& header) const {
+    return header.flags & kHalf ? is_half_unit(header.scale) : header.scale == 1;
+  }
+  // Flags of every push that has a payload.
+  virtual uint16_t fixed_flags() const { return 0; }
+  // Flags of a push that its payload decides about.
+  virtual uint16_t optional_flags() const { return 0; }
+
+  // What reads a payload, of a header with valid flags and scale, checks it completely: false, with the reason, and
+  // nothing is written, if it is malformed.
   // Writes its d values.
-  virtual bool write(const Header& header, const uint8_t* payload, float* out, std::string* why) const = 0;
+  virtual bool write(const Header& header, const uint8_t* payload, float* out, Refusal* why) const = 0;
   // Adds a push to out.
-  virtual bool add(const Header& header, const uint8_t* payload, float* out, std::string* why) const = 0;
+  virtual bool add(const Header& header, const uint8_t* payload, float* out, Refusal* why) const = 0;
   // Keeps a push with this header.
-  virtual bool keep(const uint8_t* payload, Push* push, std::string* why) const = 0;
+  virtual bool keep(const uint8_t* payload, Push* push, Refusal* why) const = 0;
 
   // Whether the reply is encoded like a push, from the sum; otherwise merge() makes it.
   virtual bool encoded_reply() const = 0;
@@ -109,10 +120,5 @@ inline bool copy(const uint8_t* payload, Push* push) {
 
 bool is_codec(const std::string& name);
 std::unique_ptr<Codec> make_codec(const Options& options);  // of a name that is one
-
-inline bool refuse(std::string* why, const std::string& text) {
-  *why = text;
-  return false;
-}
 
 }  // namespace bgc

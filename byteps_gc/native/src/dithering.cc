@@ -20,6 +20,10 @@ class Dithering : public SparseCodec {
   }
   uint8_t number() const override { return 4; }
   Reads reads() const override { return kAll; }
+  uint16_t optional_flags() const override { return kDense; }
+  bool has_scale(const Header& h) const override {
+    return h.scale == (options_.feedback() && !(h.flags & kReply) ? shrink(h.d) : 1);
+  }
   size_t max_payload(size_t d) const override { return 4 * buckets(d) + words_of(uint64_t(d) * width_); }
 
   void begin(uint32_t d) override {
@@ -50,6 +54,7 @@ class Dithering : public SparseCodec {
       quantise(p, begin, n, norm, draw, indices, levels);
       const float unit = unit_of(norm, alpha);
       for (uint32_t i = first; i < found_; ++i) values[i] = value_of(levels[i], unit);
+      if (!are_finite(values, first, found_, unit)) return false;
     }
     payload->scale = alpha;
     payload->count = found_;
@@ -61,12 +66,11 @@ class Dithering : public SparseCodec {
 
  protected:
   bool entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values,
-               std::string* why) const override {
+               Refusal* why) const override {
     if (h.flags & kReply) return union_entries(h, payload, indices, values, why);
     const size_t norms = 4 * buckets(h.d), size = bucket_size(h.d);
-    const float alpha = options_.feedback() ? shrink(h.d) : 1;
-    if (h.flags & kHalf || h.scale != alpha || h.length < norms || h.length > max_payload(h.d) || h.length % 4)
-      return refuse(why, "a malformed dithering payload");
+    const float alpha = h.scale;
+    if (h.length < norms || h.length > max_payload(h.d) || h.length % 4) return refuse(why, Code::PAYLOAD);
     if (!check_norms(payload, buckets(h.d), why)) return false;
     uint32_t* levels = scratch<uint32_t>(4).reserve(h.count);
     const bool good = h.flags & kDense ? read_dense(h, payload + norms, h.length - norms, indices, levels, why)
@@ -76,7 +80,9 @@ class Dithering : public SparseCodec {
       float norm;
       std::memcpy(&norm, payload + 4 * bucket, 4);
       const float unit = unit_of(norm, alpha);
+      const uint32_t first = i;
       for (; i < h.count && indices[i] < (bucket + 1) * size; ++i) values[i] = value_of(levels[i], unit);
+      if (!are_finite(values, first, i, unit)) return refuse(why, Code::VALUE);
     }
     return true;
   }
@@ -98,6 +104,12 @@ class Dithering : public SparseCodec {
     const uint32_t l = level & ~kNegative;
     const float size = natural_ ? unit * power_of_two(int(l) - int(s_)) : float(l) * unit;
     return level & kNegative ? -size : size;
+  }
+
+  // Whether values[first, end) of one bucket are: its highest level is looked at first.
+  bool are_finite(const float* values, uint32_t first, uint32_t end, float unit) const {
+    if (std::isfinite(value_of(s_, unit))) return true;
+    return std::all_of(values + first, values + end, [](float value) { return std::isfinite(value); });
   }
 
   float norm_of(const float* x, size_t n) const {
@@ -194,54 +206,57 @@ class Dithering : public SparseCodec {
     return writer.finish();
   }
 
-  static bool check_norms(const uint8_t* data, size_t count, std::string* why) {
+  static bool check_norms(const uint8_t* data, size_t count, Refusal* why) {
     for (size_t i = 0; i < count; ++i) {
       uint32_t bits;
       std::memcpy(&bits, data + 4 * i, 4);
-      if (bits >= kInfinityBits) return refuse(why, "a norm that is negative or not finite");
+      if (bits >= kInfinityBits) return refuse(why, Code::NORM);
     }
     return true;
   }
 
   bool read_dense(const Header& h, const uint8_t* data, size_t bytes, uint32_t* indices, uint32_t* levels,
-                  std::string* why) const {
+                  Refusal* why) const {
+    if (bytes != words_of(uint64_t(h.d) * width_)) return refuse(why, Code::PAYLOAD);
     BitReader bits(data, bytes);
     uint32_t count = 0;
     for (uint32_t i = 0; i < h.d; ++i) {
-      uint32_t code;
-      if (!bits.take(width_, &code)) return refuse(why, "a code past the end of the stream");
+      uint32_t code = 0;
+      bits.take(width_, &code);
       if (!code) continue;
-      if (code > 2 * s_ || count == h.count)
-        return refuse(why, "a level above the highest, or more levels than its count");
-      indices[count] = i;
-      levels[count++] = (code + 1) / 2 | (code % 2 ? 0 : kNegative);
+      if (code > 2 * s_) return refuse(why, Code::CODE);
+      if (count < h.count) {
+        indices[count] = i;
+        levels[count] = (code + 1) / 2 | (code % 2 ? 0 : kNegative);
+      }
+      ++count;
     }
-    if (count != h.count) return refuse(why, "fewer levels than its count");
-    return bits.padding() || refuse(why, "nonzero or too many bits after the codes");
+    if (count != h.count) return refuse(why, Code::ENTRIES);
+    return bits.padding() || refuse(why, Code::PADDING);
   }
 
   bool read_sparse(const Header& h, const uint8_t* data, size_t bytes, uint32_t* indices, uint32_t* levels,
-                   std::string* why) const {
+                   Refusal* why) const {
     BitReader bits(data, bytes);
     const int b = rice_parameter(h.d, h.count);
     uint64_t next = 0;
     for (uint32_t i = 0; i < h.count; ++i) {
       uint32_t sign = 0, low = 0;
       const uint64_t index = next + bits.rice(h.d - next, b);
-      if (index >= h.d) return refuse(why, "an index outside the partition, or a code past the end of the stream");
-      if (!bits.take(1, &sign)) return refuse(why, "a code past the end of the stream");
+      if (index >= h.d) return refuse(why, Code::CODE);
+      if (!bits.take(1, &sign)) return refuse(why, Code::CODE);
       uint32_t level = 1;
       if (s_ > 1) {
         const uint64_t n = bits.zeros(20);
-        if (n > 20 || !bits.take(int(n), &low)) return refuse(why, "a code past the end of the stream");
+        if (n > 20 || !bits.take(int(n), &low)) return refuse(why, Code::CODE);
         level = 1u << n | low;
       }
-      if (level > s_) return refuse(why, "a level above the highest");
+      if (level > s_) return refuse(why, Code::CODE);
       indices[i] = uint32_t(index);
       levels[i] = level | (sign ? kNegative : 0);
       next = index + 1;
     }
-    return bits.padding() || refuse(why, "nonzero or too many bits after the codes");
+    return bits.padding() || refuse(why, Code::PADDING);
   }
 
   const uint32_t s_;

@@ -22,10 +22,10 @@ uint32_t checksum(const uint8_t* frame, size_t length) {
   return ~crc32c_more(crc, frame + kHeader, length);
 }
 
-bool fail(std::string* why, std::string text) {
-  *why = std::move(text);
-  return false;
-}
+// Finite, at least 0, and not -0.
+bool is_amount(float x) { return std::isfinite(x) && !std::signbit(x); }
+
+std::string bytes(size_t n) { return std::to_string(n) + " bytes"; }
 
 }  // namespace
 
@@ -37,28 +37,26 @@ void write_frame(const Header& header, uint8_t* out) {
   std::memcpy(out + kHeader - 4, &crc, 4);
 }
 
-bool read_frame(const uint8_t* data, size_t size, Header* header, std::string* why) {
-  if (size < kHeader) return fail(why, "a frame of " + std::to_string(size) + " bytes is shorter than its header");
-  if (std::memcmp(data, "BGC", 3) != 0) return fail(why, "a frame without the magic BGC");
+bool read_frame(const uint8_t* data, size_t size, Header* header, Refusal* why) {
+  if (size < kHeader) return refuse(why, Code::SHORT, bytes(size));
+  if (std::memcmp(data, "BGC", 3) != 0) return refuse(why, Code::MAGIC);
   if (data[3] != kVersion)
-    return fail(why, "a frame of version " + std::to_string(data[3]) +
-                         "; this process has version " + std::to_string(kVersion));
+    return refuse(why, Code::VERSION,
+                  std::to_string(data[3]) + ", but this process has " + std::to_string(kVersion));
   fields(*header, [data](size_t at, auto& field) { std::memcpy(&field, data + at, sizeof field); });
   const Header& h = *header;
   if (h.length != size - kHeader)
-    return fail(why, "a payload length of " + std::to_string(size - kHeader) + " bytes instead of " +
-                         std::to_string(h.length));
+    return refuse(why, Code::LENGTH, bytes(size) + " instead of " + std::to_string(kHeader + uint64_t(h.length)));
   uint32_t crc;
   std::memcpy(&crc, data + kHeader - 4, 4);
-  if (crc != checksum(data, h.length)) return fail(why, "a frame with a wrong checksum");
-  if (h.flags & ~kFlags) return fail(why, "a frame with unknown flags");
-  if (!std::isfinite(h.eta) || h.eta < 0) return fail(why, "a learning rate that is negative or not finite");
-  if (!std::isfinite(h.scale) || h.scale < 0) return fail(why, "a scale that is negative or not finite");
-  if (h.flags & (kNonfinite | kError) && (h.count || h.scale != 0))
-    return fail(why, "a NONFINITE or ERROR flag on a frame with entries");
-  if (h.flags & kNonfinite && h.length) return fail(why, "a NONFINITE flag on a frame with a payload");
-  if (h.flags & kError && (!(h.flags & kReply) || h.length > kMessage || h.flags & kNonfinite))
-    return fail(why, "a malformed ERROR frame");
+  if (crc != checksum(data, h.length)) return refuse(why, Code::CHECKSUM);
+  if (h.flags & ~kFlags) return refuse(why, Code::UNKNOWN_FLAGS);
+  if (!is_amount(h.eta)) return refuse(why, Code::INVALID_ETA);
+  if (!is_amount(h.scale)) return refuse(why, Code::INVALID_SCALE);
+  const bool empty = !h.count && h.scale == 0;
+  if (h.flags & kNonfinite && !(empty && !h.length)) return refuse(why, Code::NONFINITE);
+  if (h.flags & kError && !(h.flags == (kReply | kError) && empty && h.length <= kMessage))
+    return refuse(why, Code::ERROR);
   return true;
 }
 

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "refusals.h"
+
 namespace bgc {
 
 constexpr size_t kHeader = 48;
@@ -32,6 +34,6 @@ struct Header {
 void write_frame(const Header& header, uint8_t* out);
 
 // Reads and checks what holds for every frame; false, with the reason, if something is wrong.
-bool read_frame(const uint8_t* data, size_t size, Header* header, std::string* why);
+bool read_frame(const uint8_t* data, size_t size, Header* header, Refusal* why);
 
 }  // namespace bgc

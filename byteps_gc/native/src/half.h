@@ -68,6 +68,15 @@ inline int half_exponent(float most) {
   e -= 15;
   return e < -126 ? -126 : e;
 }
+// From here on, float16 rounds a value to 2^15, and 2^15 times its unit, the largest, is infinite: 4095 * 2^116.
+constexpr uint32_t kHalfLimit = 0x7f7ff000u;
+constexpr float kLargestUnit = 0x1p113f;
+// Whether half_exponent() gives this unit: a power of two within bounds.
+inline bool is_half_unit(float unit) {
+  return !(bits_of(unit) & 0x807fffffu) && unit >= 0x1p-126f && unit <= kLargestUnit;
+}
+// The least float16, as bits without its sign, that is infinite, or is read as infinite.
+inline uint16_t half_limit(float unit) { return unit == kLargestUnit ? 0x7800 : 0x7c00; }
 inline float power_of_two(int e) { return float_of(uint32_t(e + 127) << 23); }  // -126 <= e <= 127
 
 }  // namespace bgc

@@ -11,6 +11,7 @@ class Identity : public Codec {
  public:
   using Codec::Codec;
   uint8_t number() const override { return 5; }
+  uint16_t fixed_flags() const override { return options_.half ? kHalf : 0; }
   size_t max_payload(size_t d) const override { return d * (options_.half ? 2 : 4); }
 
   void scan(const float* x, size_t, size_t n) override {
@@ -19,7 +20,7 @@ class Identity : public Codec {
   }
 
   bool finish(const float* p, const Draw&, uint8_t* out, Payload* payload) override {
-    if (most_ >= kInfinityBits) return false;
+    if (most_ >= kHalfLimit) return false;
     const int e = half_exponent(float_of(most_));
     payload->count = d_;
     payload->length = d_ * 2;
@@ -40,18 +41,18 @@ class Identity : public Codec {
     }
   }
 
-  bool write(const Header& h, const uint8_t* payload, float* out, std::string* why) const override {
+  bool write(const Header& h, const uint8_t* payload, float* out, Refusal* why) const override {
     if (!check(h, payload, why)) return false;
     read_values(h, payload, h.d, out);
     return true;
   }
-  bool add(const Header& h, const uint8_t* payload, float* out, std::string* why) const override {
+  bool add(const Header& h, const uint8_t* payload, float* out, Refusal* why) const override {
     if (!check(h, payload, why)) return false;
     for (size_t offset = 0; offset < h.d; offset += kBlock)
       add_block(h, payload, offset, h.d - offset < kBlock ? h.d - offset : kBlock, out + offset);
     return true;
   }
-  bool keep(const uint8_t* payload, Push* push, std::string* why) const override {
+  bool keep(const uint8_t* payload, Push* push, Refusal* why) const override {
     return check(push->header, payload, why) && copy(payload, push);
   }
 
@@ -68,9 +69,9 @@ class Identity : public Codec {
     read_values(h, payload + 2 * offset, n, values);
     for (size_t i = 0; i < n; ++i) out[i] += values[i];
   }
-  static bool check(const Header& h, const uint8_t* payload, std::string* why) {
-    if (h.count != h.d || h.length != h.d * uint64_t(2) || !(h.flags & kHalf) || h.flags & kDense)
-      return refuse(why, "a malformed identity payload");
+  static bool check(const Header& h, const uint8_t* payload, Refusal* why) {
+    if (h.count != h.d) return refuse(why, Code::COUNT);
+    if (h.length != h.d * uint64_t(2)) return refuse(why, Code::PAYLOAD);
     return check_values(h, payload, h.d, why);
   }
 

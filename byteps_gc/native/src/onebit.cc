@@ -41,6 +41,7 @@ class Onebit : public Codec {
     return true;
   }
 
+  bool has_scale(const Header& h) const override { return options_.scaling || h.scale == 1; }
   Reads reads() const override { return kNothing; }
   void feed(const float* x, const float* last, size_t n, float scale, float ratio, bool stream, float* next,
             float* out) const override {
@@ -48,7 +49,7 @@ class Onebit : public Codec {
     feed_blocks(x, last, n, ratio, stream, next, out, [s](F8 p) { return p - signed_like(p, s); });
   }
 
-  bool write(const Header& h, const uint8_t* payload, float* out, std::string* why) const override {
+  bool write(const Header& h, const uint8_t* payload, float* out, Refusal* why) const override {
     if (!check(h, payload, why)) return false;
     const F8 s = F8::all(h.scale);
     size_t i = 0;
@@ -57,7 +58,7 @@ class Onebit : public Codec {
     return true;
   }
 
-  bool add(const Header& h, const uint8_t* payload, float* out, std::string* why) const override {
+  bool add(const Header& h, const uint8_t* payload, float* out, Refusal* why) const override {
     if (!check(h, payload, why)) return false;
     const F8 s = F8::all(h.scale);
     size_t i = 0;
@@ -66,7 +67,7 @@ class Onebit : public Codec {
     return true;
   }
 
-  bool keep(const uint8_t* payload, Push* push, std::string* why) const override {
+  bool keep(const uint8_t* payload, Push* push, Refusal* why) const override {
     return check(push->header, payload, why) && copy(payload, push);
   }
 
@@ -83,10 +84,10 @@ class Onebit : public Codec {
   }
 
  private:
-  bool check(const Header& h, const uint8_t* payload, std::string* why) const {
-    if (h.count != h.d || h.length != max_payload(h.d) || h.flags & (kDense | kHalf))
-      return refuse(why, "a malformed onebit payload");
-    if (h.d % 8 && payload[h.length - 1] >> (h.d % 8)) return refuse(why, "nonzero padding bits");
+  bool check(const Header& h, const uint8_t* payload, Refusal* why) const {
+    if (h.count != h.d) return refuse(why, Code::COUNT);
+    if (h.length != max_payload(h.d)) return refuse(why, Code::PAYLOAD);
+    if (h.d % 8 && payload[h.length - 1] >> (h.d % 8)) return refuse(why, Code::PADDING);
     return true;
   }
 

@@ -12,6 +12,11 @@ bool travels_raw(const Registration& r, const Codec& codec) {
 
 }  // namespace
 
+static bool refuse(std::string* why, const std::string& text) {
+  *why = text;
+  return false;
+}
+
 bool check_registration(const Texts& texts, int dtype, size_t bytes, int workers, Registration* r, std::string* why) {
   if (!read_options(texts, &r->options, why)) return false;
   if (dtype != kFloat32 && dtype != kFloat16)
@@ -41,6 +46,22 @@ void Partition::narrow(const float* values, size_t d, void* out) const {
     to_half(values, d, 1, static_cast<uint8_t*>(out));
   else if (values != out)
     std::memmove(out, values, d * sizeof(float));
+}
+
+bool Partition::check(const Header& h, bool reply, size_t elements, Refusal* why) const {
+  if (h.codec != codec_->number()) return refuse(why, Code::CODEC);
+  if (h.digest != registration_.options.digest) return refuse(why, Code::OPTIONS);
+  if (h.dtype != registration_.dtype) return refuse(why, Code::DTYPE);
+  if (elements ? h.d != elements : !registration_.allows(h.d))
+    return refuse(why, Code::ELEMENTS, std::to_string(h.d) + " elements");
+  if (h.workers != registration_.workers)
+    return refuse(why, Code::WORKERS,
+                  std::to_string(h.workers) + " instead of " + std::to_string(registration_.workers));
+  uint16_t flags = reply && !codec_->encoded_reply() ? 0 : codec_->fixed_flags();
+  uint16_t optional = reply ? 0 : kSkipped | kReset | codec_->optional_flags();
+  if (h.flags & kNonfinite) flags = kNonfinite, optional &= kSkipped | kReset;
+  if ((h.flags & ~optional) != (flags | (reply ? kReply : 0))) return refuse(why, Code::FLAGS);
+  return true;
 }
 
 View Partition::seal(Header header, const Payload& payload) {

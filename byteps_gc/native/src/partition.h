@@ -49,6 +49,9 @@ class Partition {
   template <typename Source>
   bool encode(size_t d, float eta, const Draw& draw, const float* whole, Source source, Payload* payload);
   View seal(Header header, const Payload& payload);
+  // Checks what a push, or a reply, of this partition has to have. elements: d, or 0 for any that the registered size
+  // allows.
+  bool check(const Header& header, bool reply, size_t elements, Refusal* why) const;
 
   const Registration registration_;
   std::unique_ptr<Codec> codec_;
@@ -64,7 +67,7 @@ class Worker : public Partition {
   View compress(const void* gradient, size_t d, float eta, Before before);
   // Writes d elements of a reply, which may stand where they go. False, with the reason, if it is malformed or an
   // error; an answer to a gradient that was not finite is written as NaN.
-  bool decompress(View reply, size_t d, void* out, std::string* why);
+  bool decompress(View reply, size_t d, void* out, Refusal* why);
 
   // whether all values of the last reply are
   bool finite() const { return finite_; }
@@ -75,6 +78,7 @@ class Worker : public Partition {
 
  private:
   void prepare(size_t d);
+  bool check_reply(const Header& header, size_t d, Refusal* why) const;
   const float* block(const float* g, size_t offset, size_t n, bool stream, float* room);
   View pass(const float* g, size_t d);
   const uint16_t worker_;
@@ -89,20 +93,21 @@ class Server : public Partition {
  public:
   explicit Server(const Registration& registration);
   // Takes what a worker pushed; false, with the reason, if it is refused: then the whole step is.
-  bool push(View frame, std::string* why);
+  bool push(View frame, Refusal* why);
   // Ends the step: the answer to all workers, for a partition of d elements. Valid until the next call.
   View reply(size_t d);
   // Decodes one frame and adds it to d floats.
-  bool add(View frame, size_t d, float* out, std::string* why) const;
+  bool add(View frame, size_t d, float* out, Refusal* why) const;
 
   uint32_t step() const { return next_; }
   void save(size_t d, float* residual) const;
   void load(uint32_t step, float eta, size_t d, const float* residual);
 
  private:
-  bool accept(View frame, std::string* why);
-  bool agrees(const Header& header, std::string* why) const;
-  bool push_raw(View data, std::string* why);
+  bool accept(View frame, Refusal* why);
+  bool agrees(const Header& header, Refusal* why) const;
+  bool push_raw(View data, Refusal* why);
+  size_t elements() const { return d_ ? d_ : arrived_ ? first_.d : 0; }  // 0: only the registered size is known
   View reply_raw(size_t d);
   View answer(size_t d);
   View refusal(size_t d);
@@ -113,7 +118,7 @@ class Server : public Partition {
   size_t arrived_ = 0;
   Header first_;               // of this step
   uint32_t next_ = 0, d_ = 0;  // steps below next_ were served
-  std::string refused_;        // why this step is
+  Refusal refused_;            // why this step is
   Array<double> sums_;         // of raw pushes
 };
 

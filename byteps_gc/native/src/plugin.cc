@@ -98,9 +98,9 @@ class WorkerSide : public Compressor {
   // in place: BytePS gives the partition's own memory, with the reply at its front
   BPSTensor Decompress(BPSTensor reply) override {
     bgc::PlainArithmetic plain;
-    std::string why;
+    bgc::Refusal why;
     if (!worker_.decompress({reinterpret_cast<uint8_t*>(reply.data), reply.size}, elements_, reply.data, &why)) {
-      tensor_->fail(why);
+      tensor_->fail(why.text());
       std::memset(reply.data, 0xff, elements_ * element_);  // NaN: nobody takes it for a gradient
     }
     if (!worker_.finite()) ++tensor_->not_finite;
@@ -131,9 +131,9 @@ class ServerSide : public Compressor {
 
   BPSTensor Decompress(BPSTensor frame) override {
     bgc::PlainArithmetic plain;
-    std::string why;
+    bgc::Refusal why;
     if (!server_.push({reinterpret_cast<uint8_t*>(frame.data), frame.size}, &why))
-      std::fprintf(stderr, "byteps_gc: server: %s: rejected %s\n", tensor_.c_str(), why.c_str());
+      std::fprintf(stderr, "byteps_gc: server: %s: rejected %s\n", tensor_.c_str(), why.text().c_str());
     return {zeros_.get(), zeros_ ? bytes_ : 0, frame.dtype};
   }
 

@@ -30,6 +30,7 @@ class RandomK : public SparseCodec {
  public:
   using SparseCodec::SparseCodec;
   uint8_t number() const override { return 3; }
+  uint16_t fixed_flags() const override { return options_.half ? kHalf : 0; }
   size_t max_payload(size_t d) const override {
     return options_.entries(uint32_t(d)) * size_t(options_.half ? 2 : 4);
   }
@@ -49,7 +50,7 @@ class RandomK : public SparseCodec {
   }
 
   // Only values travel, and indices are all the same: a server needs none.
-  bool keep(const uint8_t* payload, Push* push, std::string* why) const override {
+  bool keep(const uint8_t* payload, Push* push, Refusal* why) const override {
     if (!check(push->header, payload, why)) return false;
     read_values(push->header, payload, push->header.count, push->values.reserve(push->header.count));
     return true;
@@ -72,7 +73,7 @@ class RandomK : public SparseCodec {
 
  protected:
   bool entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values,
-               std::string* why) const override {
+               Refusal* why) const override {
     if (!check(h, payload, why)) return false;
     draw_indices(h.d, h.count, drawn(h), indices);
     read_values(h, payload, h.count, values);
@@ -80,11 +81,9 @@ class RandomK : public SparseCodec {
   }
 
  private:
-  bool check(const Header& h, const uint8_t* payload, std::string* why) const {
-    const bool half = options_.half && !(h.flags & kReply);
-    if (h.count != options_.entries(h.d) || bool(h.flags & kHalf) != half || h.flags & kDense ||
-        h.length != value_bytes(h.flags, h.count))
-      return refuse(why, "a malformed randomk payload");
+  bool check(const Header& h, const uint8_t* payload, Refusal* why) const {
+    if (h.count != options_.entries(h.d)) return refuse(why, Code::COUNT);
+    if (h.length != value_bytes(h.flags, h.count)) return refuse(why, Code::PAYLOAD);
     return check_values(h, payload, h.count, why);
   }
   static float* summed(const Pushes& pushes) {

@@ -7,6 +7,8 @@
 
 namespace bgc {
 
+constexpr uint32_t kLastStep = 0xffffffffu;  // is never served: no step could follow it
+
 Server::Server(const Registration& registration) : Partition(registration), pushes_(registration.workers) {}
 
 void Server::prepare(size_t d) {
@@ -16,56 +18,54 @@ void Server::prepare(size_t d) {
     feedback_ = std::make_unique<ErrorFeedback>(*codec_, d);
 }
 
-bool Server::push(View frame, std::string* why) {
+bool Server::push(View frame, Refusal* why) {
   if (raw_ ? push_raw(frame, why) : accept(frame, why)) return true;
-  if (refused_.empty()) refused_ = *why;
+  if (!refused_) refused_ = *why;
   return false;
 }
 
-bool Server::agrees(const Header& h, std::string* why) const {
-  if (h.step != first_.step) return refuse(why, "workers in different steps");
+static std::string pair(uint32_t one, uint32_t other) {
+  return std::to_string(std::min(one, other)) + " and " + std::to_string(std::max(one, other));
+}
+
+bool Server::agrees(const Header& h, Refusal* why) const {
+  if (h.step != first_.step) return refuse(why, Code::STEP, pair(h.step, first_.step));
   if (h.eta != first_.eta) {
     char text[80];
-    std::snprintf(text, sizeof text, "different learning rates: %g and %g", double(std::min(first_.eta, h.eta)),
+    std::snprintf(text, sizeof text, "%g and %g", double(std::min(first_.eta, h.eta)),
                   double(std::max(first_.eta, h.eta)));
-    return refuse(why, text);
+    return refuse(why, Code::ETA, text);
   }
-  if (h.d != first_.d || h.stream != first_.stream) return refuse(why, "different partitions under one key");
-  if ((h.flags ^ first_.flags) & kSkipped)
-    return refuse(why, "workers that disagree about SKIPPED (the last step was skipped)");
-  if ((h.flags ^ first_.flags) & kReset)
-    return refuse(why, "workers that disagree about RESET (states start from zero)");
+  if (h.stream != first_.stream) return refuse(why, Code::STREAM, pair(h.stream, first_.stream));
+  if ((h.flags ^ first_.flags) & kSkipped) return refuse(why, Code::SKIPPED);
+  if ((h.flags ^ first_.flags) & kReset) return refuse(why, Code::RESET);
   return true;
 }
 
-bool Server::accept(View frame, std::string* why) {
+bool Server::accept(View frame, Refusal* why) {
   Header h;
-  if (!read_frame(frame.data, frame.size, &h, why)) return false;
-  if (h.flags & (kReply | kError)) return refuse(why, "a reply instead of a push");
-  if (h.codec != codec_->number() || h.digest != registration_.options.digest)
-    return refuse(why, "a worker with a different compressor or different options");
-  if (h.dtype != registration_.dtype) return refuse(why, "a gradient of a different dtype");
-  if (!registration_.allows(h.d) || (d_ && h.d != d_)) return refuse(why, "a partition of a different length");
-  if (h.workers != registration_.workers)
-    return refuse(why, "a worker configured for " + std::to_string(h.workers) + " workers instead of " +
-                           std::to_string(registration_.workers));
-  const std::string name = "worker " + std::to_string(h.worker);
-  if (h.worker >= h.workers) return refuse(why, "a push of unknown " + name);
-  if (h.step < next_) return refuse(why, "step " + std::to_string(h.step) + " of " + name + ", which is complete");
-  if (pushes_[h.worker].here) return refuse(why, "a second push of " + name + " in one step");
+  if (!read_frame(frame.data, frame.size, &h, why) || !check(h, false, elements(), why)) return false;
+  const std::string step = std::to_string(h.step), worker = std::to_string(h.worker);
+  if (h.worker >= h.workers) return refuse(why, Code::WORKER, worker + " of " + std::to_string(h.workers));
+  if (h.step < next_ || h.step == kLastStep)
+    return refuse(why, Code::COMPLETE, "step " + step + " of worker " + worker);
+  if (pushes_[h.worker].here) return refuse(why, Code::SECOND, "worker " + worker + ", step " + step);
   if (arrived_ && !agrees(h, why)) return false;
   Push& push = pushes_[h.worker];
   push.header = h;
-  if (!(h.flags & kNonfinite) && !codec_->keep(frame.data + kHeader, &push, why)) return false;
+  if (!(h.flags & kNonfinite)) {
+    if (!codec_->has_scale(h)) return refuse(why, Code::SCALE);
+    if (!codec_->keep(frame.data + kHeader, &push, why)) return false;
+  }
   push.here = true;
   if (!arrived_++) first_ = h;
   return true;
 }
 
-bool Server::push_raw(View data, std::string* why) {
+bool Server::push_raw(View data, Refusal* why) {
   const size_t d = data.size / registration_.element();
-  if (d * registration_.element() != data.size || !registration_.allows(d) || (arrived_ && d != first_.d))
-    return refuse(why, "a raw partition of a different length");
+  if (d * registration_.element() != data.size || (elements() ? d != elements() : !registration_.allows(d)))
+    return refuse(why, Code::RAW_LENGTH, std::to_string(data.size) + " bytes");
   first_.d = uint32_t(d);
   const float* values = wide(data.data, d);
   double* sums = sums_.reserve(d);
@@ -86,16 +86,17 @@ View Server::reply_raw(size_t d) {
 void Server::end_step() {
   for (Push& push : pushes_) push.here = false;
   arrived_ = 0;
-  refused_.clear();
+  refused_ = {};
 }
 
 View Server::reply(size_t d) {
-  if (refused_.empty() && arrived_ != registration_.workers)
-    refused_ = std::to_string(arrived_) + " of " + std::to_string(registration_.workers) + " workers pushed";
-  if (refused_.empty() && first_.d != d) refused_ = "a partition of a different length";
-  if (!refused_.empty()) return refusal(d);
-  if (raw_) return reply_raw(d);
+  if (!refused_ && arrived_ != registration_.workers)
+    refuse(&refused_, Code::MISSING, std::to_string(arrived_) + " of " + std::to_string(registration_.workers));
+  if (!refused_ && first_.d != d)
+    refuse(&refused_, Code::ELEMENTS, std::to_string(first_.d) + " instead of " + std::to_string(d));
   prepare(d);
+  if (refused_) return refusal(d);
+  if (raw_) return reply_raw(d);
   const View view = answer(d);
   next_ = first_.step + 1;
   end_step();
@@ -120,8 +121,9 @@ View Server::refusal(size_t d) {
   if (!arrived_) header.eta = 0;
   Payload payload;
   const size_t room = bytes > kHeader + 1 ? bytes - kHeader - 1 : 0;
-  payload.length = uint32_t(std::min({refused_.size(), kMessage, room}));
-  std::memcpy(frame_.reserve(kHeader + payload.length) + kHeader, refused_.data(), payload.length);
+  const std::string text = refused_.text();
+  payload.length = uint32_t(std::min({text.size(), kMessage, room}));
+  std::memcpy(frame_.reserve(kHeader + payload.length) + kHeader, text.data(), payload.length);
   end_step();
   return seal(header, payload);
 }
@@ -158,11 +160,11 @@ View Server::answer(size_t d) {
   return seal(header, payload);
 }
 
-bool Server::add(View frame, size_t d, float* out, std::string* why) const {
+bool Server::add(View frame, size_t d, float* out, Refusal* why) const {
   Header h;
-  if (!read_frame(frame.data, frame.size, &h, why)) return false;
-  if (h.d != d || h.codec != codec_->number() || h.flags & (kNonfinite | kError))
-    return refuse(why, "a frame for a different partition, or without values");
+  if (!read_frame(frame.data, frame.size, &h, why) || !check(h, false, d, why)) return false;
+  if (h.flags & kNonfinite) return refuse(why, Code::VALUE);
+  if (!codec_->has_scale(h)) return refuse(why, Code::SCALE);
   return codec_->add(h, frame.data + kHeader, out, why);
 }
 

@@ -13,26 +13,27 @@ size_t write_indices(const uint32_t* indices, size_t count, size_t d, uint8_t* o
   return bits.finish();
 }
 
-bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uint32_t* indices, std::string* why) {
+bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uint32_t* indices, Refusal* why) {
   BitReader bits(data, bytes);
   const int b = rice_parameter(d, count);
   uint64_t next = 0;
   for (size_t i = 0; i < count; ++i) {
     const uint64_t index = next + bits.rice(d - next, b);
-    if (index >= d) return refuse(why, "an index outside the partition, or a code past the end of the stream");
+    if (index >= d) return refuse(why, Code::CODE);
     indices[i] = uint32_t(index);
     next = index + 1;
   }
-  return bits.padding() || refuse(why, "nonzero or too many bits after the codes");
+  return bits.padding() || refuse(why, Code::PADDING);
 }
 
 size_t write_values(const float* values, size_t count, bool half, uint8_t* out, Payload* payload, float* sent) {
+  const uint32_t limit = half ? kHalfLimit : kInfinityBits;
   float most = 0;
   bool finite = true;
   for (size_t i = 0; i < count; ++i) {
     const float a = __builtin_fabsf(values[i]);
     most = a > most ? a : most;
-    finite &= bits_of(a) < kInfinityBits;
+    finite &= bits_of(a) < limit;
   }
   if (!finite) return 0;
   payload->scale = 1;
@@ -62,13 +63,10 @@ static bool below(const uint8_t* data, size_t count, T mask, T limit) {
   return most < limit;
 }
 
-bool check_values(const Header& h, const uint8_t* data, size_t count, std::string* why) {
-  const bool half = h.flags & kHalf;
-  if (half ? bits_of(h.scale) & 0x7fffff || h.scale < 0x1p-126f : h.scale != 1)
-    return refuse(why, "a scale that is invalid for its values");
-  const bool finite = half ? below<uint16_t>(data, count, 0x7fff, 0x7c00) :
-                             below<uint32_t>(data, count, 0x7fffffff, kInfinityBits);
-  return finite || refuse(why, "a value that is not finite");
+bool check_values(const Header& h, const uint8_t* data, size_t count, Refusal* why) {
+  const bool finite = h.flags & kHalf ? below<uint16_t>(data, count, 0x7fff, half_limit(h.scale))
+                                      : below<uint32_t>(data, count, 0x7fffffff, kInfinityBits);
+  return finite || refuse(why, Code::VALUE);
 }
 
 void read_values(const Header& h, const uint8_t* data, size_t count, float* values) {
@@ -123,9 +121,8 @@ void SparseCodec::settle(float* p) {
 }
 
 bool SparseCodec::union_entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values,
-                                std::string* why) {
-  if (h.flags & (kHalf | kDense) || h.count > h.d || h.length < uint64_t(h.count) * 4 || h.length % 4)
-    return refuse(why, "a malformed reply");
+                                Refusal* why) {
+  if (h.length < uint64_t(h.count) * 4 || h.length % 4) return refuse(why, Code::PAYLOAD);
   const size_t bytes = h.length - size_t(h.count) * 4;
   if (!read_indices(payload, bytes, h.d, h.count, indices, why)) return false;
   if (!check_values(h, payload + bytes, h.count, why)) return false;
@@ -134,14 +131,14 @@ bool SparseCodec::union_entries(const Header& h, const uint8_t* payload, uint32_
 }
 
 bool SparseCodec::read(const Header& h, const uint8_t* payload, uint32_t** indices, float** values,
-                       std::string* why) const {
-  if (h.count > h.d) return refuse(why, "more entries than elements");
+                       Refusal* why) const {
+  if (h.count > h.d) return refuse(why, Code::COUNT);
   *indices = scratch<uint32_t>(3).reserve(h.count);
   *values = scratch<float>(3).reserve(h.count);
   return entries(h, payload, *indices, *values, why);
 }
 
-bool SparseCodec::write(const Header& h, const uint8_t* payload, float* out, std::string* why) const {
+bool SparseCodec::write(const Header& h, const uint8_t* payload, float* out, Refusal* why) const {
   uint32_t* indices;
   float* values;
   if (!read(h, payload, &indices, &values, why)) return false;
@@ -150,7 +147,7 @@ bool SparseCodec::write(const Header& h, const uint8_t* payload, float* out, std
   return true;
 }
 
-bool SparseCodec::add(const Header& h, const uint8_t* payload, float* out, std::string* why) const {
+bool SparseCodec::add(const Header& h, const uint8_t* payload, float* out, Refusal* why) const {
   uint32_t* indices;
   float* values;
   if (!read(h, payload, &indices, &values, why)) return false;
@@ -158,9 +155,9 @@ bool SparseCodec::add(const Header& h, const uint8_t* payload, float* out, std::
   return true;
 }
 
-bool SparseCodec::keep(const uint8_t* payload, Push* push, std::string* why) const {
+bool SparseCodec::keep(const uint8_t* payload, Push* push, Refusal* why) const {
   const Header& h = push->header;
-  if (h.count > h.d) return refuse(why, "more entries than elements");
+  if (h.count > h.d) return refuse(why, Code::COUNT);
   return entries(h, payload, push->indices.reserve(h.count), push->values.reserve(h.count), why);
 }
 

@@ -16,12 +16,13 @@ inline size_t most_index_bytes(size_t d, size_t count) {
 // Writes ascending indices; returns the bytes.
 size_t write_indices(const uint32_t* indices, size_t count, size_t d, uint8_t* out);
 // Reads exactly `bytes` bytes of `count` ascending indices below d.
-bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uint32_t* indices, std::string* why);
+bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uint32_t* indices, Refusal* why);
 
 // Writes values as float32, or float16 in units of payload->scale; sets scale and flags. Returns the bytes, 0 if
-// a value is not finite. `sent` receives what a reader reads (it may be `values`).
+// a value is not finite, or would be read so. `sent` receives what a reader reads (it may be `values`).
 size_t write_values(const float* values, size_t count, bool half, uint8_t* out, Payload* payload, float* sent);
-bool check_values(const Header& header, const uint8_t* data, size_t count, std::string* why);
+// Checks that all values are finite, also times their unit.
+bool check_values(const Header& header, const uint8_t* data, size_t count, Refusal* why);
 void read_values(const Header& header, const uint8_t* data, size_t count, float* values);
 
 inline size_t value_bytes(uint16_t flags, size_t count) { return count * (flags & kHalf ? 2 : 4); }
@@ -51,9 +52,9 @@ class SparseCodec : public Codec {
     const uint32_t most = block_max_bits(x, n);
     if (most > most_) most_ = most;
   }
-  bool write(const Header& header, const uint8_t* payload, float* out, std::string* why) const override;
-  bool add(const Header& header, const uint8_t* payload, float* out, std::string* why) const override;
-  bool keep(const uint8_t* payload, Push* push, std::string* why) const override;
+  bool write(const Header& header, const uint8_t* payload, float* out, Refusal* why) const override;
+  bool add(const Header& header, const uint8_t* payload, float* out, Refusal* why) const override;
+  bool keep(const uint8_t* payload, Push* push, Refusal* why) const override;
   bool encoded_reply() const override { return false; }
   bool merge(const Pushes& pushes, size_t most, uint8_t* out, Payload* payload) const override;
   void merge_dense(const Pushes& pushes, float* out) const override;
@@ -62,10 +63,10 @@ class SparseCodec : public Codec {
  protected:
   // Decodes a payload into header.count indices and values; false, with the reason, if it is malformed.
   virtual bool entries(const Header& header, const uint8_t* payload, uint32_t* indices, float* values,
-                       std::string* why) const = 0;
+                       Refusal* why) const = 0;
   // The same for a reply that is a union.
   static bool union_entries(const Header& header, const uint8_t* payload, uint32_t* indices, float* values,
-                            std::string* why);
+                            Refusal* why);
 
   // what the last finish() sent
   uint32_t sent_count_ = 0;
@@ -73,7 +74,7 @@ class SparseCodec : public Codec {
   const float* sent_values_ = nullptr;
 
  private:
-  bool read(const Header& header, const uint8_t* payload, uint32_t** indices, float** values, std::string* why) const;
+  bool read(const Header& header, const uint8_t* payload, uint32_t** indices, float** values, Refusal* why) const;
 };
 
 }  // namespace bgc

@@ -11,6 +11,7 @@ class TopK : public SparseCodec {
  public:
   using SparseCodec::SparseCodec;
   uint8_t number() const override { return 2; }
+  uint16_t fixed_flags() const override { return options_.half ? kHalf : 0; }
   size_t max_payload(size_t d) const override {
     const size_t k = options_.entries(uint32_t(d));
     return most_index_bytes(d, k) + k * (options_.half ? 2 : 4);
@@ -47,21 +48,22 @@ class TopK : public SparseCodec {
     float* values = scratch<float>(0).reserve(k);
     for (uint32_t i = 0; i < k; ++i) values[i] = p[indices_[i]];
     payload->count = k;
-    size_t bytes = write_indices(indices_, k, d_, out);
-    bytes += write_values(values, k, options_.half, out + bytes, payload, values);
-    payload->length = uint32_t(bytes);
+    const size_t stream = write_indices(indices_, k, d_, out);
+    const size_t bytes = write_values(values, k, options_.half, out + stream, payload, values);
+    if (!bytes) return false;
+    payload->length = uint32_t(stream + bytes);
     sent_count_ = k, sent_indices_ = indices_, sent_values_ = values;
     return true;
   }
 
  protected:
   bool entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values,
-               std::string* why) const override {
+               Refusal* why) const override {
+    const uint32_t k = options_.entries(h.d);
+    if (h.flags & kReply ? h.count < k : h.count != k) return refuse(why, Code::COUNT);
     if (h.flags & kReply) return union_entries(h, payload, indices, values, why);
     const size_t bytes = value_bytes(h.flags, h.count);
-    if (h.count != options_.entries(h.d) || bool(h.flags & kHalf) != options_.half || h.flags & kDense ||
-        h.length < bytes || (h.length - bytes) % 4)
-      return refuse(why, "a malformed topk payload");
+    if (h.length < bytes || (h.length - bytes) % 4) return refuse(why, Code::PAYLOAD);
     const size_t stream = h.length - bytes;
     if (!read_indices(payload, stream, h.d, h.count, indices, why)) return false;
     if (!check_values(h, payload + stream, h.count, why)) return false;

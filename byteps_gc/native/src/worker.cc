@@ -7,11 +7,13 @@ namespace bgc {
 
 namespace {
 
-bool all_finite(const float* values, size_t d) {
+constexpr uint32_t kInfiniteHalfBits = 0x477ff000u;  // of 65520: from here on, float16 rounds to infinity
+
+bool all_below(const float* values, size_t d, uint32_t limit) {
   size_t whole = d / kLanes * kLanes;
-  bool finite = block_max_bits(values, whole) < kInfinityBits;
-  for (; whole < d; ++whole) finite &= (bits_of(values[whole]) & 0x7fffffffu) < kInfinityBits;
-  return finite;
+  bool below = block_max_bits(values, whole) < limit;
+  for (; whole < d; ++whole) below &= (bits_of(values[whole]) & 0x7fffffffu) < limit;
+  return below;
 }
 
 }  // namespace
@@ -42,6 +44,7 @@ const float* Worker::block(const float* g, size_t offset, size_t n, bool stream,
 
 View Worker::compress(const void* gradient, size_t d, float eta, Before before) {
   prepare(d);
+  eta += 0.f;  // -0 is sent as 0
   if (momentum_) momentum_->slots.begin(before == Before::kTakeBack, before == Before::kReset);
   if (feedback_) feedback_->start(before == Before::kTakeBack, before == Before::kReset);
   const float* g = wide(gradient, d);
@@ -85,22 +88,30 @@ View Worker::pass(const float* g, size_t d) {
   return {data, bytes};
 }
 
-bool Worker::decompress(View reply, size_t d, void* out, std::string* why) {
+bool Worker::check_reply(const Header& h, size_t d, Refusal* why) const {
+  if (!check(h, true, d, why)) return false;
+  if (h.worker != kServer) return refuse(why, Code::WORKER);
+  if (step_ == 0 || h.step != step_ - 1) return refuse(why, Code::STEP);
+  if (h.eta != last_eta_) return refuse(why, Code::ETA);
+  if (h.stream != stream_) return refuse(why, Code::STREAM);
+  return h.flags & kNonfinite || codec_->has_scale(h) || refuse(why, Code::SCALE);
+}
+
+bool Worker::decompress(View reply, size_t d, void* out, Refusal* why) {
   const size_t bytes = d * registration_.element();
-  if (reply.size == bytes) {
+  if (reply.size == bytes && (raw_ || !codec_->encoded_reply())) {
     if (reply.data != out) std::memmove(out, reply.data, bytes);
-    finite_ = all_finite(wide(out, d), d);
+    finite_ = all_below(wide(out, d), d, kInfinityBits);
     return true;
   }
   finite_ = false;
   Header h;
   if (!read_frame(reply.data, reply.size, &h, why)) return false;
-  if (h.flags & kError) return refuse(why, std::string(reinterpret_cast<const char*>(reply.data + kHeader), h.length));
-  if (!(h.flags & kReply) || h.flags & (kSkipped | kReset) || h.worker != kServer) return refuse(why, "a frame that is not a reply");
-  if (raw_ || h.codec != codec_->number() || h.dtype != registration_.dtype || h.d != d ||
-      h.digest != registration_.options.digest || h.workers != registration_.workers || h.stream != stream_)
-    return refuse(why, "a reply for a different partition or different options");
-  if (h.step + 1 != step_ || h.eta != last_eta_) return refuse(why, "a reply for a different step");
+  if (h.flags & kError)
+    return refuse(why, Code::REJECTED, {reinterpret_cast<const char*>(reply.data + kHeader), h.length});
+  if (raw_)
+    return refuse(why, Code::RAW_LENGTH, std::to_string(reply.size) + " bytes instead of " + std::to_string(bytes));
+  if (!check_reply(h, d, why)) return false;
   const bool direct = registration_.dtype == kFloat32;
   float* values = direct ? static_cast<float*>(out) : scratch<float>(6).reserve(d);
   if (h.flags & kNonfinite) {
@@ -109,7 +120,7 @@ bool Worker::decompress(View reply, size_t d, void* out, std::string* why) {
     uint8_t* payload = scratch<uint8_t>(7).reserve(h.length);  // the values may go where the reply stands
     std::memcpy(payload, reply.data + kHeader, h.length);
     if (!codec_->write(h, payload, values, why)) return false;
-    finite_ = true;
+    finite_ = direct || all_below(values, d, kInfiniteHalfBits);
   }
   if (!direct) narrow(values, d, out);
   return true;
