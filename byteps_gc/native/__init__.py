@@ -1,4 +1,4 @@
-"""The native compressors, loaded for this processor. The only module that touches pointers."""
+"""The native compressors, loaded for this processor. No other package touches pointers into the library."""
 
 import ctypes
 from typing import Any, Dict, List, Optional, Tuple

@@ -106,8 +106,9 @@ class Dithering : public SparseCodec {
     return level & kNegative ? -size : size;
   }
 
-  // Whether values[first, end) of one bucket are: its highest level is looked at first.
-  bool are_finite(const float* values, uint32_t first, uint32_t end, float unit) const {
+  // Whether values[first, end) of one bucket are: its highest level is looked at first. Inlined into finish(), it makes
+  // g++ 12 compile the rounding to code that is 1.6 times as slow.
+  __attribute__((noinline)) bool are_finite(const float* values, uint32_t first, uint32_t end, float unit) const {
     if (std::isfinite(value_of(s_, unit))) return true;
     return std::all_of(values + first, values + end, [](float value) { return std::isfinite(value); });
   }

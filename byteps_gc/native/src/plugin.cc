@@ -209,7 +209,7 @@ std::unique_ptr<Compressor> on_server(const Settings& settings, size_t bytes, Da
   const std::string tensor = tensor_of(settings);
   if (read(settings, bytes, dtype, &r, &why)) return std::unique_ptr<Compressor>(new ServerSide(r, tensor));
   std::fprintf(stderr, "byteps_gc: server: %s: %s\n", tensor.c_str(), why.c_str());
-  return std::unique_ptr<Compressor>(new Refusal(bytes, "the server rejected the registration: " + why));
+  return std::unique_ptr<Compressor>(new Refusal(bytes, "invalid registration: " + why));
 }
 
 void tell(const std::string& text, char* why) { std::snprintf(why, kWhy, "%s", text.c_str()); }
