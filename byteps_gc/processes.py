@@ -1,10 +1,13 @@
 """Child processes that never outlive the process that started them."""
 
+import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
-from typing import Callable
+import threading
+from typing import Any, Callable, Iterator, Sequence, Tuple
 
 PR_SET_PDEATHSIG = 1
 PR_SET_TIMERSLACK = 29
@@ -25,6 +28,46 @@ def tied() -> Callable[[], None]:
             os._exit(1)
 
     return tie
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off the handlers of SIGINT, SIGTERM and SIGHUP: a fork may run Python code that ignores what they raise.
+
+    Handlers run in the main thread only, so elsewhere it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number in came:
+        handlers[number](number, None)
+
+
+def popen(command: Sequence[str], **options: Any) -> subprocess.Popen:
+    """Start a child that ends with this thread at the latest; ``options`` go to Popen."""
+    with uninterrupted():
+        return subprocess.Popen(command, preexec_fn=tied(), **options)
+
+
+def output_of(command: Sequence[str], **options: Any) -> Tuple[int, str]:
+    """Run a command to its end, which is that of this call at the latest; return its status and what it printed."""
+    with popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options) as child:
+        try:
+            text, _ = child.communicate()
+        except BaseException:
+            child.kill()
+            raise
+    return child.returncode, text
 
 
 def tolerate_late_wakeups(microseconds: int = 200) -> None:

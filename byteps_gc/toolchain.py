@@ -12,7 +12,7 @@ import subprocess
 from typing import Callable, Iterator, List, Sequence, Set, Tuple
 
 from byteps_gc.errors import EngineError
-from byteps_gc.processes import tied
+from byteps_gc.processes import popen
 
 
 @contextlib.contextmanager
@@ -68,7 +68,7 @@ class Compiler:
 
         The command and all that it starts end when this call is interrupted.
         """
-        child = subprocess.Popen(
+        child = popen(
             command,
             cwd=cwd or self.tree,
             env=env,
@@ -76,7 +76,6 @@ class Compiler:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=tied(),
         )
         self.running.add(child)
         try:

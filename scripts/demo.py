@@ -8,7 +8,6 @@ sudo without a password is needed for that; without any of them, the demo trains
 import argparse
 import os
 from pathlib import Path
-import subprocess
 import sys
 import time
 
@@ -83,10 +82,10 @@ def enter(words):
 
 def train_on_loopback(options):
     """Run the jobs with two workers on this machine; return the exit status."""
-    from byteps_gc.processes import tied
+    from byteps_gc.processes import popen
 
     jobs = [" ".join(options.jobs), *(word for text in options.job for word in ("--job", text))]
-    child = subprocess.Popen([str(EXAMPLE / "run.sh"), *jobs, "--", *options.flags], preexec_fn=tied())
+    child = popen([str(EXAMPLE / "run.sh"), *jobs, "--", *options.flags])
     try:
         return child.wait()
     except BaseException:

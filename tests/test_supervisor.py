@@ -41,3 +41,21 @@ def test_time_between_two_looks_is_bounded(monkeypatch):
     monkeypatch.setattr(clock.time, "monotonic", lambda: next(now))
     lived = clock.Lived(most=2.0)
     assert [lived.seconds() for _ in range(3)] == [0.25, 2.25, 2.75]
+
+
+FORKS = """
+import os, signal
+from byteps_gc.processes import popen
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
+try:
+    popen(["true"]).wait()
+    print("lost")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupt_during_a_fork_is_not_lost(commands):
+    """Python ignores what is raised while it runs what a module wants done at a fork, as logging does."""
+    result = commands.python("-c", FORKS)
+    assert (result.status, result.output) == (0, "interrupted\n")

@@ -16,7 +16,7 @@ from typing import Dict, List, Optional, Sequence, Set
 
 from byteps_gc import env, native
 from byteps_gc.errors import ClusterError, EngineError, SettingsError, UserError
-from byteps_gc.processes import exit_on_sigterm, tied, tolerate_late_wakeups
+from byteps_gc.processes import exit_on_sigterm, tied, tolerate_late_wakeups, uninterrupted
 
 NODES = Path("/sys/devices/system/node")
 SHARED_MEMORY = Path("/dev/shm")
@@ -158,7 +158,8 @@ def start_rank(command: List[str], variables: Dict[str, str], cores: Optional[Se
             os.sched_setaffinity(0, cores)
 
     try:
-        return subprocess.Popen(command, env=variables, preexec_fn=prepare)
+        with uninterrupted():
+            return subprocess.Popen(command, env=variables, preexec_fn=prepare)
     except OSError as error:
         raise ClusterError(f"cannot run {command[0]}: {error.strerror}", 127) from None
 

@@ -16,7 +16,7 @@ from typing import Callable, Deque, Dict, List, Optional, Sequence
 from byteps_gc.clock import Lived
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
 from byteps_gc.errors import ClusterError
-from byteps_gc.processes import tied
+from byteps_gc.processes import popen
 
 LAST_LINES = 12
 POLL = 0.05  # seconds
@@ -134,14 +134,13 @@ class Supervisor:
     def start(self, role: Role) -> None:
         """Start one role in a process group of its own that ends with this process."""
         try:
-            process = subprocess.Popen(
+            process = popen(
                 list(role.command),
                 env=dict(role.env, BYTEPS_GC_ROLE=role.name),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=tied(),
             )
         except OSError as error:
             raise ClusterError(f"cannot run {role.command[0]}: {error.strerror}", 127) from None

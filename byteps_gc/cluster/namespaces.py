@@ -27,7 +27,7 @@ import subprocess
 from typing import List, NamedTuple, Optional, Sequence
 
 from byteps_gc.errors import ClusterError, SettingsError
-from byteps_gc.processes import tied
+from byteps_gc.processes import popen
 
 NETWORK = ipaddress.ip_network("10.99.0.0/24")
 MOST_HOSTS = 16
@@ -158,7 +158,7 @@ class Namespace:
         It ends with the host or with this thread at the latest.
         """
         defaults = dict(stdin=subprocess.DEVNULL, env=dict(os.environ, PATH=PATH), start_new_session=True)
-        return subprocess.Popen(self.command(command, folder), preexec_fn=tied(), **{**defaults, **options})
+        return popen(self.command(command, folder), **{**defaults, **options})
 
     def run(self, command: Sequence[object], folder: str = "", text: str = "") -> str:
         """Run a command on the host with ``text`` as its input; returns what it printed.

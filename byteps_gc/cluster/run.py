@@ -16,7 +16,7 @@ from byteps_gc.cluster import host as hosts
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.roll import Roll
 from byteps_gc.errors import ClusterError, UserError
-from byteps_gc.processes import tied
+from byteps_gc.processes import output_of
 from byteps_gc.report import record, rows
 from byteps_gc.report.progress import Progress
 
@@ -48,16 +48,10 @@ def check(
         flags, folder = extra, Path(os.devnull)  # a new run has no record
         if resumed:
             flags, folder = continued(extra, folders.last_checkpoint(resumed, job)), resumed / job
-        result = subprocess.run(
-            [*worker_command(experiment, job, flags, folder), "--check"],
-            env=dict(variables),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=tied(),
-        )
-        if result.returncode:
-            last = (result.stdout.strip().splitlines() or ["no output"])[-1]
+        command = [*worker_command(experiment, job, flags, folder), "--check"]
+        status, text = output_of(command, env=dict(variables))
+        if status:
+            last = (text.strip().splitlines() or ["no output"])[-1]
             raise UserError(f"job {job}: {last}")
 
 

@@ -2,14 +2,13 @@
 
 import hashlib
 from pathlib import Path
-import subprocess
 import sys
 import tarfile
 import tempfile
 from typing import Optional
 
 from byteps_gc.errors import EngineError
-from byteps_gc.processes import tied
+from byteps_gc.processes import output_of
 
 VERSION = "0.2.5.post15"
 SHA256 = "9d6a3c5be4c4b5a172739744bb32725c433f9a9f63794e1885e7376ff4eea99f"
@@ -43,9 +42,9 @@ def fetch(cache: Path, source: Optional[Path] = None) -> Path:
         requirements.write_text(f"byteps=={VERSION} --hash=sha256:{SHA256}\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         command += ["--no-deps", "--no-binary", "byteps", "--dest", folder, "--requirement", str(requirements)]
-        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=tied())
-        if result.returncode:
-            last = (result.stdout.strip().splitlines() or ["no error output"])[-1]
+        status, text = output_of(command)
+        if status:
+            last = (text.strip().splitlines() or ["no error output"])[-1]
             raise EngineError(f"cannot download byteps=={VERSION}: {last}; pass a copy with engine build --source")
         verify(Path(folder, TARBALL)).replace(tarball)
     return tarball
