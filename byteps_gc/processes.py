@@ -70,6 +70,11 @@ def output_of(command: Sequence[str], **options: Any) -> Tuple[int, str]:
     return child.returncode, text
 
 
+def last_line(text: str, otherwise: str = "no output") -> str:
+    """Return the last line of what a command printed, for a message; ``otherwise`` if it printed nothing."""
+    return (text.strip().splitlines() or [otherwise])[-1]
+
+
 def tolerate_late_wakeups(microseconds: int = 200) -> None:
     """Let the kernel end this thread's sleeps up to so much later, and those of threads it starts.
 

@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from byteps_gc.cluster.experiment import Experiment  # noqa: E402
 from byteps_gc.cluster.namespaces import NamespaceHosts, bits_per_second  # noqa: E402
+from byteps_gc.commands import split  # noqa: E402
 from byteps_gc.errors import SettingsError, UserError  # noqa: E402
 
 EXAMPLE = ROOT / "example" / "mxnet" / "gradient_compression"
@@ -35,7 +36,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 def parse(words):
     """Return the options and the experiment; a mistake raises UserError or ends the process."""
-    at = words.index("--") if "--" in words else len(words)
+    words, extra = split(words)
     parser = OneLineParser(
         prog="demo.sh",
         description=__doc__,
@@ -49,8 +50,8 @@ def parse(words):
     parser.add_argument("--job", action="append", default=[], metavar='NAME="FLAGS"', help="define one more job")
     jobs = 'jobs of the guide, such as "baseline onebit topk randomk dithering" (default: "baseline onebit")'
     parser.add_argument("jobs", nargs="*", metavar="JOBS", help=jobs)
-    options = parser.parse_args(words[:at])
-    options.flags = [*SMALL.split(), *words[at + 1 :]]
+    options = parser.parse_args(words)
+    options.flags = [*SMALL.split(), *extra]
     experiment = Experiment.read(EXAMPLE / "cifar100.ini", options.job)
     options.jobs = experiment.select(options.jobs or ["baseline onebit"])
     if options.rate == UNLIMITED and options.hosts is not None:
@@ -80,11 +81,11 @@ def enter(words):
     return ""
 
 
-def train_on_loopback(options):
+def train_on_loopback(options, experiment):
     """Run the jobs with two workers on this machine; return the exit status."""
     from byteps_gc.processes import popen
 
-    jobs = [" ".join(options.jobs), *(word for text in options.job for word in ("--job", text))]
+    jobs = [" ".join(options.jobs), *experiment.definitions()]
     child = popen([str(EXAMPLE / "run.sh"), *jobs, "--", *options.flags])
     try:
         return child.wait()
@@ -103,7 +104,7 @@ def train(options, experiment, words):
         print(f"demo: training on loopback, because this user cannot simulate a network ({reason});", end=" ")
         print("sudo ./scripts/demo.sh can", flush=True)
     if reason or options.rate == UNLIMITED:
-        return train_on_loopback(options), "on loopback, without a bandwidth limit"
+        return train_on_loopback(options, experiment), "on loopback, without a bandwidth limit"
     network = f"{options.hosts} hosts with links of {bits_per_second(options.rate) / 1e6:g} Mbit/s"
     print(f"demo: simulating {network}", flush=True)
     try:

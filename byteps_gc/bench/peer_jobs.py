@@ -85,7 +85,7 @@ def byteps(
 ) -> Roles:
     """BytePS: a scheduler on the first host, a server and a worker on each.
 
-    params: compression's, for gradients of at least so many bytes; place: stock BytePS.
+    params: compression's, for gradients of at least ``least`` bytes; place: stock BytePS.
     """
     words = ["exchange", "--sizes", json.dumps([*map(math.prod, plan.shapes)]), "--params", json.dumps(params or {})]
     words += ["--rounds", plan.rounds, "--warm-up", plan.warm_up]

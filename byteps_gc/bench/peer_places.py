@@ -12,6 +12,7 @@ from byteps_gc.bench import released_engine
 from byteps_gc.bench.peer_jobs import Places
 from byteps_gc.engine import build
 from byteps_gc.errors import UserError
+from byteps_gc.processes import last_line
 
 # PyPI's PyTorch of these versions brings all it needs, and of these Pythons there are wheels of all.
 PYTHONS = ("3.10", "3.9", "3.8")
@@ -72,7 +73,7 @@ def environment(name: str, progress: Callable[[str], None]) -> Path:
     for command in commands:
         made = subprocess.run(command, text=True, **options)
         if made.returncode:
-            last = (made.stdout.strip().splitlines() or ["no output"])[-1]
+            last = last_line(made.stdout)
             raise UserError(f"cannot install {name}: {last}; choose peers without it by --peer")
     done.write_text(wanted)
     return interpreter

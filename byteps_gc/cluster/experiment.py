@@ -96,6 +96,10 @@ class Experiment:
         """The folder of the experiment's file and of the scripts that start its roles."""
         return self.script.parent
 
+    def definitions(self) -> List[str]:
+        """Return the flags that define the jobs in ``more``, for run.sh and worker.sh."""
+        return [word for text in self.more for word in ("--job", text)]
+
     def known(self) -> str:
         """The jobs, for messages."""
         return f"{', '.join(self.jobs)} (each also with -{HALF})"

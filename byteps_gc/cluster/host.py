@@ -153,8 +153,13 @@ class Host:
         for number in range(self.servers_per_host):
             roles.append(local.Role(f"server-{number}", [str(folder / "server.sh"), *options], base))
         for number in range(self.workers_per_host):
-            more = [word for text in experiment.more for word in ("--job", text)]
-            command = [str(folder / "worker.sh"), job, *more, *options, *(["--", *flags] if flags else [])]
+            command = [
+                str(folder / "worker.sh"),
+                job,
+                *experiment.definitions(),
+                *options,
+                *(["--", *flags] if flags else []),
+            ]
             variables = dict(base, BYTEPS_GC_LOCAL_WORKER=str(number))
             roles.append(local.Role(f"worker-{number}", command, variables))
         return roles

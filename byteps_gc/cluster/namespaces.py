@@ -27,7 +27,7 @@ import subprocess
 from typing import List, NamedTuple, Optional, Sequence
 
 from byteps_gc.errors import ClusterError, SettingsError
-from byteps_gc.processes import popen
+from byteps_gc.processes import last_line, popen
 
 NETWORK = ipaddress.ip_network("10.99.0.0/24")
 MOST_HOSTS = 16
@@ -169,7 +169,7 @@ class Namespace:
         child = self.start(command, folder, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
         output, _ = child.communicate(text)
         if child.returncode:
-            last = (output.strip().splitlines() or ["it printed nothing"])[-1]
+            last = last_line(output, "it printed nothing")
             raise ClusterError(f"{self.name}: {command[0]} failed with status {child.returncode}: {last}")
         return output
 

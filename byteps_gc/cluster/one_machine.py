@@ -23,6 +23,7 @@ from byteps_gc.cluster.namespaces import BASIC, NamespaceHosts, home, require
 from byteps_gc.cluster.roles import omp_threads
 from byteps_gc.cluster.ssh import pssh, scp, serve
 from byteps_gc.errors import ClusterError, SettingsError
+from byteps_gc.processes import last_line
 from byteps_gc.report import record
 from byteps_gc.report.progress import Progress
 
@@ -158,8 +159,8 @@ def run(
     with hosts:
         folder = folders.new(f"{experiment.name}-{count}-hosts")
         start = start_by_pssh if by_pssh else start_directly
-        more = [word for text in experiment.more for word in ("--job", text)]
-        started = start(hosts, experiment, [" ".join(jobs), *more, *(["--", *extra] if extra else [])], folder)
+        words = [" ".join(jobs), *experiment.definitions(), *(["--", *extra] if extra else [])]
+        started = start(hosts, experiment, words, folder)
         well = follow(started, jobs)
         if by_pssh:
             print(started.logs[0].read_text(), flush=True)
@@ -175,5 +176,5 @@ def reason(started: Started) -> str:
     """Return the last line of the first host that failed, for a message; pssh has shown all that its hosts printed."""
     for child, log in zip(started.children, started.logs):
         if child.returncode and log.name == RUN_LOG:
-            return f" on {log.parent.name}: {(log.read_text().strip().splitlines() or ['no output'])[-1]}"
+            return f" on {log.parent.name}: {last_line(log.read_text())}"
     return ""

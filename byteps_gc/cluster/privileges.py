@@ -13,6 +13,7 @@ from typing import List, Sequence
 
 from byteps_gc import env
 from byteps_gc.errors import SettingsError
+from byteps_gc.processes import last_line, output_of
 
 USER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--")
 SUDO = ("sudo", "-n")
@@ -39,11 +40,8 @@ def sudo() -> List[str]:
 
 def attempt(prefix: List[str]) -> str:
     """Return why a command behind the prefix cannot simulate hosts; empty if it can."""
-    done = subprocess.run(
-        [*prefix, sys.executable, "-c", PROBE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    return (done.stdout.strip().splitlines() or ["no output"])[-1] if done.returncode else ""
+    status, text = output_of([*prefix, sys.executable, "-c", PROBE], stdin=subprocess.DEVNULL)
+    return last_line(text) if status else ""
 
 
 def prefix() -> List[str]:

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from typing import Iterator, List, Mapping, Optional, Sequence
@@ -16,7 +15,7 @@ from byteps_gc.cluster import host as hosts
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.roll import Roll
 from byteps_gc.errors import ClusterError, UserError
-from byteps_gc.processes import output_of
+from byteps_gc.processes import last_line, output_of
 from byteps_gc.report import record, rows
 from byteps_gc.report.progress import Progress
 
@@ -51,8 +50,7 @@ def check(
         command = [*worker_command(experiment, job, flags, folder), "--check"]
         status, text = output_of(command, env=dict(variables))
         if status:
-            last = (text.strip().splitlines() or ["no output"])[-1]
-            raise UserError(f"job {job}: {last}")
+            raise UserError(f"job {job}: {last_line(text)}")
 
 
 def started(pid: int) -> str:
@@ -126,10 +124,10 @@ def show(experiment: Experiment, job: str, extra: Sequence[str]) -> int:
     host = hosts.Host.from_environment()
     for role in host.roles(experiment, job, extra, host.job_port(0), "--print"):
         print(f"# {role.name}: {' '.join(map(shlex.quote, role.command[:-1]))}", flush=True)
-        done = subprocess.run(role.command, env=role.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        print(done.stdout, flush=True)
-        if done.returncode:
-            return done.returncode
+        status, text = output_of(role.command, env=role.env)
+        print(text, flush=True)
+        if status:
+            return status
     return 0
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 
 def read(file: Path, dimensions: int) -> np.ndarray:
-    """Read a file of unsigned bytes with so many dimensions.
+    """Read a file of unsigned bytes with N ``dimensions``.
 
     Decompresses at most one byte more than the header announces. Raises
     :class:`DatasetError` for a file that is missing, damaged or of another kind.

@@ -8,7 +8,7 @@ import tempfile
 from typing import Optional
 
 from byteps_gc.errors import EngineError
-from byteps_gc.processes import output_of
+from byteps_gc.processes import last_line, output_of
 
 VERSION = "0.2.5.post15"
 SHA256 = "9d6a3c5be4c4b5a172739744bb32725c433f9a9f63794e1885e7376ff4eea99f"
@@ -44,7 +44,7 @@ def fetch(cache: Path, source: Optional[Path] = None) -> Path:
         command += ["--no-deps", "--no-binary", "byteps", "--dest", folder, "--requirement", str(requirements)]
         status, text = output_of(command)
         if status:
-            last = (text.strip().splitlines() or ["no error output"])[-1]
+            last = last_line(text, "no error output")
             raise EngineError(f"cannot download byteps=={VERSION}: {last}; pass a copy with engine build --source")
         verify(Path(folder, TARBALL)).replace(tarball)
     return tarball

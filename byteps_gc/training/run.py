@@ -19,7 +19,7 @@ import mxnet as mx
 import numpy as np
 
 UNITS = "time=%.1fs speed=%.1f samples/s sent=%.3f MB/step"
-SPLIT = 8  # one of so many steps is timed in two parts, with nothing else under way
+SPLIT = 8  # every N-th step is timed in two parts, with nothing else under way
 
 
 def scalars(opt: argparse.Namespace) -> Path:
