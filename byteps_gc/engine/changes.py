@@ -65,105 +65,11 @@ FIXUPS = (
         ),
     ),
     Fixup(
-        "late-reply",
-        "a server replies from a buffer that a fast worker's next push overwrites before a slow worker has read it,"
-        " so that gradients are silently wrong; the fix-up alternates between two buffers per key, and copies what a"
-        " compressor returns",
-        edits=(
-            Edit(SERVER_HEADER, "  char* tensor;\n", "  char* tensor;\n  char* other;  // what workers still pull\n"),
-            Edit(
-                SERVER,
-                "void SendPushResponse(uint64_t key, const ps::KVMeta& req,",
-                "// What workers pull of a key. Every worker has it in full before it pushes\n"
-                "// again, so the next sum, which waits for all pushes, finds no reader left.\n"
-                "struct Reply {\n  const char* data = nullptr;\n  size_t len = 0;\n"
-                "  std::unique_ptr<char[]> copy;\n};\n"
-                "std::unordered_map<uint64_t, Reply> replies_;  // by pullresp_mu_\n\n"
-                "void PublishReply(uint64_t key, const void* data, size_t len) {\n"
-                "  std::lock_guard<std::mutex> lock(pullresp_mu_);\n"
-                "  replies_[key].data = static_cast<const char*>(data);\n"
-                "  replies_[key].len = len;\n}\n\n"
-                "// a compressor has one buffer for what it makes\n"
-                "void PublishCopy(uint64_t key, const void* data, size_t len,\n"
-                "                 size_t capacity) {\n"
-                "  std::lock_guard<std::mutex> lock(pullresp_mu_);\n"
-                "  auto& reply = replies_[key];\n"
-                "  if (!reply.copy) reply.copy.reset(new char[capacity]);\n"
-                '  CHECK_LE(len, capacity) << "reply too large for key " << key;\n'
-                "  bps_reducer_->copy(reply.copy.get(), data, len);\n"
-                "  reply.data = reply.copy.get();\n"
-                "  reply.len = len;\n}\n\n"
-                "void SendPushResponse(uint64_t key, const ps::KVMeta& req,",
-            ),
-            Edit(
-                SERVER,
-                "  auto& updates = update_buf_[key];\n  CHECK(updates.merged.tensor) << ",
-                "  auto& reply = replies_[key];\n  CHECK(reply.data) << ",
-            ),
-            Edit(
-                SERVER,
-                "  char* data = updates.merged.tensor;\n  auto len = updates.merged.len;\n",
-                "  char* data = const_cast<char*>(reply.data);\n  auto len = reply.len;\n",
-            ),
-            Edit(
-                SERVER,
-                "        auto& updates = update_buf_[msg.key];\n"
-                "        updates.merged.tensor = compressed.data;\n"
-                "        updates.merged.len = compressed.size;\n",
-                "        PublishCopy(msg.key, compressed.data, compressed.size, msg.len);\n",
-            ),
-            Edit(
-                SERVER,
-                "        auto& updates = update_buf_[msg.key];\n"
-                "        updates.merged.tensor = reinterpret_cast<char*>(msg.src);\n"
-                "        updates.merged.len = msg.len;\n",
-                "        PublishReply(msg.key, msg.src, msg.len);\n",
-            ),
-            Edit(
-                SERVER,
-                "          engine_queues_[tid]->ClearCounter(key);\n        }\n",
-                "          engine_queues_[tid]->ClearCounter(key);\n        }\n"
-                "        if (!stored->other) {\n"
-                "          PageAlignedMalloc((void**)&stored->other,\n"
-                "                            common::Align(stored->len, stored->dtype));\n        }\n"
-                "        std::swap(stored->tensor, stored->other);\n",
-            ),
-            Edit(
-                SERVER,
-                "      free(it.second.tensor);\n",
-                "      free(it.second.tensor);\n      free(it.second.other);\n",
-            ),
-        ),
-    ),
-    Fixup(
-        "locked-lookup",
-        "the server's engine threads look up compressors in a map while the request handler inserts into it; the"
-        " fix-up guards the map with a mutex",
-        edits=(
-            Edit(
-                SERVER,
-                "void BytePSServerEngineThread(int i) {\n",
-                "std::mutex compressor_mu_;\n\n"
-                "common::compressor::Compressor* FindCompressor(uint64_t key) {\n"
-                "  std::lock_guard<std::mutex> lock(compressor_mu_);\n"
-                "  auto found = compressor_map_.find(key);\n"
-                "  return found == compressor_map_.end() ? nullptr : found->second.get();\n}\n\n"
-                "void BytePSServerEngineThread(int i) {\n",
-            ),
-            Edit(
-                SERVER,
-                "    auto iter = compressor_map_.find(msg.key);\n    if (iter != compressor_map_.end()) {\n",
-                "    auto* compressor = FindCompressor(msg.key);\n    if (compressor) {\n",
-            ),
-            Edit(SERVER, "iter->second->Compress(grad)", "compressor->Compress(grad)"),
-            Edit(SERVER, "iter->second->Decompress(compressed)", "compressor->Decompress(compressed)"),
-            Edit(
-                SERVER,
-                "      compressor_map_[key] = std::move(compressor_ptr);\n",
-                "      {\n        std::lock_guard<std::mutex> guard(compressor_mu_);\n"
-                "        compressor_map_[key] = std::move(compressor_ptr);\n      }\n",
-            ),
-        ),
+        "server",
+        "the server trusts every request, overwrites a reply that a slow worker has not read yet, looks up compressors in"
+        " a map that changes meanwhile, and sums every push as a dense array; the fix-up replaces the server with our own,"
+        " which checks each request against the key's size, dtype, compressor and round",
+        files=((SERVER, "server.cc"), (SERVER_HEADER, "server.h")),
     ),
     Fixup(
         "event-driven-network",
@@ -175,6 +81,7 @@ FIXUPS = (
             (ZMQ_VAN, "zmq_van.h"),
             (PS_LITE + "src/byteps_gc_zmq_socket.h", "zmq_socket.h"),
             (PS_LITE + "src/byteps_gc_line.h", "line.h"),
+            (PS_LITE + "src/byteps_gc_wire.h", "wire.h"),
             (PS_LITE + "src/byteps_gc_liveness.h", "liveness.h"),
             (PS_LITE + "src/byteps_gc_slots.h", "slots.h"),
         ),
@@ -362,23 +269,6 @@ FIXUPS = (
                 "  if (pushed) {\n    kvs.vals = *pushed;\n    kvs.lens = *lens;\n  }\n"
                 "  Send(ts, pushed, cmd, kvs, pushed);\n",
             ),
-            Edit(
-                SERVER,
-                "      SendPushResponse(key, req_meta, server);\n      if (sync_mode_ &&",
-                "      if (!req_meta.option) SendPushResponse(key, req_meta, server);\n      if (sync_mode_ &&",
-            ),
-            Edit(
-                SERVER,
-                "void init_global_env() {\n",
-                "// What asks for the sum as well (ZPushPull) is a push, and then a pull.\n"
-                "void HandleRequest(const ps::KVMeta& meta, const ps::KVPairs<char>& data,\n"
-                "                   ps::KVServer<char>* server) {\n"
-                "  BytePSHandler(meta, data, server);\n"
-                "  if (!meta.push || !meta.option) return;\n"
-                "  ps::KVMeta pull = meta;\n  pull.push = false;\n"
-                "  BytePSHandler(pull, data, server);\n}\n\nvoid init_global_env() {\n",
-            ),
-            Edit(SERVER, "set_request_handle(BytePSHandler);\n", "set_request_handle(HandleRequest);\n"),
             Edit(
                 COMMON + "core_loops.cc",
                 "      BytePSGlobal::GetPS()->ZPush(pskv.keys, vals, pskv.lens, cmd,\n"
@@ -651,36 +541,6 @@ FIXUPS = (
                 "      ps->Wait(ps->ZPush(pskv.keys, vals, pskv.lens, cmd));\n",
                 "      ps->Wait(ps->ZPush(pskv.keys, vals, lens, cmd));\n",
             ),
-            Edit(
-                SERVER,
-                "    auto len = (size_t)req_data.lens[0];\n",
-                "    auto len = (size_t)req_data.lens[0];\n"
-                "    if (!stored->tensor) {  // the first push of a key says how many bytes it has\n"
-                "      uint64_t announced;\n      CHECK_EQ(len, sizeof announced);\n"
-                "      memcpy(&announced, req_data.vals.data(), sizeof announced);\n      len = announced;\n    }\n",
-            ),
-            Edit(
-                SERVER,
-                "      if (sync_mode_ && (update_buf_.find(key) == update_buf_.end())) {\n",
-                "      if (update_buf_.find(key) == update_buf_.end()) {\n",
-            ),
-            Edit(
-                SERVER,
-                "      // buffer the request meta\n      auto& updates = update_buf_[key];\n",
-                "      // buffer the request meta\n      auto& updates = update_buf_[key];\n"
-                '      CHECK_EQ(len, updates.merged.len) << "workers disagree about the size of key " << key;\n',
-            ),
-            Edit(
-                SERVER,
-                "                  << (size_t)req_data.lens[0];\n      }\n",
-                "                  << len;\n      }\n",
-            ),
-            Edit(
-                SERVER,
-                "      bps_reducer_->copy(stored->tensor, recved,\n"
-                "                         len);  // we may not need this copy\n",
-                "      if (!sync_mode_) memset(stored->tensor, 0, aligned_size);  // pushes are added to it\n",
-            ),
         ),
     ),
     Fixup(
@@ -693,36 +553,6 @@ FIXUPS = (
                 COMPRESSOR + "compressor_registry.h",
                 "  static map_t _ctor_map;\n",
                 "  static map_t& Table();\n",
-            ),
-        ),
-    ),
-    Fixup(
-        "compressor-sums",
-        "the server copies and adds every push as a dense array, whatever its compressor; the fix-up lets a"
-        " compressor whose Decompress returns nothing keep the sum itself and return it from Compress",
-        edits=(
-            Edit(
-                SERVER,
-                "        msg.src = decompressed.data;\n",
-                "        msg.src = decompressed.size ? decompressed.data : nullptr;\n",
-            ),
-            Edit(
-                SERVER,
-                "        bps_reducer_->copy(msg.dst, msg.src, msg.len);\n",
-                "        if (msg.src) bps_reducer_->copy(msg.dst, msg.src, msg.len);\n",
-            ),
-            Edit(
-                SERVER,
-                "        CHECK_GE(bps_reducer_->sum(msg.dst, msg.src, msg.len, bps_type), 0);\n",
-                "        if (msg.src) {\n"
-                "          CHECK_GE(bps_reducer_->sum(msg.dst, msg.src, msg.len, bps_type), 0);\n        }\n",
-            ),
-            Edit(
-                SERVER,
-                'extern "C" void byteps_server() {\n',
-                "// says to a compressor that it may keep sums\n"
-                'extern "C" void byteps_gc_compressor_keeps_sums() {}\n\n'
-                'extern "C" void byteps_server() {\n',
             ),
         ),
     ),

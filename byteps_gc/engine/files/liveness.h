@@ -68,11 +68,14 @@ class Liveness {
     door_.reset();
   }
 
-  // On the scheduler: "PORT WORKER HOST NAME" of a node that has just started.
-  void Heard(const std::string& text) {
+  // On the scheduler: "PORT WORKER HOST NAME" of a node that has just started; false if it is something else.
+  bool Heard(const std::string& text) {
+    Caller caller;
+    if (!Parse(text, &caller)) return false;
     std::lock_guard<std::mutex> guard(mu_);
     callers_.insert(text);
     alarm_.Raise();
+    return true;
   }
 
  private:
@@ -80,6 +83,7 @@ class Liveness {
   static constexpr double kPatience = 5;  // seconds that a node waits longer than the scheduler, which knows more
   static constexpr double kLeft = 30;     // seconds that a node has to leave after the scheduler
   static constexpr int kCall = 2;         // seconds
+  static constexpr size_t kWords = 512;   // bytes of what a node says of itself, at most
   static constexpr int kReach = 10;       // seconds
   static constexpr int kStatus = 69, kUnreached = 68;
 
@@ -89,6 +93,23 @@ class Liveness {
     double silent = 0;
     bool known = false, left = false;  // who it is, and that it has said "bye"
   };
+
+  struct Caller {
+    int port = 0, worker = -1;
+    std::string host, name;
+  };
+
+  static bool Parse(const std::string& text, Caller* caller) {
+    if (text.size() > kWords) return false;
+    std::istringstream words(text);
+    if (!(words >> caller->port >> caller->worker >> caller->host)) return false;
+    std::getline(words >> std::ws, caller->name);
+    for (char one : text) {
+      if (one < ' ' || one > '~') return false;
+    }
+    return caller->port > 0 && caller->port < 65536 && caller->worker >= -1 &&
+           caller->worker < Number("DMLC_NUM_WORKER") && !caller->name.empty();
+  }
 
   static double Seconds(const char* name, double otherwise) {
     const char* text = getenv(name);
@@ -166,17 +187,14 @@ class Liveness {
       callers.swap(callers_);
     }
     for (const std::string& caller : callers) {
-      std::istringstream words(caller);
-      int port = 0, worker = -1;
-      std::string host, name;
-      words >> port >> worker >> host;
-      std::getline(words >> std::ws, name);
-      if (!met_.insert(host + ":" + std::to_string(port)).second) continue;
-      worker < 0 ? void(++servers_) : void(workers_.insert(worker));
+      Caller one;
+      Parse(caller, &one);
+      if (!met_.insert(one.host + ":" + std::to_string(one.port)).second) continue;
+      one.worker < 0 ? void(++servers_) : void(workers_.insert(one.worker));
       lines_.emplace_back();
-      lines_.back().name = name;
+      lines_.back().name = one.name;
       lines_.back().known = true;
-      lines_.back().line = Line::Call(host, port, kCall);
+      lines_.back().line = Line::Call(one.host, one.port, kCall);
       Say(lines_.back(), "scheduler " + Name());
     }
   }

@@ -7,8 +7,10 @@
 #ifndef BYTEPS_GC_SLOTS_H
 #define BYTEPS_GC_SLOTS_H
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -38,7 +40,7 @@ struct Place {
 // What is said of a region that is given.
 struct Gift {
   int worker;
-  int number;  // its first one is 0: what came before was another process's
+  int number;  // its first one is 0
   uint64_t size;
 };
 
@@ -57,13 +59,17 @@ class RegionSocket {
   RegionSocket(const RegionSocket&) = delete;
 
   int fd() const { return fd_; }
-  bool Listen() { return bind(fd_, address(), length_) == 0; }
+  bool Listen() {
+    const int on = 1;
+    return setsockopt(fd_, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0 && bind(fd_, address(), length_) == 0;
+  }
 
   // Gives a file to whoever listens; false if nobody has taken it within some seconds.
   bool Give(int file, Gift gift) {
     const timeval patience{5, 0};
     setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     Envelope envelope(&gift);
+    envelope.message.msg_controllen = CMSG_SPACE(sizeof file);
     envelope.message.msg_name = &address_;
     envelope.message.msg_namelen = length_;
     cmsghdr* control = CMSG_FIRSTHDR(&envelope.message);
@@ -74,14 +80,25 @@ class RegionSocket {
     return sendmsg(fd_, &envelope.message, MSG_NOSIGNAL) == sizeof gift;
   }
 
-  // The next file that was given; -1 if there is none.
-  int Take(Gift* gift) {
+  // The next gift, false if there is none. Its file is -1 unless a process of this user gave it.
+  bool Take(Gift* gift, int* file) {
     Envelope envelope(gift);
-    if (recvmsg(fd_, &envelope.message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != sizeof *gift) return -1;
-    cmsghdr* control = CMSG_FIRSTHDR(&envelope.message);
-    int file = -1;
-    if (control && control->cmsg_type == SCM_RIGHTS) memcpy(&file, CMSG_DATA(control), sizeof file);
-    return file;
+    *file = -1;
+    const ssize_t size = recvmsg(fd_, &envelope.message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (size < 0) return false;
+    ucred giver{};
+    giver.uid = static_cast<uid_t>(-1);
+    for (cmsghdr* control = CMSG_FIRSTHDR(&envelope.message); control; control = CMSG_NXTHDR(&envelope.message, control)) {
+      if (control->cmsg_level != SOL_SOCKET) continue;
+      if (control->cmsg_type == SCM_RIGHTS) memcpy(file, CMSG_DATA(control), sizeof *file);
+      if (control->cmsg_type == SCM_CREDENTIALS) memcpy(&giver, CMSG_DATA(control), sizeof giver);
+    }
+    const bool whole = size == sizeof *gift && !(envelope.message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+    if (*file >= 0 && (!whole || giver.uid != geteuid())) {
+      close(*file);
+      *file = -1;
+    }
+    return true;
   }
 
  private:
@@ -94,7 +111,7 @@ class RegionSocket {
     }
     iovec content;
     msghdr message{};
-    alignas(cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {};
+    alignas(cmsghdr) char room[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(ucred))] = {};
   };
 
   const sockaddr* address() const { return reinterpret_cast<const sockaddr*>(&address_); }
@@ -108,8 +125,16 @@ class RegionSocket {
 class Region {
  public:
   // A new one.
-  explicit Region(size_t size) : file_(memfd_create("byteps_gc", MFD_CLOEXEC)), size_(size) {
-    if (file_ >= 0 && ftruncate(file_, size) == 0) Map();
+  explicit Region(size_t size) : file_(memfd_create("byteps_gc", MFD_CLOEXEC | MFD_ALLOW_SEALING)), size_(size) {
+    if (file_ >= 0 && ftruncate(file_, size) == 0 && fcntl(file_, F_ADD_SEALS, kSeals) == 0) Map();
+  }
+  // Whether a file that another process has given has the size that it says, for good: whoever mapped it could
+  // otherwise be ended by the other process, which only had to make it shorter.
+  static bool Sound(int file, size_t size) {
+    struct stat found;
+    const int seals = fcntl(file, F_GET_SEALS);
+    return seals >= 0 && (seals & kSeals) == kSeals && fstat(file, &found) == 0 && size > 0 &&
+           static_cast<size_t>(found.st_size) == size;
   }
   // One that another process has given.
   Region(int file, size_t size) : file_(file), size_(size) {
@@ -129,6 +154,8 @@ class Region {
     void* base = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);
     if (base != MAP_FAILED) base_ = static_cast<char*>(base);
   }
+
+  static constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
   const int file_;
   const size_t size_;
@@ -215,14 +242,18 @@ class GivenRegions {
   }
   int fd() const { return socket_ ? socket_->fd() : -1; }
 
-  // Takes all that have been given by now.
+  // Takes all that have been given by now. A region is a worker's next one, never one in the place of another; what
+  // is not sound is left out, and its worker's messages then refer to nothing.
   void Take() {
     Gift gift;
-    for (int file; socket_ && (file = socket_->Take(&gift)) >= 0;) {
+    for (int file; socket_ && socket_->Take(&gift, &file);) {
+      if (file < 0) continue;
       std::lock_guard<std::mutex> guard(mu_);
       auto& giver = givers_[gift.worker];
-      if (gift.number == 0) giver = Giver();
-      CHECK_EQ(giver.regions.size(), static_cast<size_t>(gift.number)) << "region out of order from worker " << gift.worker;
+      if (gift.number < 0 || giver.regions.size() != static_cast<size_t>(gift.number) || !Region::Sound(file, gift.size)) {
+        close(file);
+        continue;
+      }
       giver.regions.push_back(new Region(file, gift.size));
     }
   }

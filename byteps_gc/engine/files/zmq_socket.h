@@ -151,6 +151,39 @@ class Socket {
   void* const handle_;
 };
 
+// Tells when a socket that has called one node has lost its connection and has another.
+class Monitor {
+ public:
+  Monitor(void* context, Socket* socket) : events_(context, ZMQ_PAIR) {
+    const std::string name = "inproc://byteps_gc-" + std::to_string(reinterpret_cast<uintptr_t>(socket));
+    const int wanted = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_DISCONNECTED;
+    CHECK_EQ(zmq_socket_monitor(socket->handle(), name.c_str(), wanted), 0) << zmq_strerror(errno);
+    CHECK_EQ(zmq_connect(events_.handle(), name.c_str()), 0) << zmq_strerror(errno);
+  }
+
+  int fd() { return events_.fd(); }
+
+  // Whether it has been connected again since the last call.
+  bool Again() {
+    bool again = false;
+    std::vector<Part> parts;
+    while (events_.Receive(&parts)) {
+      uint16_t event = 0;
+      if (parts[0].size() >= sizeof event) memcpy(&event, parts[0].data(), sizeof event);
+      if (event == ZMQ_EVENT_DISCONNECTED) lost_ = true;
+      if (event == ZMQ_EVENT_CONNECTED && lost_) {
+        lost_ = false;
+        again = true;
+      }
+    }
+    return again;
+  }
+
+ private:
+  Socket events_;
+  bool lost_ = false;
+};
+
 // Until a descriptor has news, but no longer than so many milliseconds.
 inline void Await(std::vector<pollfd>* news, int milliseconds) { poll(news->data(), news->size(), milliseconds); }
 
