@@ -80,7 +80,7 @@ FIXUPS = (
         files=(
             (ZMQ_VAN, "zmq_van.h"),
             (PS_LITE + "src/byteps_gc_zmq_socket.h", "zmq_socket.h"),
-            (PS_LITE + "src/byteps_gc_line.h", "line.h"),
+            (PS_LITE + "src/byteps_gc_secret.h", "secret.h"),
             (PS_LITE + "src/byteps_gc_wire.h", "wire.h"),
             (PS_LITE + "src/byteps_gc_liveness.h", "liveness.h"),
             (PS_LITE + "src/byteps_gc_slots.h", "slots.h"),
