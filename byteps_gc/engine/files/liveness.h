@@ -290,11 +290,11 @@ class Liveness {
     SayAll("bye");
   }
 
-  // To all members, or to the scheduler.
+  // To all members, or to the scheduler, that are still there.
   void SayAll(const std::string& text) {
-    if (!schedules()) return say_("", text);
+    if (!schedules() && peers_.empty()) return say_("", text);
     for (auto& peer : peers_) {
-      if (!peer.second.closed) say_(peer.first, text);
+      if (!peer.second.closed && !peer.second.left) say_(peer.first, text);
     }
   }
 

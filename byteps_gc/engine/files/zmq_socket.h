@@ -91,10 +91,9 @@ class Socket {
     Set(ZMQ_TCP_KEEPALIVE, 1);
     Set(ZMQ_TCP_KEEPALIVE_IDLE, 60);
   }
-  // what was sent is still delivered, to whoever listens, within so many milliseconds: the last word of the
-  // scheduler is what all others wait for
+  // what was sent is still delivered, to whoever listens: the last word of the scheduler is what all others wait for
   ~Socket() {
-    Set(ZMQ_LINGER, 20000);
+    Set(ZMQ_LINGER, patience_);
     zmq_close(handle_);
   }
   Socket(const Socket&) = delete;
@@ -105,6 +104,8 @@ class Socket {
   void Set(int option, const std::string& value) {
     CHECK_EQ(zmq_setsockopt(handle_, option, value.data(), value.size()), 0) << zmq_strerror(errno);
   }
+  // For how many milliseconds what was sent is still delivered when the socket is closed.
+  void SetPatience(int milliseconds) { patience_ = milliseconds; }
   void* handle() { return handle_; }
   std::mutex& lock() { return lock_; }
 
@@ -153,6 +154,7 @@ class Socket {
 
   std::mutex lock_;
   void* const handle_;
+  int patience_ = 20000;
 };
 
 // What happens to the connections of a socket; made before the socket is bound or connected.

@@ -104,6 +104,7 @@ class ZMQVan : public Van {
     std::string address = "tcp://" + node.hostname + ":" + std::to_string(node.port);
     if (node.role == Node::SCHEDULER) {
       Secret::Get().Identify(sender.get());
+      sender->SetPatience(kFarewell);
     } else {
       sender->Set(ZMQ_ROUTING_ID, Name(my_node_.id));
       if (node.hostname == my_node_.hostname && node.aux_id == my_node_.aux_id) {
@@ -151,14 +152,15 @@ class ZMQVan : public Van {
     std::vector<Part> parts;
     while (true) {
       *msg = Message();
-      int from = Meta::kEmpty;
       if (TakeOwn(msg)) return 1;
-      if (!Receive(&parts, &from)) continue;
+      const Source* source = Receive(&parts);
+      if (!source) continue;
       bool text = false;
-      const char* wrong = Open(&parts, from, msg, &text);
+      const char* wrong = Open(&parts, source->node, msg, &text);
       if (wrong) {
         Report(&parts, wrong);
       } else if (!text) {
+        if (source->node == Meta::kEmpty) Note(*msg, source->socket);
         int size = static_cast<int>(wire::Size(msg->meta));
         for (auto& data : msg->data) size += static_cast<int>(data.size());
         return size;
@@ -173,7 +175,8 @@ class ZMQVan : public Van {
   static constexpr int kSafetyNet = 1000;  // milliseconds after which a waiting thread looks without being called
   static constexpr int kInside = 4 << 20;  // bytes that a local connection holds, if the system allows it that many
   static constexpr int kAtOnce = 64;       // messages of one socket before the others are looked at
-  static constexpr int kFailures = 3;      // handshakes with the scheduler that fail before this process gives up
+  static constexpr int kFailures = 3;      // handshakes that the scheduler ends before this process gives up
+  static constexpr int kFarewell = 200;    // milliseconds in which a scheduler that is still there is told "bye"
   static constexpr int64_t kLargest = 16 << 20;  // bytes
   static constexpr int kCallEvents = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
                                      ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
@@ -592,51 +595,50 @@ class ZMQVan : public Van {
         call = Call{true, false, 0};
       } else if (event == ZMQ_EVENT_DISCONNECTED) {
         Call& call = made_[source->node];
-        if (call.open && scheduler) liveness_.Closed("");
+        closed_ = closed_ || (call.open && scheduler);
         call.lost = call.lost || call.open;
         call.open = false;
-      } else if (scheduler && ++made_[source->node].failures >= kFailures) {
+      } else if (scheduler && (event != ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL || ++made_[source->node].failures >= kFailures)) {
         liveness_.Refused();
       }
     }
   }
 
-  // The next message, and by whose connection it came; false if there may be one to this node from itself.
-  bool Receive(std::vector<Part>* parts, int* from) {
+  // The next message, and where it came from; null if there may be one to this node from itself.
+  const Source* Receive(std::vector<Part>* parts) {
     while (true) {
       if (seen_ != version_) Adopt();
       for (size_t tried = 0; tried <= sources_.size() && !sources_.empty(); ++tried) {  // the first twice, if its turn was over
         Source& source = sources_[turn_ % sources_.size()];
         if (taken_ < kAtOnce && source.socket->Receive(parts)) {
           ++taken_;
-          *from = source.node;
-          if (source.node == Meta::kEmpty && my_node_.role == Node::SERVER) Note((*parts)[0].text(), source.socket);
-          return true;
+          return &source;
         }
         taken_ = 0;
         ++turn_;
       }
-      // every socket has been looked at since its last news
+      // every socket has been looked at since its last news: who has gone has said all that it had to say
+      if (closed_) liveness_.Closed("");
+      closed_ = false;
       Await(&news_, kSafetyNet);
       if (news_.back().revents) given_.Take();
       for (auto& source : sources_) {
         if (source.events) Look(&source);
       }
-      if (!news_[0].revents) continue;
+      if (closed_ || !news_[0].revents) continue;
       alarm_.Reset();
-      return false;
+      return nullptr;
     }
   }
 
   // On a server: a worker is answered where it has called.
-  void Note(const std::string& name, const std::shared_ptr<Socket>& door) {
-    const int id = IdOf(name);
-    if (!IsWorker(id)) return;
-    auto& noted = noted_[id];
+  void Note(const Message& msg, const std::shared_ptr<Socket>& door) {
+    if (my_node_.role != Node::SERVER) return;
+    auto& noted = noted_[msg.meta.sender];
     if (noted == door) return;
     noted = door;
     std::lock_guard<std::mutex> guard(sockets_mu_);
-    ways_[id] = Way{door, name};
+    ways_[msg.meta.sender] = Way{door, Name(msg.meta.sender)};
   }
 
   void* context_ = nullptr;
@@ -668,7 +670,7 @@ class ZMQVan : public Van {
   std::unordered_map<int, std::shared_ptr<Socket>> noted_;        // by worker: where it has called
   std::map<std::string, std::string> connections_;                // on the scheduler: addresses, by the names of connections
   std::map<std::string, int> members_;                            // and ids
-  bool joined_ = false;
+  bool joined_ = false, closed_ = false;  // on a member: it has the list of nodes; the scheduler has gone
   std::set<std::string> reported_;
   size_t turn_ = 0;
   int taken_ = 0;
