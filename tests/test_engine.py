@@ -17,8 +17,8 @@ import pytest
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
     """The unpacked source release."""
-    tarball = source.fetch(env.cache_folder() / "engine")
-    return source.unpack(tarball, tmp_path_factory.mktemp("release"))
+    archives = source.fetch(env.cache_folder() / "engine")
+    return source.unpack(archives, tmp_path_factory.mktemp("release"))
 
 
 @pytest.fixture
@@ -64,13 +64,19 @@ def test_an_unknown_fixup_cannot_be_left_out():
         changes.select(["later"])
 
 
-def test_another_source_is_refused(tmp_path):
-    other = tmp_path / source.TARBALL
-    other.write_bytes(b"something else")
-    with pytest.raises(EngineError, match="has sha256 .*, but byteps-0.2.5.post15.tar.gz has 9d6a3c5b"):
-        source.fetch(tmp_path / "cache", other)
-    with pytest.raises(EngineError, match="missing.tar.gz does not exist"):
-        source.fetch(tmp_path / "cache", tmp_path / "missing.tar.gz")
+@pytest.mark.parametrize("release", source.RELEASES, ids=[release.name for release in source.RELEASES])
+def test_a_folder_of_sources_is_complete_and_unchanged(tmp_path, release):
+    for other in source.RELEASES:
+        if other != release:
+            shutil.copy(str(env.cache_folder() / "engine" / other.file), str(tmp_path))
+    with pytest.raises(EngineError) as missing:
+        source.fetch(tmp_path / "cache", tmp_path)
+    assert str(missing.value) == (
+        f"file {tmp_path / release.file} ({release.contents}, sha256 {release.sha256}) does not exist"
+    )
+    (tmp_path / release.file).write_bytes(b"something else")
+    with pytest.raises(EngineError, match=f"has sha256 .*, but {release.file} has {release.sha256}"):
+        source.fetch(tmp_path / "cache", tmp_path)
 
 
 def test_the_key_depends_on_what_goes_in(tmp_path):
@@ -103,10 +109,11 @@ def test_the_build_command_finds_the_wheel_and_says_only_its_path(commands):
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_build_leaves_no_half_wheel(commands, tmp_path, sig):
-    """The cache has the release already; the build is ended while it compiles."""
+    """The cache has the sources already; the build is ended while it compiles."""
     cache = tmp_path / "cache"
     (cache / "engine").mkdir(parents=True)
-    shutil.copy(str(env.cache_folder() / "engine" / source.TARBALL), str(cache / "engine"))
+    for release in source.RELEASES:
+        shutil.copy(str(env.cache_folder() / "engine" / release.file), str(cache / "engine"))
     child = commands.start(sys.executable, "-m", "byteps_gc", "engine", "build", BYTEPS_GC_CACHE=str(cache))
     assert "compiling" in child.stdout.readline()
     time.sleep(1)
