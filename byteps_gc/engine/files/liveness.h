@@ -121,6 +121,12 @@ class Liveness {
     alarm_.Raise();
   }
 
+  // On the scheduler: whether processes have met whose settings differ.
+  bool Doomed() {
+    std::lock_guard<std::mutex> guard(mu_);
+    return doomed_;
+  }
+
   // On the scheduler: whether a connection is that of a member of a role.
   bool Member(const std::string& connection, bool worker) {
     std::lock_guard<std::mutex> guard(mu_);
@@ -241,6 +247,7 @@ class Liveness {
     const std::string differs = Differs(name, ";" + settings);
     if (!differs.empty()) {
       verdict_ = differs;
+      doomed_ = true;
     } else if (worker >= Number("DMLC_NUM_WORKER") || (worker < 0 && servers >= Number("DMLC_NUM_SERVER"))) {
       return "the job at this address has " + Size();
     }
@@ -405,11 +412,12 @@ class Liveness {
   Alarm alarm_;
   std::atomic<bool> started_{false}, ended_{false};
 
-  std::mutex mu_;                                                        // of the next four
+  std::mutex mu_;                                                        // of the next five
   std::deque<std::pair<std::string, std::string>> heard_;                // texts, by the connections they came by
   std::map<std::string, int> members_;                                   // on the scheduler, by connection: worker, or -1
   std::map<std::string, std::pair<std::string, std::string>> settings_;  // who said them first, and what
   std::string verdict_;
+  bool doomed_ = false;
 
   std::map<std::string, Peer> peers_;  // the thread's, by connection
   double waited_ = 0, alone_ = 0;

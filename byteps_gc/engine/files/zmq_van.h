@@ -372,7 +372,7 @@ class ZMQVan : public Van {
   }
 
   // Reads a message; returns what is wrong with it. `from` is the node that its connection was made to, if this node
-  // has made it; text: it was for liveness, and is done with.
+  // has made it; text: it was for liveness, or comes too late, and is done with.
   const char* Open(std::vector<Part>* parts, int from, Message* msg, bool* text) {
     if (parts->size() < 2) return "a message without a header";
     const std::string name = (*parts)[0].text();
@@ -384,6 +384,7 @@ class ZMQVan : public Van {
     if (!wire::Read((*parts)[1].data(), (*parts)[1].size(), &meta)) return "a message of another program or version";
     meta.sender = from == Meta::kEmpty ? SenderOf(name) : from;
     meta.recver = my_node_.id;
+    *text = my_node_.role == Node::SCHEDULER && liveness_.Doomed();  // nothing begins any more
     if (!meta.control.empty()) return parts->size() == 2 ? OpenControl(name, from, &meta) : "a control message with data";
     OpenData(parts, msg);
     return CheckData(msg);
