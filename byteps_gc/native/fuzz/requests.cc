@@ -16,6 +16,7 @@ struct idle_thread {  // whose work the harness does
 #define thread idle_thread
 #include "byteps/server/server.cc"
 #undef thread
+#include "byteps/common/compressor/compressor_registry.cc"
 
 namespace fuzz {
 namespace {
