@@ -72,6 +72,16 @@ class Liveness {
           kUnreached);
   }
 
+  // Seconds of silence that are a death.
+  double limit() const { return limit_; }
+
+  // Ends the job of a worker that has lost its connection to a server, and gets no other.
+  [[noreturn]] void Cut(const std::string& server) {
+    Abort(Name() + " lost its connection to the server at " + server + " and could not connect again within " + Text(limit_) +
+              ". This job stops; check the network between them",
+          kUnreached);
+  }
+
   // All have arrived.
   void Begin() { started_ = true; }
 
