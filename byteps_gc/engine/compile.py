@@ -55,7 +55,9 @@ FLAGS = ("-std=c++14", "-O3", "-fPIC", "-fopenmp", "-w")
 FLAGS += tuple(word for header in ("cstdint", "cstring", "memory", "string") for word in ("-include", header))
 
 # libzmq's sources but those of transports, mechanisms and pollers that files/zmq_platform.h leaves out.
-LIBZMQ_FLAGS = ("-std=c++14", "-O2", "-fPIC", "-w", f"-I{LIBZMQ}/src", f"-I{LIBSODIUM}/src/libsodium/include")
+# The draft API has ZMQ_ROUTER_NOTIFY.
+LIBZMQ_FLAGS = ("-std=c++14", "-O2", "-fPIC", "-w", "-DZMQ_BUILD_DRAFT_API=1")
+LIBZMQ_FLAGS += (f"-I{LIBZMQ}/src", f"-I{LIBSODIUM}/src/libsodium/include")
 LIBZMQ_OMITTED = (
     *("devpoll", "gssapi_", "kqueue", "norm_", "pgm_", "poll.", "pollset", "precompiled", "select", "tipc_", "vmci"),
     *("ws_", "wss_"),
@@ -134,7 +136,7 @@ class Build(Compiler):
 
     def network(self, device: Device) -> List[Path]:
         """Compile ps-lite, libzmq and libsodium."""
-        includes = ("-I3rdparty/ps-lite/src", "-I3rdparty/ps-lite/include", f"-I{LIBZMQ}/include")
+        includes = ("-DZMQ_BUILD_DRAFT_API=1", "-I3rdparty/ps-lite/src", "-I3rdparty/ps-lite/include", f"-I{LIBZMQ}/include")
         ps_lite = self.compile_all(PS_LITE, (*FLAGS, *device.flags, *includes))
         return [*ps_lite, *self.libzmq(device), self.libsodium()]
 
