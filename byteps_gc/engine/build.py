@@ -140,10 +140,13 @@ def pack(tree: Path, wheel: Path, release: str, about: dict) -> None:
                 if file.suffix in (".py", ".so"):
                     archive.write(str(file), f"{package}/{file.name}")
         archive.writestr("byteps/gc_build.json", json.dumps(about, indent=2) + "\n")
-        archive.write(str(tree / "LICENSE"), f"{info}/LICENSE")
+        for one in sources.RELEASES:
+            for name in one.licenses:
+                archive.write(str(tree / one.place / name), f"{info}/licenses/{one.contents.replace(' ', '-')}/{name}")
         archive.writestr(
             f"{info}/METADATA",
-            f"Metadata-Version: 2.1\nName: byteps\nVersion: {release}\nLicense: Apache-2.0\n"
+            f"Metadata-Version: 2.1\nName: byteps\nVersion: {release}\n"
+            "License: Apache-2.0; libzmq: LGPL-3.0 with static linking exception; libsodium: ISC\n"
             "Summary: BytePS's parameter server for MXNet, with byteps_gc's fix-ups\n"
             "Home-page: https://github.com/bytedance/byteps\nRequires-Python: >=3.8\n",
         )
