@@ -76,10 +76,14 @@ def test_local_ranks_share_the_processors(monkeypatch):
         assert not set.intersection(*shares)
     monkeypatch.setenv("BYTEPS_NUMA_ON", "0")
     assert bpslaunch.cores_of(2) == [None, None]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
     monkeypatch.setenv("BYTEPS_VISIBLE_CPU_CORES", "0,2-3:1")
     assert bpslaunch.cores_of(2) == [{0, 2, 3}, {1}]
     with pytest.raises(SettingsError, match="2 lists for 3 local ranks"):
         bpslaunch.cores_of(3)
+    monkeypatch.setenv("BYTEPS_VISIBLE_CPU_CORES", "0:4-5")
+    with pytest.raises(SettingsError, match="has a list without a core of this machine"):
+        bpslaunch.cores_of(2)
     monkeypatch.setenv("BYTEPS_VISIBLE_CPU_CORES", "0;1")
     with pytest.raises(SettingsError, match="not a list of cores"):
         bpslaunch.cores_of(1)
@@ -145,8 +149,8 @@ def test_the_worker_id_comes_from_the_list_of_hosts(monkeypatch, tmp_path):
         ({"HOSTS": "198.51.100.1 198.51.100.2", "SCHEDULER": "198.51.100.1", "PORT": "1"}, "0 of the addresses"),
         ({"HOSTS": "/no/such/file"}, "the file does not exist"),
         ({"PORT": "http"}, "BYTEPS_GC_PORT=http is not an integer from 0 to 65535"),
-        ({"WORKERS_PER_HOST": "0"}, "BYTEPS_GC_WORKERS_PER_HOST=0 is not an integer of at least 1"),
-        ({"DEATH_TIMEOUT": "soon"}, "BYTEPS_GC_DEATH_TIMEOUT=soon is not an integer of at least 2"),
+        ({"WORKERS_PER_HOST": "0"}, "BYTEPS_GC_WORKERS_PER_HOST=0 is not an integer from 1 to 1024"),
+        ({"DEATH_TIMEOUT": "soon"}, "BYTEPS_GC_DEATH_TIMEOUT=soon is not an integer from 2 to 86400"),
     ],
 )
 def test_settings_that_cannot_be(monkeypatch, values, words):
@@ -242,7 +246,7 @@ def test_a_definition_that_is_none(text, words):
 
 def test_environment_variables_are_checked(monkeypatch):
     monkeypatch.setenv("BYTEPS_MIN_COMPRESS_BYTES", "1k")
-    with pytest.raises(SettingsError, match="BYTEPS_MIN_COMPRESS_BYTES=1k is not an integer of at least 0"):
+    with pytest.raises(SettingsError, match="BYTEPS_MIN_COMPRESS_BYTES=1k is not an integer from 0 to"):
         env.min_compress_bytes()
     monkeypatch.setenv("BYTEPS_MIN_COMPRESS_BYTES", "")
     assert env.min_compress_bytes() == 65536

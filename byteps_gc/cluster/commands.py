@@ -72,7 +72,8 @@ def run_launch(options: argparse.Namespace) -> int:
     command = options.rest
     if not command:
         raise ClusterError("launch needs the workers' command: launch --workers 2 -- python train.py", 2)
-    env.check_numbers()
+    env.check()
+    env.warn_of_misspelled()
 
     def show(name: str, line: str) -> None:
         if not options.quiet:
@@ -89,6 +90,7 @@ def run_jobs(options: argparse.Namespace) -> int:
     from byteps_gc.cluster.experiment import Experiment
 
     exit_on_sigterm()
+    env.warn_of_misspelled()
     experiment = Experiment.read(options.experiment, options.job)
     jobs = [*options.jobs, *(options.resume or [])]
     if options.print_job:

@@ -46,7 +46,7 @@ class Host:
     @classmethod
     def from_environment(cls) -> "Host":
         """Read BYTEPS_GC_HOSTS and its neighbours; :class:`SettingsError` for what cannot be."""
-        env.check_numbers()
+        env.check()
         names = env.text("BYTEPS_GC_HOSTS", LOOPBACK).replace(",", " ").split()
         if len(names) == 1 and "/" in names[0]:
             file = Path(names[0])
@@ -64,7 +64,7 @@ class Host:
                     " use its address, or correct /etc/hosts"
                 )
         scheduler = address_of(env.text("BYTEPS_GC_SCHEDULER", hosts[0]))
-        port = env.integer("BYTEPS_GC_PORT", 0, most=65535)
+        port = env.integer("BYTEPS_GC_PORT")
         if len(hosts) > 1 and (port == 0 or scheduler.startswith("127.")):
             raise SettingsError(
                 f"{len(hosts)} hosts need BYTEPS_GC_SCHEDULER, an address that all hosts can reach (now {scheduler}),"
@@ -82,8 +82,8 @@ class Host:
             hosts,
             scheduler,
             port,
-            env.integer("BYTEPS_GC_WORKERS_PER_HOST", 2, least=1),
-            env.integer("BYTEPS_GC_SERVERS_PER_HOST", 2, least=1),
+            env.integer("BYTEPS_GC_WORKERS_PER_HOST"),
+            env.integer("BYTEPS_GC_SERVERS_PER_HOST"),
             env.text("BYTEPS_GC_INTERFACE"),
             here[0],
         )
@@ -116,7 +116,7 @@ class Host:
         BYTEPS_GC_LOCAL_WORKER tells the workers of a host apart, BYTEPS_GC_JOB_PORT
         is the port that a run chose for its job.
         """
-        number = env.integer("BYTEPS_GC_LOCAL_WORKER", 0, most=self.workers_per_host - 1)
+        number = env.integer("BYTEPS_GC_LOCAL_WORKER", most=self.workers_per_host - 1)
         port = env.integer("BYTEPS_GC_JOB_PORT", self.port)
         if not port:
             raise SettingsError("a role started by hand needs BYTEPS_GC_PORT, the same for all roles of a job")

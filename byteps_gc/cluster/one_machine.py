@@ -152,6 +152,7 @@ def run(
     extra: flags for the training script. Mistakes raise :class:`UserError` before anything is made,
     a run that fails on some host :class:`ClusterError`.
     """
+    env.check()
     require(PACKAGES if by_pssh else BASIC)
     hosts = NamespaceHosts(count, rate, own_files=by_pssh)
     jobs = experiment.select(words)

@@ -138,7 +138,7 @@ def conclude(folder: Path) -> None:
         return
     try:
         report.present(records, folder)
-    except UserError as error:  # of runs that are done
+    except (UserError, OSError) as error:  # of runs that are done
         print(f"no table: {error}", flush=True)
 
 
