@@ -2,7 +2,7 @@
 
 import collections
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import os
 from pathlib import Path
 import signal
@@ -11,9 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Callable, Deque, Dict, List, Optional, Sequence
+from typing import Callable, Deque, Dict, Iterator, List, Optional, Sequence
 
 from byteps_gc.clock import Lived
+from byteps_gc.cluster import secret
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
 from byteps_gc.errors import ClusterError
 from byteps_gc.processes import popen
@@ -254,7 +255,15 @@ def job(
     return roles
 
 
+@contextlib.contextmanager
+def secured(roles: Sequence[Role]) -> Iterator[List[Role]]:
+    """Give a job whose roles all run on this machine a secret of its own, which is removed at the end."""
+    with secret.fresh() as variable:
+        yield [replace(role, env=dict(role.env, **variable)) for role in roles]
+
+
 def launch(roles: Sequence[Role], logs: Path, show: Callable[[str, str], None] = lambda name, line: None) -> None:
     """Run a :func:`job` to its end; ``show`` is called with (role's name, line). Raises as :meth:`Supervisor.run`."""
     port = int(roles[0].env["DMLC_PS_ROOT_PORT"])
-    Supervisor(logs, show).run(roles, lambda: listens(LOOPBACK, port))
+    with secured(roles) as roles:
+        Supervisor(logs, show).run(roles, lambda: listens(LOOPBACK, port))
