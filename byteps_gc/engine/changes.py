@@ -67,9 +67,9 @@ FIXUPS = (
     ),
     Fixup(
         "server",
-        "the server trusts every request, overwrites a reply that a slow worker has not read yet, looks up compressors in"
-        " a map that changes meanwhile, and sums every push as a dense array; the fix-up replaces the server with our own,"
-        " which checks each request against the key's size, dtype, compressor and round",
+        "the server trusts every request, overwrites a reply that a slow worker has not read yet, looks up compressors"
+        " in a map that changes meanwhile, and sums every push as a dense array; the fix-up replaces it with our own"
+        " server, which checks each request against the key's size, dtype, compressor and round",
         files=((SERVER, "server.cc"), (SERVER_HEADER, "server.h")),
     ),
     Fixup(
@@ -95,7 +95,8 @@ FIXUPS = (
             Edit(
                 LIBZMQ + "src/session_base.hpp",
                 "    bool _incomplete_in;\n",
-                "    bool _incomplete_in;\n    int64_t _unfinished;  // bytes of the message whose parts are coming in\n",
+                "    bool _incomplete_in;\n"
+                "    int64_t _unfinished;  // bytes of the message whose parts are coming in\n",
             ),
             Edit(
                 LIBZMQ + "src/session_base.cpp",
