@@ -64,8 +64,13 @@ def setting() -> Dict[str, int]:
     return {
         "workers": integer("DMLC_NUM_WORKER", 1, least=1) * integer("BYTEPS_LOCAL_SIZE", max(1, len(devices()))),
         "min_compress_bytes": min_compress_bytes(),
-        "partition_bytes": integer("BYTEPS_PARTITION_BYTES", PARTITION_BYTES),
+        "partition_bytes": partition_bytes(),
     }
+
+
+def partition_bytes() -> int:
+    """BYTEPS_PARTITION_BYTES: the size of a partition of a tensor."""
+    return integer("BYTEPS_PARTITION_BYTES", PARTITION_BYTES, least=1)
 
 
 def min_compress_bytes() -> int:
