@@ -12,6 +12,8 @@ PARTITION_BYTES = 4096000
 
 CLUSTER = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT")
 
+LONGEST_NAME = 63  # characters of a host's name
+
 # seconds, default and least, that the engine waits: for a process that is silent, and for all to arrive
 TIMEOUTS = {"BYTEPS_GC_DEATH_TIMEOUT": (60, 2), "BYTEPS_GC_START_TIMEOUT": (300, 1)}
 
@@ -43,8 +45,10 @@ def timeout(name: str) -> int:
 
 
 def check_numbers() -> None:
-    """:class:`SettingsError` unless each of TIMEOUTS, and BYTEPS_GC_CHECK_STEPS, is what is accepted."""
+    """:class:`SettingsError` unless each of TIMEOUTS, and every number that all hosts share, is what is accepted."""
     check_steps()
+    partition_bytes()
+    min_compress_bytes()
     for name in TIMEOUTS:
         timeout(name)
 
@@ -52,6 +56,12 @@ def check_numbers() -> None:
 def check_steps() -> int:
     """BYTEPS_GC_CHECK_STEPS: steps between two comparisons of the workers' parameters; 0 for none."""
     return integer("BYTEPS_GC_CHECK_STEPS", 200)
+
+
+def check_name(name: str) -> None:
+    """:class:`SettingsError` if a host's name is longer than what the engine has room for."""
+    if len(name) > LONGEST_NAME:
+        raise SettingsError(f"host name {name[:20]}... has {len(name)} characters; at most {LONGEST_NAME} are accepted")
 
 
 def devices() -> List[str]:
@@ -94,6 +104,8 @@ def check_cluster(role: str) -> None:
         if not distributed():
             return
     check_numbers()
+    for name in ("DMLC_PS_ROOT_URI", "DMLC_NODE_HOST"):
+        check_name(text(name))
     missing = [name for name in CLUSTER if not text(name)]
     if missing:
         raise SettingsError(
