@@ -66,9 +66,9 @@ FIXUPS = (
     ),
     Fixup(
         "server",
-        "the server trusts every request, overwrites a reply that a slow worker has not read yet, looks up compressors in"
-        " a map that changes meanwhile, and sums every push as a dense array; the fix-up replaces the server with our own,"
-        " which checks each request against the key's size, dtype, compressor and round",
+        "the server trusts every request, overwrites a reply that a slow worker has not read yet, looks up compressors"
+        " in a map that changes meanwhile, and sums every push as a dense array; the fix-up replaces the server with"
+        " our own, which checks each request against the key's size, dtype, compressor and round",
         files=(
             (SERVER, "server.cc"),
             (SERVER_HEADER, "server.h"),
@@ -548,7 +548,7 @@ FIXUPS = (
                 "      is.partition_bytes = bound;\n"
                 "      is.part = i;\n"
                 "      is.worker = WorkerName(BytePSGlobal::GetWorkerID());\n"
-                '      is.tensor = name.substr(name.find(\'.\') + 1);  // without "byteps."\n'
+                "      is.tensor = name.substr(name.find('.') + 1);  // without \"byteps.\"\n"
                 "      is.options = Announcement::Options(context.kwargs);\n"
                 "      const std::string text = is.Write();\n"
                 "      ps::SArray<char> vals(const_cast<char *>(text.data()), text.size(), false);\n"
@@ -563,9 +563,9 @@ FIXUPS = (
     ),
     Fixup(
         "membership",
-        "a worker that has fewer batches than others, or ends early, leaves the others waiting for ever; the fix-up adds"
-        " byteps_gc_join(), after which a worker takes part with zeros until all have joined, and tells the servers when"
-        " a worker leaves",
+        "a worker that has fewer batches than others, or ends early, leaves the others waiting for ever; the fix-up"
+        " adds byteps_gc_join(), after which a worker takes part with zeros until all have joined, and tells the"
+        " servers when a worker leaves",
         files=((COMMON + "byteps_gc_membership.h", "membership.h"),),
         edits=(
             Edit(
@@ -576,13 +576,13 @@ FIXUPS = (
             Edit(
                 COMMON + "global.cc",
                 "  if (_ps) {\n    // shutdown _ps and wait",
-                "  if (_ps) {\n    TellServers(_ps, kLeave, GetRank(), \"\");\n    // shutdown _ps and wait",
+                '  if (_ps) {\n    TellServers(_ps, kLeave, GetRank(), "");\n    // shutdown _ps and wait',
             ),
             Edit(
                 COMMON + "operations.cc",
                 "int byteps_rank() { return BytePSGlobal::GetRank(); }\n",
-                "// Takes part in all exchanges with zeros until all workers have joined. Returns the text of the one that was\n"
-                "// the last, and its rank and the text's length; it stays until the next call.\n"
+                "// Takes part in all exchanges with zeros until all workers have joined. Returns the text of\n"
+                "// the last one, its rank and the text's length; it stays until the next call.\n"
                 "const char* byteps_gc_join(const char* text, uint64_t size, int* last, uint64_t* length) {\n"
                 "  static std::string answer;\n"
                 "  const std::string mine(text, size);\n"
