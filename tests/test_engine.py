@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 import shutil
 import signal
+import subprocess
 import sys
 import time
+import zipfile
 
 from byteps_gc import env
 from byteps_gc.engine import build, changes, compile, fixups, source
@@ -59,7 +61,7 @@ def test_an_anchor_that_is_not_there_stops_the_build(tree):
 
 
 def test_an_unknown_fixup_cannot_be_left_out():
-    assert "late-reply" not in [one.name for one in changes.select(["late-reply"])]
+    assert "key-hash" not in [one.name for one in changes.select(["key-hash"])]
     with pytest.raises(EngineError, match="unknown fix-up later; known: ready-count"):
         changes.select(["later"])
 
@@ -77,6 +79,38 @@ def test_a_folder_of_sources_is_complete_and_unchanged(tmp_path, release):
     (tmp_path / release.file).write_bytes(b"something else")
     with pytest.raises(EngineError, match=f"has sha256 .*, but {release.file} has {release.sha256}"):
         source.fetch(tmp_path / "cache", tmp_path)
+
+
+def test_a_connection_is_encrypted_and_needs_the_servers_key(tree):
+    """With the very objects that are linked into the engine's libraries."""
+    fixups.apply(tree, changes.FIXUPS)
+    work = compile.Build(tree, env.cache_folder() / "engine" / "objects", os.cpu_count(), lambda line: None)
+    objects = [*work.libzmq(compile.HOST), work.libsodium()]
+    program = Path(__file__).parent / "programs" / "curve.cc"
+    work.run("g++", str(program), f"-I{source.LIBZMQ}/include", *map(str, objects), "-lpthread", "-lrt", "-o", "curve")
+    found = subprocess.run([str(tree / "curve")], stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+    assert found.splitlines() == [
+        "libzmq 4.3.4, curve 1, ipc 1",
+        "the right key: received",
+        "another key: refused",
+        "no key: refused",
+    ]
+
+
+def test_the_wheel_has_the_licenses():
+    with zipfile.ZipFile(str(build.build())) as wheel:
+        texts = {
+            "/".join(name.split("/")[-2:]): wheel.read(name).decode()
+            for name in wheel.namelist()
+            if "licenses/" in name
+        }
+    assert sorted(texts) == [
+        "BytePS-0.2.5.post15/LICENSE",
+        "libsodium-1.0.20/LICENSE",
+        "libzmq-4.3.4/COPYING",
+        "libzmq-4.3.4/COPYING.LESSER",
+    ]
+    assert "SPECIAL EXCEPTION" in texts["libzmq-4.3.4/COPYING.LESSER"] and "ISC" in texts["libsodium-1.0.20/LICENSE"]
 
 
 def test_the_key_depends_on_what_goes_in(tmp_path):

@@ -55,9 +55,9 @@ FLAGS = ("-std=c++14", "-O3", "-fPIC", "-fopenmp", "-w")
 FLAGS += tuple(word for header in ("cstdint", "cstring", "memory", "string") for word in ("-include", header))
 
 # libzmq's sources but those of transports, mechanisms and pollers that files/zmq_platform.h leaves out.
-# The draft API has ZMQ_ROUTER_NOTIFY.
-LIBZMQ_FLAGS = ("-std=c++14", "-O2", "-fPIC", "-w", "-DZMQ_BUILD_DRAFT_API=1")
-LIBZMQ_FLAGS += (f"-I{LIBZMQ}/src", f"-I{LIBSODIUM}/src/libsodium/include")
+DRAFT_API = "-DZMQ_BUILD_DRAFT_API=1"  # has ZMQ_ROUTER_NOTIFY
+LIBZMQ_FLAGS = ("-std=c++14", "-O2", "-fPIC", "-w", DRAFT_API, f"-I{LIBZMQ}/src")
+LIBZMQ_FLAGS += (f"-I{LIBSODIUM}/src/libsodium/include",)
 LIBZMQ_OMITTED = (
     *("devpoll", "gssapi_", "kqueue", "norm_", "pgm_", "poll.", "pollset", "precompiled", "select", "tipc_", "vmci"),
     *("ws_", "wss_"),
@@ -135,10 +135,12 @@ class Build(Compiler):
         return self.compile_all(tuple(f"{LIBZMQ}/src/{name}" for name in sources), (*LIBZMQ_FLAGS, *device.flags))
 
     def network(self, device: Device) -> List[Path]:
-        """Compile ps-lite, libzmq and libsodium."""
-        includes = ("-DZMQ_BUILD_DRAFT_API=1", "-I3rdparty/ps-lite/src", "-I3rdparty/ps-lite/include", f"-I{LIBZMQ}/include")
-        ps_lite = self.compile_all(PS_LITE, (*FLAGS, *device.flags, *includes))
-        return [*ps_lite, *self.libzmq(device), self.libsodium()]
+        """Compile libsodium, libzmq and ps-lite; return them in the order for the linker."""
+        libsodium = self.libsodium()
+        libzmq = self.libzmq(device)
+        includes = ("-I3rdparty/ps-lite/src", "-I3rdparty/ps-lite/include", f"-I{LIBZMQ}/include")
+        ps_lite = self.compile_all(PS_LITE, (*FLAGS, *device.flags, DRAFT_API, *includes))
+        return [*ps_lite, *libzmq, libsodium]
 
     def link(self, target: Path, objects: List[Path], *flags: str) -> None:
         """Link a shared library that exports BytePS's own symbols."""

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 import hashlib
+import os
 from pathlib import Path
 import shutil
 import sys
 import tarfile
 import tempfile
-from typing import Optional
+from typing import Optional, Tuple
 
 from byteps_gc.errors import EngineError
 from byteps_gc.processes import last_line, output_of
@@ -17,24 +18,44 @@ LIBZMQ = "3rdparty/libzmq"
 LIBSODIUM = "3rdparty/libsodium"
 
 
+# A build backend that answers pip's question for name and version from PKG-INFO. pip asks before it keeps a source
+# distribution; the release's own backend would need packages from the index and run code of the release.
+BACKEND = """
+import pathlib, sys
+
+__legacy__ = sys.modules[__name__]
+
+
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    text = pathlib.Path("PKG-INFO").read_text(encoding="utf-8")
+    name, version = (text.split(f"\\n{field}: ")[1].split()[0] for field in ("Name", "Version"))
+    info = pathlib.Path(folder, f"{name}-{version}.dist-info")
+    info.mkdir()
+    info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+    return info.name
+"""
+
+
 @dataclass(frozen=True)
 class Release:
-    """A source distribution on the package index.
+    """A source distribution on the package index, pinned by its hash.
 
-    ``contents`` is its version of the library that we compile. ``part`` is the
-    folder that is unpacked, and ``place`` where it is put in BytePS's tree.
+    ``contents`` is the library in it, ``licenses`` are the files with its
+    terms. ``part`` is the folder that is unpacked (by default all), ``place``
+    the folder in BytePS's tree where it is put.
     """
 
     name: str
     version: str
     sha256: str
     contents: str
+    licenses: Tuple[str, ...]
     part: str = ""
     place: str = ""
 
     @property
     def root(self) -> str:
-        """The name of the folder in the archive."""
+        """The name of the archive's only folder."""
         return f"{self.name}-{self.version}"
 
     @property
@@ -47,23 +68,26 @@ BYTEPS = Release(
     "byteps",
     "0.2.5.post15",
     "9d6a3c5be4c4b5a172739744bb32725c433f9a9f63794e1885e7376ff4eea99f",
-    "BytePS 0.2.5.post15",
+    contents="BytePS 0.2.5.post15",
+    licenses=("LICENSE",),
 )
 PYZMQ = Release(
     "pyzmq",
     "25.1.2",
     "93f1aa311e8bb912e34f004cf186407a4e90eec4f0ecc0efd26056bf7eda0226",
-    "libzmq 4.3.4",
-    "bundled/zeromq",
-    LIBZMQ,
+    contents="libzmq 4.3.4",
+    licenses=("COPYING", "COPYING.LESSER"),
+    part="bundled/zeromq",
+    place=LIBZMQ,
 )
 PYNACL = Release(
     "pynacl",
     "1.6.2",
     "018494d6d696ae03c7e656e5e74cdfd8ea1326962cc401bcf018f1ed8436811c",
-    "libsodium 1.0.20",
-    "src/libsodium",
-    LIBSODIUM,
+    contents="libsodium 1.0.20",
+    licenses=("LICENSE",),
+    part="src/libsodium",
+    place=LIBSODIUM,
 )
 RELEASES = (BYTEPS, PYZMQ, PYNACL)
 
@@ -84,13 +108,19 @@ def download(release: Release, cache: Path) -> None:
     with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as folder:
         requirements = Path(folder, "requirements.txt")
         requirements.write_text(f"{release.name}=={release.version} --hash=sha256:{release.sha256}\n")
+        backend = Path(folder, "backend", "setuptools")
+        backend.mkdir(parents=True)
+        (backend / "__init__.py").touch()
+        (backend / "build_meta.py").write_text(BACKEND)
+        paths = [str(backend.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        variables = dict(os.environ, PYTHONPATH=os.pathsep.join(paths), SETUPTOOLS_USE_DISTUTILS="stdlib")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        command += ["--no-deps", "--no-binary", release.name, "--dest", folder, "--requirement", str(requirements)]
-        status, text = output_of(command)
+        command += ["--no-deps", "--no-binary", release.name, "--use-pep517", "--no-build-isolation"]
+        status, text = output_of([*command, "--dest", folder, "--requirement", str(requirements)], env=variables)
         if status:
             last = last_line(text, "no error output")
             raise EngineError(
-                f"cannot download {release.name}=={release.version}: {last}; pass a folder with engine build --source"
+                f"cannot download {release.file}: {last}; pass a folder with the archives to engine build --source"
             )
         verify(Path(folder, release.file), release).replace(cache / release.file)
 

@@ -1,7 +1,6 @@
 // What libzmq's configure script would find on Linux with glibc 2.17 or newer, and which of its parts we build.
 //
-// The I/O threads wait with epoll. CURVE is libsodium's. WebSockets, PGM, NORM, TIPC, VMCI, GSSAPI and the draft API
-// are left out.
+// The I/O threads wait with epoll. CURVE is libsodium's. WebSockets, PGM, NORM, TIPC, VMCI and GSSAPI are left out.
 #ifndef BYTEPS_GC_ZMQ_PLATFORM_H
 #define BYTEPS_GC_ZMQ_PLATFORM_H
 
