@@ -41,7 +41,7 @@ ENGINE_FLAGS = (
 )
 # nothing here needs much memory; short stacks and a small quarantine are fast
 ASAN = ("malloc_context_size=5", "quarantine_size_mb=16", "max_allocation_size_mb=256")
-LONGEST_INPUT = 96
+LONGEST_INPUT = 96  # bytes
 
 
 def decoder_sources():

@@ -64,18 +64,18 @@ int zmq_msg_send(zmq_msg_t* message, void* socket, int flags) {
 
 int zmq_msg_recv(zmq_msg_t* message, void* socket, int) {
   Line& from = line(socket);
-  if (from.arriving.empty()) {
+  if (from.received == from.arriving.size()) {
     errno = EAGAIN;
     return -1;
   }
-  const fuzz::Parts& parts = from.arriving.front();
+  const fuzz::Parts& parts = from.arriving[from.received];
   const std::string& part = parts[from.taken++];
   zmq_msg_close(message);
   zmq_msg_init_size(message, part.size());
   if (!part.empty()) memcpy(held(message).data, part.data(), part.size());
   held(message).more = from.taken < parts.size();
   if (held(message).more) return 0;
-  from.arriving.pop_front();
+  ++from.received;
   from.taken = 0;
   return 0;
 }

@@ -3,7 +3,7 @@
 #ifndef BYTEPS_GC_FUZZ_NETWORK_H
 #define BYTEPS_GC_FUZZ_NETWORK_H
 
-#include <deque>
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -12,8 +12,8 @@ namespace fuzz {
 using Parts = std::vector<std::string>;  // a message
 
 struct Line {
-  std::deque<Parts> arriving;
-  size_t taken = 0;  // parts of the first one
+  std::vector<Parts> arriving;
+  size_t received = 0, taken = 0;  // of those: messages, and parts of the next one
   std::vector<Parts> sent;
   bool open = false;  // the last one sent has more parts to come
 };

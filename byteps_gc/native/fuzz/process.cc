@@ -132,6 +132,12 @@ Arrival Process::List(Node::Role role) {
   return {ps::kScheduler, {Name(ps::kScheduler), Packed(meta)}};
 }
 
+void Process::Join() {
+  van_->my_node_.id = role == Node::SERVER ? kServerIds[0] : kWorkerIds[0];
+  van_->joined_ = true;
+  for (int rank = 0; rank < kPeers; ++rank) van_->Connect(NodeOf(Node::SERVER, kServerIds[rank], 9001 + rank));
+}
+
 bool Process::Run(const Next& next) {
   waiting = {this, &next, false};
   try {
@@ -166,13 +172,18 @@ bool Process::Dropped() {
   return dropped;
 }
 
-void Process::Ask(int server, int timestamp) {
-  Message asked;
-  asked.meta = DataMeta(true, true, 0, timestamp, true);
-  asked.meta.recver = server;
-  van_->asked_[server][timestamp] = asked;
-  auto& peer = van_->slots_.peers_[server];
-  if (peer.regions.empty()) peer.regions.push_back(Shared(server == kServerIds[1]));
+void Process::Expect(int last) {
+  for (int rank = 0; rank < kPeers; ++rank) {
+    const int server = kServerIds[rank];
+    auto& asked = van_->asked_[server];
+    for (int timestamp = 1; asked.size() < size_t(last) && timestamp <= last; ++timestamp) {
+      Message& one = asked[timestamp];
+      one.meta = DataMeta(true, true, 0, timestamp, true);
+      one.meta.recver = server;
+    }
+    auto& peer = van_->slots_.peers_[server];
+    if (peer.regions.empty()) peer.regions.push_back(Shared(rank));
+  }
 }
 
 void Process::Answer(Message* message) { van_->Send(*message); }

@@ -31,6 +31,8 @@ class Process {
 
   // Joins a job: the scheduler's list of nodes has come.
   static Arrival List(ps::Node::Role role);
+  // Is in the job already.
+  void Join();
   // Receives what `next` gives, as the thread of a van does; false if the process has ended itself.
   bool Run(const Next& next);
   // Puts a message where it comes in; false if there is no such connection.
@@ -41,8 +43,8 @@ class Process {
   void Judge(double passed);
   // Whether the last message was dropped.
   bool Dropped();
-  // Expects an answer to a request.
-  void Ask(int server, int timestamp);
+  // Expects answers of both servers to requests 1 to `last`.
+  void Expect(int last);
   // Sends an answer.
   void Answer(ps::Message* message);
   // All that has been sent by a door.

@@ -21,13 +21,15 @@ struct idle_thread {  // whose work the harness does
 namespace fuzz {
 namespace {
 
+using byteps::common::Announcement;
+using byteps::common::Command;
 using byteps::common::compressor::Compressor;
 using byteps::common::compressor::tensor_t;
 using byteps::server::Lane;
 using byteps::server::Server;
 using ps::Meta;
 
-constexpr int kDtypes[] = {0, 1, 2, 5, 6, 3, 4, 7};
+constexpr int kDtypes[] = {0, 2, 6};  // of the keys 0, 1 and 2
 constexpr uint64_t kSizes[] = {4, 8, 64, 100, 1000, 4096};
 constexpr uint64_t kNewKey = 77;
 constexpr int kNewTimestamp = 1 << 20;
@@ -55,12 +57,18 @@ byteps::common::compressor::CompressorRegistry::Register registered(
     "copier_compressor", [](const byteps::common::compressor::kwargs_t&, size_t size, byteps::common::DataType dtype,
                             auto&&...) -> std::unique_ptr<Compressor> { return std::make_unique<Copier>(size, dtype); });
 
-int command(int type, int dtype) { return (type + dtype) * (type + dtype + 1) / 2 + dtype; }
+std::string announcement(uint64_t size, bool compressed, int worker) {
+  Announcement is;
+  is.bytes = is.tensor_bytes = is.partition_bytes = size;
+  is.worker = "worker-" + std::to_string(worker) + " on 10.0.0.2";
+  is.tensor = "gradient_0";
+  if (compressed) is.options = "compressor_type=copier";
+  return is.Write();
+}
 
 class Requests {
  public:
-  explicit Requests(Input* in)
-      : in_(in), asynchronous_(in->byte() % 8 == 7), process_(ps::Node::SERVER), server_(Made(asynchronous_)) {}
+  explicit Requests(Input* in) : Requests(in, in->byte()) {}
 
   void Run() {
     if (!process_.Run([this](Process*) { return Next(); })) return;
@@ -68,16 +76,20 @@ class Requests {
   }
 
  private:
+  Requests(Input* in, uint8_t head)
+      : in_(in), changes_(head & 1), asynchronous_(head / 2 % 8 == 7), process_(ps::Node::SERVER), server_(Made(asynchronous_)) {
+    process_.Join();
+  }
+
   static Server* Made(bool asynchronous) {
     setenv("BYTEPS_ENABLE_ASYNC", asynchronous ? "1" : "0", 1);
     return new Server();
   }
 
   bool Next() {
-    if (!begun_) {
-      begun_ = true;
-      return process_.Deliver(Process::List(ps::Node::SERVER));
-    }
+    if (changed_) count(server_->dropped_.empty());
+    server_->dropped_.clear();
+    changed_ = in_->left() > 0;
     if (in_->left()) return Ask();
     return Finish();
   }
@@ -94,19 +106,35 @@ class Requests {
     int& timestamp = timestamps_[worker];
     const int now = how % 32 == 31 ? timestamp - in_->byte() % 4 : ++timestamp;
     const int dtype = how % 32 == 30 ? in_->byte() % 24 : kDtypes[key];
-    switch (what / 8 % 7) {
+    const int command = how % 32 == 27 ? int(extreme(in_)) : Command(0, dtype);
+    switch (what / 8 % 8) {
       case 0:
-        return Send(worker, key, now, 0, dtype, false, Bytes(how % 32 == 29 ? extreme(in_) : Size(key, size)));
+        return Send(worker, key, now, command, false, Announced(worker, key, size, how));
       case 1:
-        return Send(worker, key, now, 2, dtype, false, Options(how));
+        return Send(worker, key, now, Command(2, dtype), false, Options(how));
       case 2:
-        return Pull(worker, key, now, dtype);
+        return Pull(worker, key, now, command);
+      case 3:
+        if (changes_) return Send(worker, ~key, now, Command(3, how % 3), true, Membership(worker - 9, how));
+        return Ask2();
       default:
-        return Send(worker, key, now, 0, dtype, what & 128, Values(key, how));
+        return Send(worker, key, now, command, what & 128, Values(key, how));
     }
   }
 
   bool Ask2() { return in_->left() ? Ask() : Finish(); }
+
+  std::string Announced(int worker, uint64_t key, uint64_t size, uint8_t how) {
+    std::string text = announcement(how % 32 == 29 ? extreme(in_) : Size(key, size), key == 2, worker);
+    if (how % 32 == 28) change(&text, in_);
+    return text;
+  }
+
+  std::string Membership(int rank, uint8_t how) {
+    std::string text = std::to_string(rank / 2) + "\nworker-0 on 10.0.0.2\nany";
+    if (how % 32 > 24) change(&text, in_);
+    return text;
+  }
 
   // The bytes of a key: what was said first.
   uint64_t Size(uint64_t key, uint64_t wanted) { return sizes_.emplace(key, wanted).first->second; }
@@ -114,7 +142,7 @@ class Requests {
   std::string Values(uint64_t key, uint8_t how) {
     uint64_t size = Size(key, 64);
     if (how % 32 == 28) size = in_->two();
-    return std::string(size, char(how));
+    return std::string(size, char(how & 1));  // so that no sum of integers overflows
   }
 
   std::string Options(uint8_t how) {
@@ -123,13 +151,13 @@ class Requests {
     return text;
   }
 
-  bool Send(int worker, uint64_t key, int timestamp, int type, int dtype, bool wants_sum, const std::string& values) {
-    const Meta meta = DataMeta(true, true, command(type, dtype), timestamp, wants_sum);
+  bool Send(int worker, uint64_t key, int timestamp, int command, bool wants_sum, const std::string& values) {
+    const Meta meta = DataMeta(true, true, command, timestamp, wants_sum);
     return Deliver(worker, timestamp, {Name(worker), Packed(meta), Bytes(key), values, Bytes(int(values.size()))});
   }
 
-  bool Pull(int worker, uint64_t key, int timestamp, int dtype) {
-    const Meta meta = DataMeta(true, false, command(0, dtype), timestamp, false);
+  bool Pull(int worker, uint64_t key, int timestamp, int command) {
+    const Meta meta = DataMeta(true, false, command, timestamp, false);
     return Deliver(worker, timestamp, {Name(worker), Packed(meta), Bytes(key), ""});
   }
 
@@ -156,8 +184,8 @@ class Requests {
     const int worker = final_ % 2, round = final_ / 2;
     const float values[] = {1.5f + float(round), float(worker)};
     ++final_;
-    return Send(kWorkerIds[worker], kNewKey, kNewTimestamp + round, 0, 0, round > 0,
-                round ? Bytes(values) : Bytes(uint64_t(sizeof values)));
+    return Send(kWorkerIds[worker], kNewKey, kNewTimestamp + round, Command(0, 0), round > 0,
+                round ? Bytes(values) : announcement(sizeof values, false, worker));
   }
 
   void CheckAnswers() {
@@ -173,24 +201,25 @@ class Requests {
       if (parts.size() == 3) continue;
       uint64_t key;
       memcpy(&key, parts[3].data(), sizeof key);
+      if (key > kNewKey) continue;  // about membership
       require(server_->keys_.count(key) && parts[4].size() <= server_->keys_[key]->size, "an answer longer than its key");
       if (key != kNewKey) continue;
       const float round = float(meta.timestamp - kNewTimestamp);
       const float sum[] = {2 * (1.5f + round), 1};
-      require(asynchronous_ || parts[4] == Bytes(sum), "a wrong sum");
+      require(changes_ || asynchronous_ || parts[4] == Bytes(sum), "a wrong sum");
       ++sums;
     }
-    require(sums == 4, "a good request is not answered");
+    require(changes_ || sums == 4, "a good request is not answered");
   }
 
   Input* const in_;
-  const bool asynchronous_;
+  const bool changes_, asynchronous_;  // workers join and leave
   Process process_;
   std::unique_ptr<Server> server_;
   std::map<std::pair<int, int>, int> asked_;  // requests, by worker and timestamp
   std::map<int, int> timestamps_;
   std::map<uint64_t, uint64_t> sizes_;
-  bool begun_ = false;
+  bool changed_ = false;
   int final_ = 0;
 };
 
