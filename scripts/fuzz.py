@@ -33,12 +33,13 @@ FLAGS = (
     *("-fsanitize=fuzzer", *SANITIZERS, "-fno-sanitize-coverage=trace-cmp"),
 )
 DECODER_FLAGS = ("-Wall", "-Wextra", f"-I{SOURCE}")
-# The engine with the harness in place of libzmq, OpenMP and the server's threads; clang 14 knows too few processor features.
+# The harness stands in for libzmq, OpenMP and the server's threads; clang 14 knows too few processor features.
 ENGINE_FLAGS = (
     *("-w", "-DZMQ_BUILD_DRAFT_API=1", "-DBYTEPS_BUILDING_SERVER", "-D__builtin_cpu_supports(feature)=0"),
     *(f"-I{HARNESS}", "-I.", "-I3rdparty/ps-lite/src", "-I3rdparty/ps-lite/include", f"-I{source.LIBZMQ}/include"),
     *(word for header in ("cstdint", "cstring", "memory", "string") for word in ("-include", header)),
 )
+ENGINE_COVERAGE = f"-fsanitize-coverage-allowlist={HARNESS / 'coverage.txt'}"
 # nothing here needs much memory; short stacks and a small quarantine are fast
 ASAN = ("malloc_context_size=5", "quarantine_size_mb=16", "max_allocation_size_mb=256")
 LONGEST_INPUT = 96  # bytes
@@ -83,7 +84,7 @@ def build(compiler, engine):
     if binary.is_file() and binary.stat().st_mtime > changed:
         return binary
     print("fuzz: compiling", flush=True)
-    flags = (*FLAGS, *ISAS[best_isa()], *(ENGINE_FLAGS if engine else DECODER_FLAGS))
+    flags = (*FLAGS, *ISAS[best_isa()], *((*ENGINE_FLAGS, ENGINE_COVERAGE) if engine else DECODER_FLAGS))
     with tempfile.TemporaryDirectory(dir=RUNS) as folder:
         tree = engine_tree(Path(folder)) if engine else folder
         sources = engine_sources() if engine else decoder_sources()

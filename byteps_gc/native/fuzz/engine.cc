@@ -52,6 +52,9 @@ const Target* target = nullptr;
 }  // namespace
 }  // namespace fuzz
 
+// More memory than there is ends a server, with a reason.
+extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+
 // Takes the target's name away from the arguments.
 extern "C" int LLVMFuzzerInitialize(int* count, char*** words) {
   for (const fuzz::Target& one : fuzz::kTargets)

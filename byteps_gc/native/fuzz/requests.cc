@@ -125,7 +125,7 @@ class Requests {
   bool Ask2() { return in_->left() ? Ask() : Finish(); }
 
   std::string Announced(int worker, uint64_t key, uint64_t size, uint8_t how) {
-    std::string text = announcement(how % 32 == 29 ? extreme(in_) : Size(key, size), key == 2, worker);
+    std::string text = announcement(how % 32 == 29 && key < 2 ? extreme(in_) : Size(key, size), key == 2, worker);
     if (how % 32 == 28) change(&text, in_);
     return text;
   }
