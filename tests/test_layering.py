@@ -10,13 +10,14 @@ PACKAGE = Path(byteps_gc.__file__).parent
 
 # A module may import from this package only what stands in an earlier layer, or in its own.
 LAYERS = [
-    {"", "errors", "processes", "clock", "env"},
+    {"", "errors", "processes", "clock", "env", "variables"},
     {"compressors", "driver", "toolchain"},
     {"native"},
     {"settings", "routes"},
-    {"wire", "arguments", "exchange", "hashes", "checkpoint", "data", "report"},
+    {"wire", "arguments", "exchange", "broadcasting", "joining", "hashes", "checkpoint", "data", "report"},
     {"agreement", "momentum", "optimizers", "statefile"},
     {"gradients", "parameters", "states"},
+    {"rejoin"},
     {"trainer"},
     {"mxnet"},
     {"cluster", "engine", "training"},
@@ -25,7 +26,8 @@ LAYERS = [
     {"commands"},
     {"__main__"},
 ]
-FRAMEWORKS = {"exchange", "agreement", "momentum", "optimizers", "statefile", "gradients", "parameters", "states"}
+FRAMEWORKS = {"exchange", "broadcasting", "joining", "agreement", "momentum", "optimizers", "statefile", "gradients"}
+FRAMEWORKS |= {"parameters", "states", "rejoin"}
 FRAMEWORKS |= {"trainer", "mxnet", "training.session", "training.run"}
 
 

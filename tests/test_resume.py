@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 from pathlib import Path
 import shutil
@@ -459,6 +460,18 @@ def test_a_read_only_folder_is_one_line(commands):
     result = commands.run(*IN_SMALL, body, "sh", "1m", sys.executable, "-c", SAVE_TWICE)
     lines = [f"cannot write checkpoint small/epoch-{epoch}: Read-only file system" for epoch in (1, 2)]
     assert (result.status, result.output.splitlines()) == (0, lines)
+
+
+def test_a_full_disk_under_log_and_record_is_one_line():
+    """Instead of a trace of the module logging for every line that is lost."""
+    from byteps_gc.training import session
+
+    log = logging.Logger("test")
+    log.addHandler(session.LogFile("/dev/full"))
+    with pytest.raises(UserError, match="^cannot write the log /dev/full: No space left on device$"):
+        log.info("lost")
+    with pytest.raises(UserError, match="^cannot write the run's record /dev/full: No space left on device$"):
+        record.Recorder(Path("/dev/full")).write("end")
 
 
 @pytest.mark.cluster

@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <deque>
 #include <iostream>
@@ -99,6 +100,7 @@ class ZMQVan : public Van {
     CHECK(node.hostname.size());
     if (node.role != Node::SCHEDULER) liveness_.Begin();  // the nodes hear of each other when all have arrived
     if (my_node_.role == Node::SCHEDULER) return Connected(node);
+    addresses_[node.id] = AddressOf(node);
     if (node.role == Node::SCHEDULER ? Sender(kScheduler) != nullptr : !is_worker_ || node.role == Node::WORKER) return;
     auto sender = std::make_shared<Socket>(context_, ZMQ_DEALER);
     std::string address = "tcp://" + node.hostname + ":" + std::to_string(node.port);
@@ -115,6 +117,7 @@ class ZMQVan : public Van {
       } else {
         liveness_.Reach(node);
         Secret::Get().Identify(sender.get(), wire::Token(node));
+        ExpectAnswers(sender.get());
       }
     }
     Bound(sender.get());
@@ -199,6 +202,7 @@ class ZMQVan : public Van {
   struct Call {
     bool open, lost;  // now, and since the last one
     int failures;
+    double cut;  // seconds since it was lost
   };
 
   // The one of this process, while it runs.
@@ -222,6 +226,15 @@ class ZMQVan : public Van {
   static void Bound(Socket* socket) {
     const int64_t most = std::max<int64_t>(kLargest, 2 * static_cast<int64_t>(GetEnv("BYTEPS_PARTITION_BYTES", 0)));
     CHECK_EQ(zmq_setsockopt(socket->handle(), ZMQ_MAXMSGSIZE, &most, sizeof most), 0) << zmq_strerror(errno);
+  }
+
+  // Lets the system end a connection whose other side has not answered for as long as a death takes.
+  void ExpectAnswers(Socket* socket) const {
+    const int limit = std::max(2, static_cast<int>(liveness_.limit()));
+    socket->Set(ZMQ_TCP_MAXRT, limit * 1000);
+    socket->Set(ZMQ_TCP_KEEPALIVE_IDLE, limit / 2);
+    socket->Set(ZMQ_TCP_KEEPALIVE_INTVL, std::max(1, limit / 8));
+    socket->Set(ZMQ_TCP_KEEPALIVE_CNT, 4);
   }
 
   // Calls `take` with one port after the other until it says that it has taken one.
@@ -593,7 +606,7 @@ class ZMQVan : public Van {
       if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
         Call& call = made_[source->node];
         if (call.lost && !scheduler) AskAgain(source->node);
-        call = Call{true, false, 0};
+        call = Call{true, false, 0, 0};
       } else if (event == ZMQ_EVENT_DISCONNECTED) {
         Call& call = made_[source->node];
         closed_ = closed_ || (call.open && scheduler);
@@ -602,6 +615,18 @@ class ZMQVan : public Van {
       } else if (scheduler && (event != ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL || ++made_[source->node].failures >= kFailures)) {
         liveness_.Refused();
       }
+    }
+  }
+
+  // Gives up on a server that this worker has been cut off from for too long. Time counts as it was lived through.
+  void CheckCalls() {
+    const auto now = std::chrono::steady_clock::now();
+    const double passed = std::min(2e-3 * kSafetyNet, std::chrono::duration<double>(now - checked_).count());
+    checked_ = now;
+    for (auto& call : made_) {
+      if (!call.second.lost || call.first == kScheduler) continue;
+      call.second.cut += passed;
+      if (call.second.cut > liveness_.limit()) liveness_.Cut(addresses_[call.first]);
     }
   }
 
@@ -622,6 +647,7 @@ class ZMQVan : public Van {
       if (closed_) liveness_.Closed("");
       closed_ = false;
       Await(&news_, kSafetyNet);
+      CheckCalls();
       if (news_.back().revents) given_.Take();
       for (auto& source : sources_) {
         if (source.events) Look(&source);
@@ -668,6 +694,8 @@ class ZMQVan : public Van {
   std::vector<Source> sources_;
   std::vector<pollfd> news_;
   std::unordered_map<int, Call> made_;                             // by the node that was called
+  std::unordered_map<int, std::string> addresses_;                // of nodes
+  std::chrono::steady_clock::time_point checked_ = std::chrono::steady_clock::now();
   std::unordered_map<int, std::shared_ptr<Socket>> noted_;        // by worker: where it has called
   std::map<std::string, std::string> connections_;                // on the scheduler: addresses, by the names of connections
   std::map<std::string, int> members_;                            // and ids
