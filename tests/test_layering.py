@@ -14,7 +14,7 @@ LAYERS = [
     {"compressors", "driver", "toolchain"},
     {"native"},
     {"settings", "routes"},
-    {"wire", "arguments", "exchange", "hashes", "checkpoint", "data", "report"},
+    {"wire", "arguments", "exchange", "arrayfile", "hashes", "checkpoint", "data", "report"},
     {"agreement", "momentum", "optimizers", "statefile"},
     {"gradients", "parameters", "states"},
     {"trainer"},
