@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     cluster.add_launch(commands)
+    cluster.add_secret(commands)
     cluster.add_run(commands)
     add_reproduce(commands)
     add_report(commands)

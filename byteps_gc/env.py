@@ -107,6 +107,11 @@ def check_cluster(role: str) -> None:
         raise SettingsError(f"DMLC_NUM_SERVER=0: a job of {workers} workers needs at least one server")
 
 
+def secret_file() -> Optional[Path]:
+    """BYTEPS_GC_SECRET_FILE: the file with the job's secret; None for a job without one."""
+    return Path(text("BYTEPS_GC_SECRET_FILE")) if text("BYTEPS_GC_SECRET_FILE") else None
+
+
 def sanitizer() -> str:
     """BYTEPS_GC_SANITIZE: what the native library is compiled with; thread, or empty."""
     return variables.check_value("BYTEPS_GC_SANITIZE", text("BYTEPS_GC_SANITIZE"))

@@ -1,7 +1,7 @@
 """The roles of one machine: started together, watched, and ended together."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import os
 from pathlib import Path
 import signal
@@ -10,10 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from byteps_gc.clock import Lived
-from byteps_gc.cluster import causes
+from byteps_gc.cluster import causes, secret
 from byteps_gc.cluster.output import Output
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
 from byteps_gc.errors import ClusterError
@@ -258,7 +258,15 @@ def job(
     return roles
 
 
+@contextlib.contextmanager
+def secured(roles: Sequence[Role]) -> Iterator[List[Role]]:
+    """Give a job whose roles all run on this machine a secret of its own, which is removed at the end."""
+    with secret.fresh() as variable:
+        yield [replace(role, env=dict(role.env, **variable)) for role in roles]
+
+
 def launch(roles: Sequence[Role], logs: Path, show: Callable[[str, str], None] = lambda name, line: None) -> None:
     """Run a :func:`job` to its end; ``show`` is called with (role's name, line). Raises as :meth:`Supervisor.run`."""
     port = int(roles[0].env["DMLC_PS_ROOT_PORT"])
-    Supervisor(logs, show).run(roles, lambda: listens(LOOPBACK, port))
+    with secured(roles) as roles:
+        Supervisor(logs, show).run(roles, lambda: listens(LOOPBACK, port))

@@ -10,7 +10,7 @@ import time
 from typing import Iterator, List, Mapping, Optional, Sequence
 
 from byteps_gc import env, report
-from byteps_gc.cluster import folders, local
+from byteps_gc.cluster import folders, local, secret
 from byteps_gc.cluster import host as hosts
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.roll import Roll
@@ -106,6 +106,8 @@ def run(
     with Roll(host, [*jobs, *(["--resume"] if resume else []), *experiment.more, *extra]) as roll:
         folder = folders.to_resume(experiment.name, jobs, begin) if resume and host.index == 0 else None
         check(experiment, jobs, extra, host.variables("worker"), folder)
+        if len(host.hosts) > 1 and host.schedules and not env.secret_file():
+            print(f"warning: {secret.OPEN}", flush=True)
         with alone(host), Progress() as progress:
             tasks = roll.gather(folders.left(folder, jobs) if folder else [(job, "") for job in jobs])
             if folder is None:
@@ -163,8 +165,11 @@ def run_job(
             progress.update(record.read(file))
 
     supervisor = local.Supervisor(folder, tick=tick, failed=roll.tell)
+    roles = host.roles(experiment, job, extra, port)
+    own_secret = len(host.hosts) == 1 and not env.secret_file()
     try:
-        supervisor.run(host.roles(experiment, job, extra, port), hosts.ready(host, port))
+        with local.secured(roles) if own_secret else contextlib.nullcontext(roles) as roles:
+            supervisor.run(roles, hosts.ready(host, port))
     except ClusterError as error:
         raise ClusterError(f"job {job}: {error}", error.status) from None
     progress.update(record.read(file))

@@ -47,7 +47,13 @@ def mxnet_version() -> str:
 def key(device: compiling.Device, fixups: Iterable[fixing.Fixup]) -> str:
     """A hash of the release, the fix-ups, our files, the compiler, MXNet and the device (12 hex digits)."""
     digest = hashlib.sha256()
-    parts = [sources.SHA256, compiler(), mxnet_version(), platform.machine(), *platform.libc_ver()]
+    parts = [
+        *(release.sha256 for release in sources.RELEASES),
+        compiler(),
+        mxnet_version(),
+        platform.machine(),
+        *platform.libc_ver(),
+    ]
     parts += [repr(device).replace(str(ENGINE), ""), *(fixup.name for fixup in fixups)]
     for file in [Path(toolchain.__file__), *sorted(ENGINE.rglob("*"))]:
         if file.suffix in (".py", ".cc", ".h"):
@@ -91,7 +97,7 @@ def build(
             finished = folder / "wheel"
             finished.mkdir()
             about = {"device": device.name, "key": name, "fixups": [fixup.name for fixup in fixups]}
-            about.update(compiler=work.version, mxnet=mxnet_version(), released=sources.VERSION)
+            about.update(compiler=work.version, mxnet=mxnet_version(), released=sources.BYTEPS.version)
             pack(tree, finished / wheel.name, version(device, name), about)
             if wheel.parent.exists():
                 shutil.rmtree(wheel.parent)
@@ -110,7 +116,7 @@ def remove(folder: Path) -> None:
 
 def version(device: compiling.Device, name: str) -> str:
     """The wheel's version: the release's, and in its local part our mark, the device and the key."""
-    return f"{sources.VERSION}+gc.{device.name}.{name}"
+    return f"{sources.BYTEPS.version}+gc.{device.name}.{name}"
 
 
 def platform_tag() -> str:
@@ -134,10 +140,13 @@ def pack(tree: Path, wheel: Path, release: str, about: dict) -> None:
                 if file.suffix in (".py", ".so"):
                     archive.write(str(file), f"{package}/{file.name}")
         archive.writestr("byteps/gc_build.json", json.dumps(about, indent=2) + "\n")
-        archive.write(str(tree / "LICENSE"), f"{info}/LICENSE")
+        for one in sources.RELEASES:
+            for name in one.licenses:
+                archive.write(str(tree / one.place / name), f"{info}/licenses/{one.contents.replace(' ', '-')}/{name}")
         archive.writestr(
             f"{info}/METADATA",
-            f"Metadata-Version: 2.1\nName: byteps\nVersion: {release}\nLicense: Apache-2.0\n"
+            f"Metadata-Version: 2.1\nName: byteps\nVersion: {release}\n"
+            "License: Apache-2.0; libzmq: LGPL-3.0 with static linking exception; libsodium: ISC\n"
             "Summary: BytePS's parameter server for MXNet, with byteps_gc's fix-ups\n"
             "Home-page: https://github.com/bytedance/byteps\nRequires-Python: >=3.8\n",
         )
