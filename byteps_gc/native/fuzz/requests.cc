@@ -146,8 +146,8 @@ class Requests {
   }
 
   std::string Options(uint8_t how) {
-    std::string text = "1 compressor_type copier";
-    if (how % 32 > 24) change(&text, in_);
+    std::string text = (how % 32 == 26 ? std::to_string(extreme(in_)) : "1") + " compressor_type copier";
+    if (how % 32 > 26) change(&text, in_);
     return text;
   }
 
