@@ -8,7 +8,7 @@ import zlib
 
 import byteps.mxnet.ops as engine
 from byteps_gc import native
-from byteps_gc.exchange import ExchangeError, added, declarations, declare_missed, require_started
+from byteps_gc.exchange import ExchangeError, added, declarations, declare_missed, require_started, total
 import mxnet as mx
 
 _followers: List["weakref.ref[Any]"] = []
@@ -50,10 +50,12 @@ def follow(follower: Any) -> None:
 
 
 def _share(root: int) -> None:
-    """Give all workers what the last one's trainers have."""
-    _followers[:] = [one for one in _followers if one() is not None]
-    for one in list(_followers):
-        one().take_over(root)
+    """Give all workers what the last one's trainers have: those that still exist on every worker."""
+    alive = [one() for one in _followers]
+    counts = total([one is not None for one in alive], f"join.{len(alive)}") if alive else []
+    for one, count in zip(alive, counts):
+        if count == engine.size():
+            one.take_over(root)
 
 
 def _position() -> Dict[str, Any]:

@@ -75,7 +75,8 @@ def test_join_returns_the_last_worker_and_names_stay_in_order(commands):
     bps.broadcast_parameters(params, root_rank=root)
     array = mx.nd.ones(5)
     bps.push_pull(array, is_average=False)
-    print("root", root, *(one[0].asscalar() for one in (params["weight"], array)), exchange("a"), exchange("b1"), bps.join() >= 0)
+    values = [one[0].asscalar() for one in (params["weight"], array)]
+    print("root", root, *values, exchange("a"), exchange("b1"), bps.join() >= 0)
     """
     result = launch(commands, code, workers=3)
     assert result.status == 0, result.output

@@ -14,7 +14,7 @@ LAYERS = [
     {"compressors", "driver", "toolchain"},
     {"native"},
     {"settings", "routes"},
-    {"wire", "arguments", "exchange", "broadcasting", "joining", "hashes", "checkpoint", "data", "report"},
+    {"wire", "arguments", "exchange", "broadcasting", "joining", "arrayfile", "hashes", "checkpoint", "data", "report"},
     {"agreement", "momentum", "optimizers", "statefile"},
     {"gradients", "parameters", "states"},
     {"rejoin"},

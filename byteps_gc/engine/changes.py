@@ -604,8 +604,8 @@ FIXUPS = (
         edits=(
             Edit(
                 COMMON + "global.cc",
-                '#include "global.h"\n\n',
-                '#include "global.h"\n\n#include "byteps_gc_membership.h"\n',
+                "#include <malloc.h>\n",
+                '#include <malloc.h>\n#include "byteps_gc_membership.h"\n',
             ),
             Edit(
                 COMMON + "global.cc",

@@ -1,7 +1,7 @@
 """Trains with another number of batches on each worker and bps.join(), and compares with one process that knows all.
 
-The argument is JSON: trainings, each as a list of the number of batches of each worker in each of two epochs, compression
-parameters, and whether compressed values arrive as they were.
+The argument is JSON: trainings, each as a list of the number of batches of each worker in each of two epochs,
+compression parameters, and whether compressed values arrive as they were.
 """
 
 import json
