@@ -52,6 +52,21 @@ def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_job_without_a_temporary_folder_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(secret.tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(ClusterError, match="cannot make a folder for the secret of this job: No such file"):
+        with secret.fresh():
+            pass
+
+
+def test_a_fresh_secret_is_private_and_gone_afterwards():
+    with secret.fresh() as variable:
+        file = Path(variable["BYTEPS_GC_SECRET_FILE"])
+        assert secret.load(file)
+        assert [oct(path.stat().st_mode) for path in (file, file.parent)] == ["0o100600", "0o40700"]
+    assert not file.parent.exists()
+
+
 class Unwritable(bytes):
     """A key that no disk has room for."""
 
