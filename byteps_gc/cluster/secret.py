@@ -7,6 +7,7 @@ BYTEPS_GC_SECRET_FILE, uses the pair as server and as client, and accepts only c
 import contextlib
 import os
 from pathlib import Path
+import shutil
 import stat
 import tempfile
 from typing import Dict, Iterator, NamedTuple, Optional
@@ -81,5 +82,11 @@ def fresh() -> Iterator[Dict[str, str]]:
 
     Yields the variable by which the job's processes find it.
     """
-    with tempfile.TemporaryDirectory(prefix="byteps_gc-secret-") as folder:  # its mode is 700
+    try:
+        folder = tempfile.mkdtemp(prefix="byteps_gc-secret-")  # its mode is 700
+    except OSError as error:
+        raise ClusterError(f"cannot make a folder for the secret of this job: {error.strerror}", 2) from None
+    try:
         yield {"BYTEPS_GC_SECRET_FILE": str(make(Path(folder, NAME)))}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
