@@ -44,7 +44,7 @@ def timeout(name: str) -> int:
 def check() -> None:
     """Check all variables of the table: :class:`SettingsError` for the first value that cannot be used.
 
-    Those of BytePS's own that are empty are removed, because the engine would read 0.
+    Those that are empty are removed, because the engine would read 0.
     """
     variables.check(os.environ)
     for name in list(variables.empty(os.environ)):
