@@ -13,6 +13,8 @@ PARTITION_BYTES = variables.TABLE["BYTEPS_PARTITION_BYTES"].default
 
 CLUSTER = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT")
 
+LONGEST_NAME = 63  # characters of a host's name
+
 # of the engine: how long it waits for a process that is silent, and for all to arrive
 TIMEOUTS = ("BYTEPS_GC_DEATH_TIMEOUT", "BYTEPS_GC_START_TIMEOUT")
 
@@ -62,6 +64,12 @@ def check_steps() -> int:
     return integer("BYTEPS_GC_CHECK_STEPS")
 
 
+def check_name(name: str) -> None:
+    """:class:`SettingsError` if a host's name is longer than what the engine has room for."""
+    if len(name) > LONGEST_NAME:
+        raise SettingsError(f"host name {name[:20]}... has {len(name)} characters; at most {LONGEST_NAME} are accepted")
+
+
 def devices() -> List[str]:
     """NVIDIA_VISIBLE_DEVICES: the devices of this worker, each of which has a process; none without GPUs."""
     return [name for name in text("NVIDIA_VISIBLE_DEVICES").split(",") if name.strip()]
@@ -72,8 +80,13 @@ def setting() -> Dict[str, int]:
     return {
         "workers": integer("DMLC_NUM_WORKER") * integer("BYTEPS_LOCAL_SIZE", max(1, len(devices()))),
         "min_compress_bytes": min_compress_bytes(),
-        "partition_bytes": integer("BYTEPS_PARTITION_BYTES"),
+        "partition_bytes": partition_bytes(),
     }
+
+
+def partition_bytes() -> int:
+    """BYTEPS_PARTITION_BYTES: the size of a partition of a tensor."""
+    return integer("BYTEPS_PARTITION_BYTES")
 
 
 def min_compress_bytes() -> int:
@@ -98,6 +111,8 @@ def check_cluster(role: str) -> None:
         integer("BYTEPS_LOCAL_RANK", most=integer("BYTEPS_LOCAL_SIZE") - 1)
         if not distributed():
             return
+    for name in ("DMLC_PS_ROOT_URI", "DMLC_NODE_HOST"):
+        check_name(text(name))
     missing = [name for name in CLUSTER if not text(name)]
     if missing:
         raise SettingsError(

@@ -159,6 +159,9 @@ TABLE = {
     "BYTEPS_GC_LOCAL_WORKER": Integer(0, 1023, default=0),
     "BYTEPS_GC_LOCAL_SCOPE": Text("a name", NAME),
     "BYTEPS_GC_ROLE": Text("a name", NAME),
+    "BYTEPS_GC_BUILD": Text("a text", r"[ -:<-~]{1,64}"),
+    "BYTEPS_GC_SECRET_FILE": PATH,
+    "BYTEPS_GC_ENCRYPT": Integer(0, 1, default=1),
     # where a process is in its job
     "DMLC_ROLE": Choice(("scheduler", "server", "worker")),
     "DMLC_NUM_WORKER": Integer(1, 65534, default=1),
@@ -169,7 +172,6 @@ TABLE = {
     "DMLC_NODE_HOST": Addresses(),
     "DMLC_INTERFACE": Interface(),
     "DMLC_RANK": Integer(),
-    "DMLC_LOCAL": SWITCH,
     "DMLC_USE_KUBERNETES": SWITCH,
     "DMLC_ENABLE_RDMA": Choice(("0", "zmq")),
     "DMLC_ENABLE_UCX": Choice(("0",)),

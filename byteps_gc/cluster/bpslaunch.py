@@ -15,7 +15,7 @@ import time
 from typing import Dict, List, Optional, Sequence, Set
 
 from byteps_gc import env, native
-from byteps_gc.cluster import secret
+from byteps_gc.cluster import equality, secret
 from byteps_gc.errors import ClusterError, EngineError, SettingsError, UserError
 from byteps_gc.processes import exit_on_sigterm, tied, tolerate_late_wakeups, uninterrupted
 
@@ -33,6 +33,7 @@ def main(command: Sequence[str]) -> int:
         env.warn_of_misspelled()
     if secret.of_job() is None and role == "scheduler":
         print(f"byteps_gc: warning: {secret.OPEN}", file=sys.stderr, flush=True)
+    os.environ["BYTEPS_GC_BUILD"] = equality.build()
     if role != "worker":
         serve()
         return 0

@@ -53,6 +53,14 @@ def check(
             raise UserError(f"job {job}: {last_line(text)}")
 
 
+def check_plan(tasks: Optional[Sequence[Sequence[str]]], jobs: Sequence[str], planner: str) -> None:
+    """:class:`ClusterError` unless the plan of the first host has only jobs that this host was asked to run."""
+    strange = [job for job, _ in tasks or () if job not in jobs]
+    if tasks is None or strange:
+        what = f"job {strange[0]!r}, which this host was not asked to run" if strange else "nothing"
+        raise ClusterError(f"host {planner} plans {what}")
+
+
 def started(pid: int) -> str:
     """When a process started, in the kernel's ticks; empty if there is none."""
     try:
@@ -110,6 +118,7 @@ def run(
             print(f"warning: {secret.OPEN}", flush=True)
         with alone(host), Progress() as progress:
             tasks = roll.gather(folders.left(folder, jobs) if folder else [(job, "") for job in jobs])
+            check_plan(tasks, jobs, host.hosts[0])
             if folder is None:
                 folder = folders.elsewhere(experiment.name, jobs) if resume else folders.new(experiment.name)
             with folders.of_jobs(folder, tasks, resume):

@@ -44,22 +44,24 @@ def mxnet_version() -> str:
     return "mxnet of unknown version"
 
 
-def key(device: compiling.Device, fixups: Iterable[fixing.Fixup]) -> str:
-    """A hash of the release, the fix-ups, our files, the compiler, MXNet and the device (12 hex digits)."""
-    digest = hashlib.sha256()
-    parts = [
-        *(release.sha256 for release in sources.RELEASES),
-        compiler(),
-        mxnet_version(),
-        platform.machine(),
-        *platform.libc_ver(),
-    ]
-    parts += [repr(device).replace(str(ENGINE), ""), *(fixup.name for fixup in fixups)]
+def digest(parts: Iterable[str]) -> str:
+    """The first 12 hex digits of a hash of some texts."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def sources_key(fixups: Iterable[fixing.Fixup]) -> str:
+    """A hash of what is compiled: the releases, the fix-ups and our files. Engines that share it work together."""
+    parts = [*(release.sha256 for release in sources.RELEASES), *(fixup.name for fixup in fixups)]
     for file in [Path(toolchain.__file__), *sorted(ENGINE.rglob("*"))]:
         if file.suffix in (".py", ".cc", ".h"):
             parts += [file.relative_to(ENGINE.parent).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()]
-    digest.update("\0".join(parts).encode())
-    return digest.hexdigest()[:12]
+    return digest(parts)
+
+
+def key(device: compiling.Device, fixups: Iterable[fixing.Fixup]) -> str:
+    """A hash of what is compiled, and of the compiler, MXNet and the device."""
+    parts = [sources_key(fixups), compiler(), mxnet_version(), platform.machine(), *platform.libc_ver()]
+    return digest([*parts, repr(device).replace(str(ENGINE), "")])
 
 
 def build(
@@ -96,7 +98,8 @@ def build(
             compiling.build_libraries(work, device, mxnet)
             finished = folder / "wheel"
             finished.mkdir()
-            about = {"device": device.name, "key": name, "fixups": [fixup.name for fixup in fixups]}
+            about = {"device": device.name, "key": name, "sources": sources_key(fixups)}
+            about["fixups"] = [fixup.name for fixup in fixups]
             about.update(compiler=work.version, mxnet=mxnet_version(), released=sources.BYTEPS.version)
             pack(tree, finished / wheel.name, version(device, name), about)
             if wheel.parent.exists():

@@ -166,15 +166,17 @@ class Liveness {
 
   struct Setting {
     const char* name;
-    const char* otherwise;  // its value if it is not set
+    const char* otherwise;  // its value if it is not set; without one, it is not compared then
     bool workers;           // only workers use it
   };
 
   static const std::vector<Setting>& AllSettings() {
     static const std::vector<Setting> settings{
-        {"BYTEPS_GC_BUILD", "unknown", false},     {"DMLC_NUM_WORKER", "1", false},
+        {"BYTEPS_GC_BUILD", nullptr, false},    {"DMLC_NUM_WORKER", "1", false},
         {"DMLC_NUM_SERVER", "1", false},           {"BYTEPS_GC_ENCRYPT", "1", false},
         {"BYTEPS_PARTITION_BYTES", "4096000", true}, {"BYTEPS_MIN_COMPRESS_BYTES", "65536", true},
+        {"BYTEPS_GC_CHECK_STEPS", "200", true},    {"BYTEPS_KEY_HASH_FN", "(unset)", true},
+        {"BYTEPS_ENABLE_ASYNC", "0", false},
     };
     return settings;
   }
@@ -185,7 +187,8 @@ class Liveness {
     for (const Setting& one : AllSettings()) {
       if (one.workers && worker() < 0) continue;
       const char* value = getenv(one.name);
-      text += std::string(";") + one.name + "=" + std::string(value && *value ? value : one.otherwise).substr(0, 64);
+      if (!value || !*value) value = one.otherwise;
+      if (value) text += std::string(";") + one.name + "=" + std::string(value).substr(0, 64);
     }
     return text;
   }

@@ -535,7 +535,8 @@ class ZMQVan : public Van {
 
   // Says once for each source that its messages are dropped.
   void Report(std::vector<Part>* parts, const char* what) {
-    const char* address = parts->empty() ? nullptr : zmq_msg_gets((*parts)[0].get(), "Peer-Address");
+    // libzmq 4.3.4 may leave the address out of the first part of a message
+    const char* address = parts->empty() ? nullptr : zmq_msg_gets(parts->back().get(), "Peer-Address");
     const std::string source = address ? address : "a local socket";
     if (reported_.size() < kSources && reported_.insert(source + what).second)
       std::cerr << "byteps: dropped " << what << " from " << source << std::endl;
