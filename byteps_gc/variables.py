@@ -114,9 +114,10 @@ def is_address(text: str) -> bool:
             return bool(ipaddress.IPv4Address(text))
         except ValueError:
             return False
-    return len(text) <= LONGEST_HOST and bool(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", text))
+    return len(text) <= LONGEST_HOST and bool(re.fullmatch(rf"{LABEL}(\.{LABEL})*\.?", text))
 
 
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
 NAME = r"[A-Za-z0-9_.-]{1,64}"
 CORES = r"\s*[0-9]{1,4}(-[0-9]{1,4})?\s*"
 GPU = r"(\d{1,3}|(GPU|MIG)-[\w/-]+)"
@@ -160,8 +161,6 @@ TABLE = {
     "BYTEPS_GC_LOCAL_SCOPE": Text("a name", NAME),
     "BYTEPS_GC_ROLE": Text("a name", NAME),
     "BYTEPS_GC_BUILD": Text("a text", r"[ -:<-~]{1,64}"),
-    "BYTEPS_GC_SECRET_FILE": PATH,
-    "BYTEPS_GC_ENCRYPT": Integer(0, 1, default=1),
     # where a process is in its job
     "DMLC_ROLE": Choice(("scheduler", "server", "worker")),
     "DMLC_NUM_WORKER": Integer(1, 65534, default=1),

@@ -26,6 +26,7 @@ VALID = {  # of texts
     "BYTEPS_GC_GPUS": ["0", "0,1,2", "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"],
     "BYTEPS_GC_LOCAL_SCOPE": ["17_3"],
     "BYTEPS_GC_ROLE": ["server-0"],
+    "BYTEPS_GC_BUILD": ["0.1.0 749425a"],
     "BYTEPS_ORDERED_HOSTS": ["10.0.0.1:1234,10.0.0.2"],
     "BYTEPS_VISIBLE_CPU_CORES": ["0", "1,4-5,7-11,12:20-25", "0, 1 : 2"],
     "BYTEPS_REDUCE_ROOTS": ["0,1"],

@@ -27,7 +27,6 @@ from typing import IO, Any, Dict, List, Optional, Sequence
 from byteps_gc.errors import UserError, reported
 from byteps_gc.report import environment
 
-
 NUMBER = (int, float, type(None))
 # what the events have that their readers use; all values of an epoch are numbers
 TYPES = {"model": str, "dataset": str, "compression": dict, "flags": dict, "environment": dict}

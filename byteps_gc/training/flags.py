@@ -83,7 +83,7 @@ def flag(name: str, parser: argparse.ArgumentParser) -> str:
 
 
 def require(parser: argparse.ArgumentParser, opt: argparse.Namespace, names: Sequence[str], least: int) -> None:
-    """A parser's error, which ends the process, unless the named options are at least so much, and finite as float32."""
+    """End the process with a parser error unless the named options are at least ``least``, and finite as float32."""
     for name in names:
         if not getattr(opt, name) >= least:
             parser.error(f"{flag(name, parser)} {getattr(opt, name)} is not {least} or more")
