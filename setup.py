@@ -30,6 +30,7 @@ setup(
         "numpy==1.26.4; python_version >= '3.12'",
         "setuptools<81; python_version >= '3.12'",  # MXNet imports distutils
         "matplotlib",
+        "pyzmq>=26",  # the first with libzmq 4.3.5
         "rich",
         "wheel",
     ],

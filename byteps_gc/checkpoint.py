@@ -22,7 +22,7 @@ import tempfile
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from byteps_gc import hashes
-from byteps_gc.errors import UserError, one_line
+from byteps_gc.errors import UserError, one_line, reported
 
 SUFFIXES = (".params", ".states", ".json")
 SAVING = ".saving-"  # folders of files that are being written
@@ -105,17 +105,8 @@ def prune(folder: Path, last: int, period: int) -> None:
         for file in folder.glob(f"epoch-*{suffix}"):
             number = file.name[len("epoch-") : -len(suffix)]
             if number.isdigit() and int(number) < last and int(number) % period:
-                with reported("remove", file):
+                with reported(f"remove checkpoint {file}"):
                     file.unlink()
-
-
-@contextlib.contextmanager
-def reported(what: str, path: Path) -> Iterator[None]:
-    """Turn an OSError of the body into a :class:`UserError` that says what cannot be done with which checkpoint."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot {what} checkpoint {path}: {error.strerror or error}") from None
 
 
 @contextlib.contextmanager
@@ -124,7 +115,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     :class:`UserError` if that is not possible.
     """
-    with reported("write", path), contextlib.ExitStack() as stack:
+    with reported(f"write checkpoint {path}"), contextlib.ExitStack() as stack:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f"{SAVING}*"):  # by a process that was killed
             shutil.rmtree(str(left), ignore_errors=True)

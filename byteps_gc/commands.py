@@ -1,6 +1,7 @@
 """The commands of ``python -m byteps_gc``."""
 
 import argparse
+import os
 from pathlib import Path
 import sys
 from typing import List, Optional, Tuple
@@ -21,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     cluster.add_launch(commands)
+    cluster.add_secret(commands)
     cluster.add_run(commands)
     add_reproduce(commands)
     add_report(commands)
@@ -137,9 +139,8 @@ def run_pack(options: argparse.Namespace) -> int:
 
     exit_on_sigterm()
     given = (options.val_share, options.resize, options.quality, options.seed)
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     for line in packing.pack(options.folder, options.prefix, *given):
-        print(line.encode(encoding, "backslashreplace").decode(encoding))
+        print(line)
     return 0
 
 
@@ -154,8 +155,18 @@ def parse(top: argparse.ArgumentParser, words: List[str]) -> argparse.Namespace:
     return options
 
 
+def give_up_output() -> None:
+    """Discard what the standard output does not take, which Python would try again at its end, with a trace."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run one command; a user's error becomes one line and a status that is not 0."""
+    if hasattr(sys.stdout, "reconfigure"):  # what processes and names of files say may not fit its encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     words, rest = split(sys.argv[1:] if arguments is None else arguments)
     top = parser()
     options = parse(top, words)
@@ -164,10 +175,16 @@ def main(arguments: Optional[List[str]] = None) -> int:
         top.print_help()
         return 0
     try:
-        return options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"byteps_gc: {error}", file=sys.stderr)
         return getattr(error, "status", 2)
+    except OSError as error:  # of a disk, a permission, or whoever reads what this prints
+        what = f"cannot access {error.filename}" if error.filename else "cannot continue"
+        print(f"byteps_gc: {what}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except ModuleNotFoundError as error:
         if not error.name or error.name.startswith("byteps_gc"):
             raise
@@ -176,3 +193,5 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except KeyboardInterrupt:
         print("byteps_gc: interrupted", file=sys.stderr)
         return 130
+    finally:
+        give_up_output()

@@ -1,19 +1,22 @@
-"""Every environment variable that the package reads, with its type, default and range."""
+"""The environment: the values of the variables in :data:`byteps_gc.variables.TABLE`, checked."""
 
 import os
 from pathlib import Path
+import sys
 from typing import Dict, List, Optional
 
+from byteps_gc import variables
 from byteps_gc.errors import SettingsError
 
-# BytePS's own defaults (bytes), kept so that both sides of the wire agree.
-MIN_COMPRESS_BYTES = 65536
-PARTITION_BYTES = 4096000
+MIN_COMPRESS_BYTES = variables.TABLE["BYTEPS_MIN_COMPRESS_BYTES"].default
+PARTITION_BYTES = variables.TABLE["BYTEPS_PARTITION_BYTES"].default
 
 CLUSTER = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT")
 
-# seconds, default and least, that the engine waits: for a process that is silent, and for all to arrive
-TIMEOUTS = {"BYTEPS_GC_DEATH_TIMEOUT": (60, 2), "BYTEPS_GC_START_TIMEOUT": (300, 1)}
+LONGEST_NAME = 63  # characters of a host's name
+
+# of the engine: how long it waits for a process that is silent, and for all to arrive
+TIMEOUTS = ("BYTEPS_GC_DEATH_TIMEOUT", "BYTEPS_GC_START_TIMEOUT")
 
 
 def text(name: str, default: str = "") -> str:
@@ -21,37 +24,50 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name) or default
 
 
-def integer(name: str, default: int, least: int = 0, most: Optional[int] = None) -> int:
-    """The variable as an integer in ``least``..``most``; :class:`SettingsError` otherwise."""
-    value = text(name)
+def integer(name: str, default: Optional[int] = None, most: Optional[int] = None) -> int:
+    """A variable of the table as an integer; :class:`SettingsError` for a value that it does not accept.
+
+    default: in the place of the table's; most: a limit below the table's, which depends on other variables.
+    """
+    kind = variables.TABLE[name]
+    value = variables.check_value(name, text(name))
     if not value:
-        return default
-    accepted = f"an integer from {least} to {most}" if most is not None else f"an integer of at least {least}"
-    try:
-        number = int(value)
-    except ValueError:
-        raise SettingsError(f"{name}={value} is not {accepted}") from None
-    if number < least or (most is not None and number > most):
-        raise SettingsError(f"{name}={value} is not {accepted}")
-    return number
+        return kind.default if default is None else default
+    if most is not None and int(value) > most:
+        raise SettingsError(f"{name}={value} is not an integer from {kind.least} to {most}")
+    return int(value)
 
 
 def timeout(name: str) -> int:
     """One of TIMEOUTS, in seconds."""
-    default, least = TIMEOUTS[name]
-    return integer(name, default, least=least)
+    return integer(name)
 
 
-def check_numbers() -> None:
-    """:class:`SettingsError` unless each of TIMEOUTS, and BYTEPS_GC_CHECK_STEPS, is what is accepted."""
-    check_steps()
-    for name in TIMEOUTS:
-        timeout(name)
+def check() -> None:
+    """Check all variables of the table: :class:`SettingsError` for the first value that cannot be used.
+
+    Those of BytePS's own that are empty are removed, because the engine would read 0.
+    """
+    variables.check(os.environ)
+    for name in list(variables.empty(os.environ)):
+        del os.environ[name]
+
+
+def warn_of_misspelled() -> None:
+    """Print a line for each variable that looks like a misspelled one of this package."""
+    for name, near in variables.misspelled(os.environ):
+        print(f"byteps_gc: warning: unknown variable {name} is ignored; did you mean {near}?", file=sys.stderr)
 
 
 def check_steps() -> int:
     """BYTEPS_GC_CHECK_STEPS: steps between two comparisons of the workers' parameters; 0 for none."""
-    return integer("BYTEPS_GC_CHECK_STEPS", 200)
+    return integer("BYTEPS_GC_CHECK_STEPS")
+
+
+def check_name(name: str) -> None:
+    """:class:`SettingsError` if a host's name is longer than what the engine has room for."""
+    if len(name) > LONGEST_NAME:
+        raise SettingsError(f"host name {name[:20]}... has {len(name)} characters; at most {LONGEST_NAME} are accepted")
 
 
 def devices() -> List[str]:
@@ -62,46 +78,58 @@ def devices() -> List[str]:
 def setting() -> Dict[str, int]:
     """What the environment says of the numbers that a job computes, wherever it runs."""
     return {
-        "workers": integer("DMLC_NUM_WORKER", 1, least=1) * integer("BYTEPS_LOCAL_SIZE", max(1, len(devices()))),
+        "workers": integer("DMLC_NUM_WORKER") * integer("BYTEPS_LOCAL_SIZE", max(1, len(devices()))),
         "min_compress_bytes": min_compress_bytes(),
-        "partition_bytes": integer("BYTEPS_PARTITION_BYTES", PARTITION_BYTES),
+        "partition_bytes": partition_bytes(),
     }
+
+
+def partition_bytes() -> int:
+    """BYTEPS_PARTITION_BYTES: the size of a partition of a tensor."""
+    return integer("BYTEPS_PARTITION_BYTES")
 
 
 def min_compress_bytes() -> int:
     """BYTEPS_MIN_COMPRESS_BYTES: tensors of fewer bytes (as float32) travel dense."""
-    return integer("BYTEPS_MIN_COMPRESS_BYTES", MIN_COMPRESS_BYTES)
+    return integer("BYTEPS_MIN_COMPRESS_BYTES")
 
 
 def distributed() -> bool:
     """Whether a worker exchanges with servers: what a worker alone does not send is not compressed either."""
-    return integer("DMLC_NUM_WORKER", 1, least=1) > 1 or bool(integer("BYTEPS_FORCE_DISTRIBUTED", 0))
+    return integer("DMLC_NUM_WORKER") > 1 or bool(integer("BYTEPS_FORCE_DISTRIBUTED"))
 
 
 def check_cluster(role: str) -> None:
-    """:class:`SettingsError` if the variables that tell a role where its cluster is are not all set.
+    """Check the environment of a role: :class:`SettingsError` for a value that cannot be used, or one that is missing.
 
-    A single worker without servers needs none of them.
+    A single worker without servers needs none of CLUSTER.
     """
-    workers = integer("DMLC_NUM_WORKER", 1, least=1)
+    check()
+    workers = integer("DMLC_NUM_WORKER")
     if role == "worker":
-        integer("DMLC_WORKER_ID", 0, most=workers - 1)
+        integer("DMLC_WORKER_ID", most=workers - 1)
+        integer("BYTEPS_LOCAL_RANK", most=integer("BYTEPS_LOCAL_SIZE") - 1)
         if not distributed():
             return
-    check_numbers()
+    for name in ("DMLC_PS_ROOT_URI", "DMLC_NODE_HOST"):
+        check_name(text(name))
     missing = [name for name in CLUSTER if not text(name)]
     if missing:
         raise SettingsError(
             f"a {role} needs {', '.join(missing)} in its environment; python -m byteps_gc launch sets them"
         )
+    if not integer("DMLC_NUM_SERVER"):
+        raise SettingsError(f"DMLC_NUM_SERVER=0: a job of {workers} workers needs at least one server")
+
+
+def secret_file() -> Optional[Path]:
+    """BYTEPS_GC_SECRET_FILE: the file with the job's secret; None for a job without one."""
+    return Path(text("BYTEPS_GC_SECRET_FILE")) if text("BYTEPS_GC_SECRET_FILE") else None
 
 
 def sanitizer() -> str:
     """BYTEPS_GC_SANITIZE: what the native library is compiled with; thread, or empty."""
-    name = text("BYTEPS_GC_SANITIZE")
-    if name not in ("", "thread"):
-        raise SettingsError(f"BYTEPS_GC_SANITIZE={name} is neither thread nor empty")
-    return name
+    return variables.check_value("BYTEPS_GC_SANITIZE", text("BYTEPS_GC_SANITIZE"))
 
 
 def cache_folder() -> Path:

@@ -4,6 +4,9 @@ Every command of the package turns a :class:`UserError` into one line on the
 standard error stream and exit status 2; a stack trace is kept for defects.
 """
 
+import contextlib
+from typing import Iterator
+
 
 class UserError(Exception):
     """The user asked for something that cannot be done; the text says what is accepted."""
@@ -13,6 +16,15 @@ def one_line(error: Exception) -> str:
     """What an error of another library says, in a line: its first, or the last where a trace comes first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
+
+@contextlib.contextmanager
+def reported(what: str) -> Iterator[None]:
+    """Turn an OSError of the body into a :class:`UserError`: it cannot do ``what``, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot {what}: {error.strerror or error}") from None
 
 
 class CompressionError(UserError, ValueError):

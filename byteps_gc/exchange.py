@@ -212,7 +212,7 @@ def registration(name: str) -> Iterator[None]:
     BYTEPS_GC_REGISTRATION_TIMEOUT) counts from when all workers have announced
     the tensor.
     """
-    limit = env.integer("BYTEPS_GC_REGISTRATION_TIMEOUT", 60, least=1)
+    limit = env.integer("BYTEPS_GC_REGISTRATION_TIMEOUT")
     done = threading.Event()
 
     def watch() -> None:

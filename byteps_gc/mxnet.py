@@ -77,7 +77,7 @@ def init(lazy: bool = True) -> None:
     for name, value in ALONE.items():
         os.environ.setdefault(name, value)
     tolerate_late_wakeups()
-    native.start(env.integer("DMLC_NUM_WORKER", 1), env.integer("DMLC_WORKER_ID", 0))
+    native.start(env.integer("DMLC_NUM_WORKER"), env.integer("DMLC_WORKER_ID"))
     threshold = env.min_compress_bytes()
     with _decided_here():
         library = _engine.MXNET_LIB_CTYPES

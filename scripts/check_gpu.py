@@ -113,7 +113,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cuda-home", type=Path, help="installed CUDA toolkit (default: NVIDIA's wheels)")
     parser.add_argument("--nccl-home", type=Path, help="installed NCCL; required with --cuda-home")
-    parser.add_argument("--source", type=Path, help="archive of BytePS's source release (default: fetched by pip)")
+    parser.add_argument("--source", type=Path, help="folder with the source archives (default: fetched by pip)")
     parser.add_argument("--host", action="store_true", help="check only the CPU engine; needs no GPU")
     options = parser.parse_args()
     try:

@@ -3,11 +3,11 @@
 import os
 
 from byteps_gc import driver, env
-from byteps_gc.cluster import bpslaunch, host
+from byteps_gc.cluster import bpslaunch, host, run
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.host import Host
 from byteps_gc.cluster.roles import Cluster, environment
-from byteps_gc.errors import SettingsError
+from byteps_gc.errors import ClusterError, SettingsError
 import pytest
 
 from conftest import EXAMPLE
@@ -76,10 +76,14 @@ def test_local_ranks_share_the_processors(monkeypatch):
         assert not set.intersection(*shares)
     monkeypatch.setenv("BYTEPS_NUMA_ON", "0")
     assert bpslaunch.cores_of(2) == [None, None]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
     monkeypatch.setenv("BYTEPS_VISIBLE_CPU_CORES", "0,2-3:1")
     assert bpslaunch.cores_of(2) == [{0, 2, 3}, {1}]
     with pytest.raises(SettingsError, match="2 lists for 3 local ranks"):
         bpslaunch.cores_of(3)
+    monkeypatch.setenv("BYTEPS_VISIBLE_CPU_CORES", "0:4-5")
+    with pytest.raises(SettingsError, match="has a list without a core of this machine"):
+        bpslaunch.cores_of(2)
     monkeypatch.setenv("BYTEPS_VISIBLE_CPU_CORES", "0;1")
     with pytest.raises(SettingsError, match="not a list of cores"):
         bpslaunch.cores_of(1)
@@ -144,15 +148,46 @@ def test_the_worker_id_comes_from_the_list_of_hosts(monkeypatch, tmp_path):
         ({"HOSTS": "127.0.0.1 198.51.100.1"}, "2 hosts need BYTEPS_GC_SCHEDULER"),
         ({"HOSTS": "198.51.100.1 198.51.100.2", "SCHEDULER": "198.51.100.1", "PORT": "1"}, "0 of the addresses"),
         ({"HOSTS": "/no/such/file"}, "the file does not exist"),
+        ({"HOSTS": "a" * 64}, "host name aaaaaaaaaaaaaaaaaaaa... has 64 characters; at most 63 are accepted"),
+        ({"HOSTS": "node..2"}, "'node..2' is not a host name or an IPv4 address"),
+        ({"HOSTS": "node\udcff"}, r"'node\\udcff' is not a host name or an IPv4 address"),
+        ({"HOSTS": "0.0.0.0"}, "host '0.0.0.0' has the address 0.0.0.0, which no host can have"),
+        ({"SCHEDULER": "224.0.0.1"}, "host '224.0.0.1' has the address 224.0.0.1, which no host can have"),
+        ({"HOSTS": "/dev/../bin/sh"}, "BYTEPS_GC_HOSTS=/dev/../bin/sh: the file is not text"),
         ({"PORT": "http"}, "BYTEPS_GC_PORT=http is not an integer from 0 to 65535"),
-        ({"WORKERS_PER_HOST": "0"}, "BYTEPS_GC_WORKERS_PER_HOST=0 is not an integer of at least 1"),
-        ({"DEATH_TIMEOUT": "soon"}, "BYTEPS_GC_DEATH_TIMEOUT=soon is not an integer of at least 2"),
+        ({"WORKERS_PER_HOST": "0"}, "BYTEPS_GC_WORKERS_PER_HOST=0 is not an integer from 1 to 1024"),
+        ({"DEATH_TIMEOUT": "soon"}, "BYTEPS_GC_DEATH_TIMEOUT=soon is not an integer from 2 to 86400"),
     ],
 )
 def test_settings_that_cannot_be(monkeypatch, values, words):
     settings(monkeypatch, **values)
     with pytest.raises(SettingsError, match=words):
         Host.from_environment()
+
+
+@pytest.mark.parametrize("name", ["DMLC_PS_ROOT_URI", "DMLC_NODE_HOST"])
+def test_a_role_by_hand_has_no_longer_name_either(monkeypatch, name):
+    values = {"DMLC_PS_ROOT_URI": "a", "DMLC_PS_ROOT_PORT": "1", "DMLC_NUM_WORKER": "1", "DMLC_NUM_SERVER": "1"}
+    for variable, value in dict(values, **{name: "a" * 64}).items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match="host name aaaaaaaaaaaaaaaaaaaa... has 64 characters"):
+        env.check_cluster("server")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_partitions_have_a_size(monkeypatch, value):
+    monkeypatch.setenv("BYTEPS_PARTITION_BYTES", value)
+    with pytest.raises(SettingsError, match=f"BYTEPS_PARTITION_BYTES={value} is not an integer of at least 1"):
+        Host.from_environment()
+
+
+@pytest.mark.parametrize(
+    "plan, why", [(None, "nothing"), ([["../x", ""]], "job '../x', which this host was not asked")]
+)
+def test_a_plan_has_only_the_jobs_that_were_asked_for(plan, why):
+    run.check_plan([["onebit", "epoch-3"]], ["onebit"], "127.0.0.1")
+    with pytest.raises(ClusterError, match=f"host 127.0.0.1 plans {why}"):
+        run.check_plan(plan, ["onebit"], "127.0.0.1")
 
 
 def test_a_name_that_is_a_loopback_address_is_refused(monkeypatch):
@@ -242,7 +277,7 @@ def test_a_definition_that_is_none(text, words):
 
 def test_environment_variables_are_checked(monkeypatch):
     monkeypatch.setenv("BYTEPS_MIN_COMPRESS_BYTES", "1k")
-    with pytest.raises(SettingsError, match="BYTEPS_MIN_COMPRESS_BYTES=1k is not an integer of at least 0"):
+    with pytest.raises(SettingsError, match="BYTEPS_MIN_COMPRESS_BYTES=1k is not an integer from 0 to"):
         env.min_compress_bytes()
     monkeypatch.setenv("BYTEPS_MIN_COMPRESS_BYTES", "")
     assert env.min_compress_bytes() == 65536

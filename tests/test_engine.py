@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 import shutil
 import signal
+import subprocess
 import sys
 import time
+import zipfile
 
 from byteps_gc import env
 from byteps_gc.engine import build, changes, compile, fixups, source
@@ -17,8 +19,8 @@ import pytest
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
     """The unpacked source release."""
-    tarball = source.fetch(env.cache_folder() / "engine")
-    return source.unpack(tarball, tmp_path_factory.mktemp("release"))
+    archives = source.fetch(env.cache_folder() / "engine")
+    return source.unpack(archives, tmp_path_factory.mktemp("release"))
 
 
 @pytest.fixture
@@ -64,13 +66,51 @@ def test_an_unknown_fixup_cannot_be_left_out():
         changes.select(["later"])
 
 
-def test_another_source_is_refused(tmp_path):
-    other = tmp_path / source.TARBALL
-    other.write_bytes(b"something else")
-    with pytest.raises(EngineError, match="has sha256 .*, but byteps-0.2.5.post15.tar.gz has 9d6a3c5b"):
-        source.fetch(tmp_path / "cache", other)
-    with pytest.raises(EngineError, match="missing.tar.gz does not exist"):
-        source.fetch(tmp_path / "cache", tmp_path / "missing.tar.gz")
+@pytest.mark.parametrize("release", source.RELEASES, ids=[release.name for release in source.RELEASES])
+def test_a_folder_of_sources_is_complete_and_unchanged(tmp_path, release):
+    for other in source.RELEASES:
+        if other != release:
+            shutil.copy(str(env.cache_folder() / "engine" / other.file), str(tmp_path))
+    with pytest.raises(EngineError) as missing:
+        source.fetch(tmp_path / "cache", tmp_path)
+    assert str(missing.value) == (
+        f"file {tmp_path / release.file} ({release.contents}, sha256 {release.sha256}) does not exist"
+    )
+    (tmp_path / release.file).write_bytes(b"something else")
+    with pytest.raises(EngineError, match=f"has sha256 .*, but {release.file} has {release.sha256}"):
+        source.fetch(tmp_path / "cache", tmp_path)
+
+
+def test_a_connection_is_encrypted_and_needs_the_servers_key(tree):
+    """With the very objects that are linked into the engine's libraries."""
+    fixups.apply(tree, changes.FIXUPS)
+    work = compile.Build(tree, env.cache_folder() / "engine" / "objects", os.cpu_count(), lambda line: None)
+    objects = [*work.libzmq(compile.HOST), work.libsodium()]
+    program = Path(__file__).parent / "programs" / "curve.cc"
+    work.run("g++", str(program), f"-I{source.LIBZMQ}/include", *map(str, objects), "-lpthread", "-lrt", "-o", "curve")
+    found = subprocess.run([str(tree / "curve")], stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+    assert found.splitlines() == [
+        "libzmq 4.3.4, curve 1, ipc 1",
+        "the right key: received",
+        "another key: refused",
+        "no key: refused",
+    ]
+
+
+def test_the_wheel_has_the_licenses():
+    with zipfile.ZipFile(str(build.build())) as wheel:
+        texts = {
+            "/".join(name.split("/")[-2:]): wheel.read(name).decode()
+            for name in wheel.namelist()
+            if "licenses/" in name
+        }
+    assert sorted(texts) == [
+        "BytePS-0.2.5.post15/LICENSE",
+        "libsodium-1.0.20/LICENSE",
+        "libzmq-4.3.4/COPYING",
+        "libzmq-4.3.4/COPYING.LESSER",
+    ]
+    assert "SPECIAL EXCEPTION" in texts["libzmq-4.3.4/COPYING.LESSER"] and "ISC" in texts["libsodium-1.0.20/LICENSE"]
 
 
 def test_the_key_depends_on_what_goes_in(tmp_path):
@@ -103,10 +143,11 @@ def test_the_build_command_finds_the_wheel_and_says_only_its_path(commands):
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_build_leaves_no_half_wheel(commands, tmp_path, sig):
-    """The cache has the release already; the build is ended while it compiles."""
+    """The cache has the sources already; the build is ended while it compiles."""
     cache = tmp_path / "cache"
     (cache / "engine").mkdir(parents=True)
-    shutil.copy(str(env.cache_folder() / "engine" / source.TARBALL), str(cache / "engine"))
+    for release in source.RELEASES:
+        shutil.copy(str(env.cache_folder() / "engine" / release.file), str(cache / "engine"))
     child = commands.start(sys.executable, "-m", "byteps_gc", "engine", "build", BYTEPS_GC_CACHE=str(cache))
     assert "compiling" in child.stdout.readline()
     time.sleep(1)

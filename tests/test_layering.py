@@ -10,11 +10,11 @@ PACKAGE = Path(byteps_gc.__file__).parent
 
 # A module may import from this package only what stands in an earlier layer, or in its own.
 LAYERS = [
-    {"", "errors", "processes", "clock", "env"},
+    {"", "errors", "processes", "clock", "env", "variables"},
     {"compressors", "driver", "toolchain"},
     {"native"},
     {"settings", "routes"},
-    {"wire", "arguments", "exchange", "broadcasting", "joining", "hashes", "checkpoint", "data", "report"},
+    {"wire", "arguments", "exchange", "broadcasting", "joining", "arrayfile", "hashes", "checkpoint", "data", "report"},
     {"agreement", "momentum", "optimizers", "statefile"},
     {"gradients", "parameters", "states"},
     {"rejoin"},

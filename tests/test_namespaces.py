@@ -280,6 +280,20 @@ def test_a_worker_that_cannot_call_a_server_says_so(machine, commands):
 
 
 @pytest.mark.cluster
+def test_a_worker_that_is_cut_off_from_a_server_says_so(machine, commands):
+    """Both still reach the scheduler, so nobody is silent, and nobody has died."""
+    with NamespaceHosts(3) as hosts:
+        roles = start_roles(hosts, (hosts[0], hosts[2]), BYTEPS_GC_DEATH_TIMEOUT="3")
+        for worker in roles[2:]:
+            assert any("running" in line for line in iter(worker.stdout.readline, "")), "it has ended"
+        hosts[2].network("ip", "route", "add", "blackhole", hosts[1].address)
+        said = [role.communicate(timeout=30)[0] for role in roles]
+        assert [role.returncode for role in roles] == [PEER_LOST] * 3 + [UNREACHED], said
+        line = "byteps: worker-1 on 10.99.0.3 lost its connection to the server at 10.99.0.2:"
+        assert all(line in output and "could not connect again within 3 s" in output for output in said), said
+
+
+@pytest.mark.cluster
 def test_a_run_that_failed_goes_on_on_all_hosts(machine):
     """The first host's checkpoint and record decide, whatever the folder of the other is called."""
     flags, pipes = [*SMALL, "--num-epochs", "10"], dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -2,10 +2,12 @@
 
 import errno
 import json
+import logging
 import os
 from pathlib import Path
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -391,7 +393,13 @@ def test_checkpoints_without_hashes(tmp_path):
         f" remove {progress} to continue from an earlier checkpoint with --resume, or name another one"
     )
     progress.unlink()
-    hashes.check_file(tmp_path / "epoch-1.params", ".params")
+    parameters = tmp_path / "epoch-1.params"
+    with pytest.raises(
+        UserError, match="^.*epoch-1.params is damaged, or is not a file of MXNet's arrays: it ends 23 "
+    ):
+        hashes.check_file(parameters, ".params")
+    parameters.write_bytes(struct.pack("<4Q", 0x112, 0, 0, 0))
+    hashes.check_file(parameters, ".params")
     (tmp_path / "epoch-1.states").write_bytes(b"")
     with pytest.raises(UserError, match="epoch-1.states is damaged: it is empty; "):
         hashes.check_file(tmp_path / "epoch-1.states", ".states")
@@ -459,6 +467,18 @@ def test_a_read_only_folder_is_one_line(commands):
     result = commands.run(*IN_SMALL, body, "sh", "1m", sys.executable, "-c", SAVE_TWICE)
     lines = [f"cannot write checkpoint small/epoch-{epoch}: Read-only file system" for epoch in (1, 2)]
     assert (result.status, result.output.splitlines()) == (0, lines)
+
+
+def test_a_full_disk_under_log_and_record_is_one_line():
+    """Instead of a trace of the module logging for every line that is lost."""
+    from byteps_gc.training import session
+
+    log = logging.Logger("test")
+    log.addHandler(session.LogFile("/dev/full"))
+    with pytest.raises(UserError, match="^cannot write the log /dev/full: No space left on device$"):
+        log.info("lost")
+    with pytest.raises(UserError, match="^cannot write the run's record /dev/full: No space left on device$"):
+        record.Recorder(Path("/dev/full")).write("end")
 
 
 @pytest.mark.cluster
@@ -549,4 +569,4 @@ def test_what_rank_0_loads_is_checked(commands):
     assert lines[5].startswith("saved/a.json holds no SHA-256: ")
     assert lines[7] == f"saved/a.states is damaged: it is empty; {advice}"
     assert "was not written by DistributedTrainer.save_states of this version" in lines[8]
-    assert lines[9].startswith("cannot load checkpoint saved/a.params: ")
+    assert lines[9].startswith("saved/a.params is damaged, or is not a file of MXNet's arrays: it ends ")

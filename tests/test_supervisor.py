@@ -1,12 +1,16 @@
 """What a machine's roles are watched by: whoever is late, and a machine that stands still."""
 
 import itertools
+import os
+import re
+import shlex
 import sys
 import time
 
 from byteps_gc import clock
-from byteps_gc.cluster import local
+from byteps_gc.cluster import causes, local
 from byteps_gc.errors import ClusterError
+from byteps_gc.report import logs
 import pytest
 
 
@@ -59,3 +63,119 @@ def test_an_interrupt_during_a_fork_is_not_lost(commands):
     """Python ignores what is raised while it runs what a module wants done at a fork, as logging does."""
     result = commands.python("-c", FORKS)
     assert (result.status, result.output) == (0, "interrupted\n")
+
+
+NOISY = "import sys\nwhile True:\n    print('x' * 999, flush=True)"
+# runs a command with a file system of 1 MB at the folder "small"
+IN_SMALL = ("unshare", "--map-root-user", "--mount", "sh", "-c")
+SMALL = 'mkdir small && mount -t tmpfs -o size=1m tmpfs small && exec "$@"'
+
+
+def launched(*options):
+    """The words that launch two workers which print for ever."""
+    launch = [sys.executable, "-m", "byteps_gc", "launch", "--workers", "2", "--servers", "1", *options]
+    return [*launch, "--", sys.executable, "-c", NOISY]
+
+
+def test_a_full_disk_under_the_logs_ends_the_job(commands):
+    """Nobody waits for a reader of lines that has stopped."""
+    result = commands.run(*IN_SMALL, SMALL, "sh", *launched("--quiet", "--logs", "small"), timeout=60)
+    (line,) = result.output.splitlines()
+    assert result.status == 1 and re.fullmatch(
+        r"byteps_gc: cannot write what (worker-\d|server-0|scheduler) prints to small/.*\.log: No space left on device",
+        line,
+    ), line
+    assert commands.gone() == []
+
+
+@pytest.mark.parametrize("place, why", [("> /dev/full", "No space left on device"), ("| head -1", "Broken pipe")])
+def test_an_output_that_takes_no_more_ends_the_job(commands, place, why):
+    words = " ".join(shlex.quote(word) for word in launched("--logs", "logs"))
+    result = commands.run("bash", "-c", f"set -o pipefail; {words} {place}", timeout=60)
+    line = result.output.splitlines()[-1]
+    assert result.status == 1 and "Traceback" not in result.output, result.output
+    assert re.fullmatch(rf"byteps_gc: cannot write what \S+ prints to the standard output: {why}", line), line
+    assert commands.gone() == []
+
+
+def ended(tmp_path, program):
+    """How a job is said to have ended whose only role runs a program."""
+    with pytest.raises(ClusterError) as caught:
+        local.Supervisor(tmp_path).run([local.Role("worker-0", [sys.executable, "-c", program], dict(os.environ))])
+    first, *lines = str(caught.value).splitlines()
+    assert f"; log: {tmp_path / 'worker-0.log'}" in first
+    return first[: first.index("; log: ")], lines
+
+
+TRACE = "".join(f"[bt] ({n}) /lib/libbyteps.so(+0x2792c) [0x7fca5c02792c]\\n" for n in range(30))
+STAMP = "[09:43:49] 3rdparty/ps-lite/src/van.cc:97: "
+ABORTS = {
+    "ps-lite": f"""
+message = "{STAMP}unsupported van type: ibverbs\\n\\nStack trace returned 30 entries:\\n{TRACE}\\n\\n"
+os.write(2, ("[09:43:49] 3rdparty/ps-lite/include/dmlc/logging.h:276: " + message).encode())
+os.write(2, ("terminate called after throwing an instance of 'dmlc::Error'\\n  what():  " + message).encode())
+os.abort()
+""",
+    "BytePS": """
+os.write(2, b"[2026-11-28 09:44:06.251531: F byteps/common/shared_memory.cc:40] Check failed: n no shared memory\\n")
+os.abort()
+""",
+    "ours": "os.write(2, b'byteps: cannot listen on tcp://10.0.0.1:80: Permission denied\\n'); os._exit(98)",
+}
+SAID = {
+    "ps-lite": "was killed by SIGABRT: unsupported van type: ibverbs (van.cc:97)",
+    "BytePS": "was killed by SIGABRT: Check failed: n no shared memory (shared_memory.cc:40)",
+    "ours": "failed with status 98: cannot listen on tcp://10.0.0.1:80: Permission denied",
+}
+
+
+@pytest.mark.parametrize("engine", ABORTS)
+def test_an_abort_of_the_engine_is_said_by_its_message(tmp_path, engine):
+    how, lines = ended(tmp_path, "import os" + "\n" + ABORTS[engine].strip())
+    assert how == f"worker-0 {SAID[engine]}"
+    assert len(lines) == 1 and logs.tail(tmp_path / "worker-0.log") == [lines[0][len("  worker-0 | ") :]]
+    assert "[bt]" not in lines[0] and (engine != "ps-lite" or "[bt]" in (tmp_path / "worker-0.log").read_text())
+
+
+MEMORY = {
+    "bytearray(1 << 60)": "MemoryError",
+    "import numpy; numpy.ones(1 << 50)": r"numpy\S*MemoryError: Unable to allocate 8.00 PiB for an array .*",
+    "raise RuntimeError('\\nMXNetError: Failed to allocate CPU Memory')": "MXNetError: Failed to allocate CPU Memory",
+    "import os; print('  what():  std::bad_alloc', flush=True); os.abort()": r"what\(\):  std::bad_alloc",
+}
+
+
+@pytest.mark.parametrize("program", MEMORY)
+def test_a_lack_of_memory_is_said_to_be_one(tmp_path, program):
+    how, _ = ended(tmp_path, program)
+    assert re.fullmatch(
+        rf"worker-0 (failed with status 1|was killed by SIGABRT): out of memory \({MEMORY[program]}\)", how
+    )
+
+
+def test_the_kernels_killer_is_named(tmp_path, monkeypatch):
+    """By its count of the cgroup, or of the machine."""
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert causes.oom_kills() is not None
+    killed = "worker-0 was killed by SIGKILL"
+    assert ended(tmp_path, kill)[0] == killed
+    counts = itertools.count(3)
+    monkeypatch.setattr(causes, "oom_kills", lambda: next(counts))
+    assert ended(tmp_path, kill)[0] == f"{killed}: out of memory, the kernel's out-of-memory killer has run"
+    monkeypatch.setattr(causes, "oom_kills", lambda: None)
+    assert ended(tmp_path, kill)[0] == f"{killed}, often sent by the kernel's out-of-memory killer"
+
+
+def test_the_kernels_count_is_that_of_the_own_cgroup(tmp_path, monkeypatch):
+    monkeypatch.setattr(causes, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(causes, "MACHINE", tmp_path / "vmstat")
+    monkeypatch.setattr(causes, "MEMORY_CGROUPS", [(str(tmp_path), "memory.events")])
+    assert causes.oom_kills() is None
+    (tmp_path / "vmstat").write_text("nr_free_pages 17\noom_kill 1\n")
+    assert causes.oom_kills() == 1
+    (tmp_path / "memory.events").write_text("oom 9\noom_kill 2\n")
+    assert causes.oom_kills() == 2
+    (tmp_path / "cgroup").write_text("0::/job\n")
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "memory.events").write_text("oom 9\noom_kill 3\noom_group_kill 0\n")
+    assert causes.oom_kills() == 3

@@ -100,7 +100,8 @@ class Job:
             lambda: {one.role.name: one.process.pid for one in supervisor.running},
             self.counts,
         )
-        supervisor.run(self.roles, ready)
+        with local.secured(self.roles) as roles:
+            supervisor.run(roles, ready)
         return self
 
     def hear(self, name: str, line: str) -> None:

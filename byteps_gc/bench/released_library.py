@@ -44,7 +44,7 @@ ROLES = {"worker": ((), WRAPPERS + MOMENTUM), "server": ((SERVER,), WRAPPERS)}
 def key() -> str:
     """A hash of the release, our surface, the compiler, the flags and this machine's processor (12 hex digits)."""
     native = subprocess.run(["g++", *TARGET, "-Q", "--help=target"], stdout=subprocess.PIPE, text=True).stdout
-    words = [source.SHA256, compiler(), native, repr(FIXUPS), SURFACE.read_text(), Path(__file__).read_text()]
+    words = [source.BYTEPS.sha256, compiler(), native, repr(FIXUPS), SURFACE.read_text(), Path(__file__).read_text()]
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
 
 

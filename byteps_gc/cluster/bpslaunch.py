@@ -15,6 +15,7 @@ import time
 from typing import Dict, List, Optional, Sequence, Set
 
 from byteps_gc import env, native
+from byteps_gc.cluster import equality, secret
 from byteps_gc.errors import ClusterError, EngineError, SettingsError, UserError
 from byteps_gc.processes import exit_on_sigterm, tied, tolerate_late_wakeups, uninterrupted
 
@@ -28,6 +29,11 @@ def main(command: Sequence[str]) -> int:
     if role not in ("scheduler", "server", "worker"):
         raise SettingsError(f"DMLC_ROLE={role} is not one of scheduler, server, worker")
     env.check_cluster(role)
+    if not env.text("BYTEPS_GC_ROLE"):  # else it was started by a command that has warned
+        env.warn_of_misspelled()
+    if secret.of_job() is None and role == "scheduler":
+        print(f"byteps_gc: warning: {secret.OPEN}", file=sys.stderr, flush=True)
+    os.environ["BYTEPS_GC_BUILD"] = equality.build()
     if role != "worker":
         serve()
         return 0
@@ -42,7 +48,7 @@ def serve() -> None:
     library = server_library()
     if env.text("DMLC_ROLE") == "server":
         native.register("server")
-        native.start(env.integer("DMLC_NUM_WORKER", 1, least=1))
+        native.start(env.integer("DMLC_NUM_WORKER"))
     library.byteps_server()
 
 
@@ -90,8 +96,11 @@ def cores_of(size: int) -> List[Optional[Set[int]]]:
         lists = [parse_cores(part) for part in wanted.split(":")]
         if len(lists) != size:
             raise SettingsError(f"BYTEPS_VISIBLE_CPU_CORES has {len(lists)} lists for {size} local ranks")
+        for cores in lists:
+            if not cores & os.sched_getaffinity(0):
+                raise SettingsError(f"BYTEPS_VISIBLE_CPU_CORES={wanted} has a list without a core of this machine")
         return list(lists)
-    if size == 1 or env.integer("BYTEPS_NUMA_ON", 1, most=1) == 0:
+    if size == 1 or not env.integer("BYTEPS_NUMA_ON"):
         return [None] * size
     allowed = os.sched_getaffinity(0)
     nodes = [parse_cores(file.read_text()) & allowed for file in sorted(NODES.glob("node[0-9]*/cpulist"))]

@@ -7,10 +7,12 @@ import shlex
 import time
 from typing import Dict, List
 
+import byteps_gc
 from byteps_gc import env
 from byteps_gc.errors import ClusterError, UserError
 from byteps_gc.processes import exit_on_sigterm
 
+SCRIPTS = Path(byteps_gc.__file__).resolve().parent.parent / "example" / "mxnet" / "gradient_compression"
 PREFIXES = ("BYTEPS_", "DMLC_", "MXNET_", "NVIDIA_", "OMP_", "PYTHONUNBUFFERED")  # of a role's variables
 
 
@@ -27,6 +29,14 @@ def add_launch(commands: "argparse._SubParsersAction") -> None:
     launch.add_argument("--logs", type=Path, metavar="FOLDER", help="folder of the logs (default: a new one in runs/)")
     launch.add_argument("--quiet", action="store_true", help="write the output of the processes to the logs only")
     launch.set_defaults(run=run_launch)
+
+
+def add_secret(commands: "argparse._SubParsersAction") -> None:
+    """Add the command ``secret``."""
+    secret = commands.add_parser("secret", help="make the secret of a cluster, which keeps others out of its jobs")
+    file = "file to write (default: secret, next to the guide's settings.sh, where run.sh looks for it)"
+    secret.add_argument("file", nargs="?", type=Path, metavar="FILE", help=file)
+    secret.set_defaults(run=run_secret)
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +82,8 @@ def run_launch(options: argparse.Namespace) -> int:
     command = options.rest
     if not command:
         raise ClusterError("launch needs the workers' command: launch --workers 2 -- python train.py", 2)
-    env.check_numbers()
+    env.check()
+    env.warn_of_misspelled()
 
     def show(name: str, line: str) -> None:
         if not options.quiet:
@@ -83,12 +94,26 @@ def run_launch(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_secret(options: argparse.Namespace) -> int:
+    """Write a secret, and print the line that copies it to the hosts."""
+    from byteps_gc.cluster import secret
+
+    file = options.file or SCRIPTS / secret.NAME
+    if not options.file and not (SCRIPTS / "settings.sh").is_file():
+        raise UserError("secret needs a FILE: the guide's settings.sh is not next to this package")
+    file = secret.make(file.absolute())
+    copy = shlex.join(["parallel-scp", "-h", "hosts", "-l", "ubuntu", str(file), str(file)])
+    print(f"wrote {file}; copy it to all hosts, to the same place:\n    {copy}")
+    return 0
+
+
 def run_jobs(options: argparse.Namespace) -> int:
     """Run an experiment's jobs on this host, or print how each role would be started."""
     from byteps_gc.cluster import run
     from byteps_gc.cluster.experiment import Experiment
 
     exit_on_sigterm()
+    env.warn_of_misspelled()
     experiment = Experiment.read(options.experiment, options.job)
     jobs = [*options.jobs, *(options.resume or [])]
     if options.print_job:

@@ -1,6 +1,7 @@
 """This machine as one host of the cluster that the settings file describes."""
 
 from dataclasses import dataclass
+import ipaddress
 import os
 from pathlib import Path
 import socket
@@ -14,11 +15,31 @@ from byteps_gc.errors import SettingsError
 
 
 def address_of(name: str) -> str:
-    """The IPv4 address of a host; :class:`SettingsError` if it has none."""
+    """The IPv4 address of a host; :class:`SettingsError` if it has none, or a name that cannot be one."""
+    env.check_name(name)
     try:
-        return socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
+        address = socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
     except OSError as error:
         raise SettingsError(f"cannot resolve host {name!r} to an IPv4 address: {error}") from None
+    except ValueError:  # of the encoding: an empty label, or a character that no name has
+        raise SettingsError(f"{name!r} is not a host name or an IPv4 address") from None
+    kind = ipaddress.ip_address(address)
+    if kind.is_unspecified or kind.is_multicast or kind.is_reserved:
+        raise SettingsError(f"host {name!r} has the address {address}, which no host can have")
+    return address
+
+
+def lines_of(file: Path) -> List[str]:
+    """Return the names in a hosts file: one a line, "user@" and comments left out."""
+    if not file.is_file():
+        raise SettingsError(f"BYTEPS_GC_HOSTS={file}: the file does not exist")
+    try:
+        lines = [line.split("#")[0].strip() for line in file.read_text().splitlines()]
+    except OSError as error:
+        raise SettingsError(f"BYTEPS_GC_HOSTS={file}: cannot read the file: {error.strerror}") from None
+    except ValueError:
+        raise SettingsError(f"BYTEPS_GC_HOSTS={file}: the file is not text") from None
+    return [line.split("@")[-1] for line in lines if line]
 
 
 def is_here(address: str) -> bool:
@@ -46,14 +67,10 @@ class Host:
     @classmethod
     def from_environment(cls) -> "Host":
         """Read BYTEPS_GC_HOSTS and its neighbours; :class:`SettingsError` for what cannot be."""
-        env.check_numbers()
+        env.check()
         names = env.text("BYTEPS_GC_HOSTS", LOOPBACK).replace(",", " ").split()
         if len(names) == 1 and "/" in names[0]:
-            file = Path(names[0])
-            if not file.is_file():
-                raise SettingsError(f"BYTEPS_GC_HOSTS={file}: the file does not exist")
-            names = [line.split("#")[0].strip() for line in file.read_text().splitlines()]
-            names = [name.split("@")[-1] for name in names if name]
+            names = lines_of(Path(names[0]))
         hosts = tuple(address_of(name) for name in names)
         if not hosts or len(set(hosts)) != len(hosts):
             raise SettingsError(f"BYTEPS_GC_HOSTS={' '.join(names)}: expected distinct hosts")
@@ -64,7 +81,7 @@ class Host:
                     " use its address, or correct /etc/hosts"
                 )
         scheduler = address_of(env.text("BYTEPS_GC_SCHEDULER", hosts[0]))
-        port = env.integer("BYTEPS_GC_PORT", 0, most=65535)
+        port = env.integer("BYTEPS_GC_PORT")
         if len(hosts) > 1 and (port == 0 or scheduler.startswith("127.")):
             raise SettingsError(
                 f"{len(hosts)} hosts need BYTEPS_GC_SCHEDULER, an address that all hosts can reach (now {scheduler}),"
@@ -82,8 +99,8 @@ class Host:
             hosts,
             scheduler,
             port,
-            env.integer("BYTEPS_GC_WORKERS_PER_HOST", 2, least=1),
-            env.integer("BYTEPS_GC_SERVERS_PER_HOST", 2, least=1),
+            env.integer("BYTEPS_GC_WORKERS_PER_HOST"),
+            env.integer("BYTEPS_GC_SERVERS_PER_HOST"),
             env.text("BYTEPS_GC_INTERFACE"),
             here[0],
         )
@@ -116,7 +133,7 @@ class Host:
         BYTEPS_GC_LOCAL_WORKER tells the workers of a host apart, BYTEPS_GC_JOB_PORT
         is the port that a run chose for its job.
         """
-        number = env.integer("BYTEPS_GC_LOCAL_WORKER", 0, most=self.workers_per_host - 1)
+        number = env.integer("BYTEPS_GC_LOCAL_WORKER", most=self.workers_per_host - 1)
         port = env.integer("BYTEPS_GC_JOB_PORT", self.port)
         if not port:
             raise SettingsError("a role started by hand needs BYTEPS_GC_PORT, the same for all roles of a job")

@@ -1,8 +1,7 @@
 """The roles of one machine: started together, watched, and ended together."""
 
-import collections
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 import os
 from pathlib import Path
 import signal
@@ -11,14 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Callable, Deque, Dict, List, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from byteps_gc.clock import Lived
+from byteps_gc.cluster import causes, secret
+from byteps_gc.cluster.output import Output
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
 from byteps_gc.errors import ClusterError
 from byteps_gc.processes import popen
 
-LAST_LINES = 12
 POLL = 0.05  # seconds
 PEER_LOST = 69  # the engine's status when it ends because another process of the job has died
 UNREACHED = 68  # when a worker cannot call a server
@@ -42,12 +42,11 @@ class Role:
 
 @dataclass
 class Running:
-    """A role's process, and the last lines it printed."""
+    """A role's process, and what it prints."""
 
     role: Role
     process: subprocess.Popen
-    reader: threading.Thread
-    lines: Deque[str] = field(default_factory=lambda: collections.deque(maxlen=LAST_LINES))
+    output: Output
 
 
 def free_port(address: str = LOOPBACK) -> int:
@@ -77,7 +76,8 @@ def listens(address: str, port: int) -> bool:
 class Supervisor:
     """Runs the roles of one machine until the job is done or one of them fails.
 
-    logs: a folder that gets one file a role (scheduler.log, server-0.log, ...).
+    logs: a folder that gets one file a role (scheduler.log, server-0.log, ...). What the roles print is read in any
+        case, so that none waits; if a line cannot be written or shown, the job ends.
     show: called with (role's name, line) for every line that a role prints.
     tick: called about twenty times a second while the job runs; a :class:`ClusterError` from it ends the job.
     failed: called with the error of a job that fails, before its roles are ended.
@@ -102,6 +102,7 @@ class Supervisor:
         self.clock = Lived()
         self.left_at: Optional[float] = None
         self.lost_at: Optional[float] = None
+        self.kills = causes.oom_kills()
         self._shows = threading.Lock()
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -123,6 +124,9 @@ class Supervisor:
                 self.wait(lambda: all(one.process.poll() == 0 for one in rest), "", self.grace)
             except TimeoutError:
                 pass
+            for one in self.running:
+                one.output.join(2)
+            self.check_output()
         except ClusterError as error:
             self.failed(error)
             raise
@@ -144,21 +148,13 @@ class Supervisor:
             )
         except OSError as error:
             raise ClusterError(f"cannot run {role.command[0]}: {error.strerror}", 127) from None
-        one = Running(role, process, threading.Thread(daemon=True))
-        one.reader = threading.Thread(target=self.read, args=(one,), daemon=True)
-        self.running.append(one)
-        one.reader.start()
+        output = Output(role.name, process.stdout, self.logs / f"{role.name}.log", self.show_line)
+        self.running.append(Running(role, process, output))
 
-    def read(self, one: Running) -> None:
-        """Copy what a role prints to its log, line by line."""
-        with open(self.logs / f"{one.role.name}.log", "ab") as log:
-            for raw in one.process.stdout:
-                log.write(raw)
-                log.flush()
-                line = raw.decode(errors="replace").rstrip("\n")
-                one.lines.append(line)
-                with self._shows:
-                    self.show(one.role.name, line)
+    def show_line(self, name: str, line: str) -> None:
+        """Show a line that a role prints; one at a time."""
+        with self._shows:
+            self.show(name, line)
 
     def wait(self, done: Callable[[], bool], message: str = "", seconds: Optional[float] = None) -> None:
         """Wait until ``done()``; a failed role raises :class:`ClusterError`, lateness TimeoutError."""
@@ -172,12 +168,13 @@ class Supervisor:
         self.check()
 
     def check(self) -> None:
-        """:class:`ClusterError` if a role has failed, or has left while workers go on without it."""
+        """:class:`ClusterError` if a role has failed, has left while workers need it, or printed what was lost."""
         now = self.clock.seconds()
         states = [(one, one.process.poll()) for one in self.running]
         for one, state in states:
             if state and state != PEER_LOST:
                 raise self.failure(one, state)
+        self.check_output()
         # what ended because of another role's end says less than that role, or than its host
         lost = [one for one, state in states if state == PEER_LOST]
         if lost:
@@ -192,17 +189,24 @@ class Supervisor:
         elif now - self.left_at > self.grace:
             raise self.failure(left[0], 0)
 
+    def check_output(self) -> None:
+        """:class:`ClusterError` if something that a role printed could not be written or shown."""
+        for one in self.running:
+            if one.output.lost:
+                raise ClusterError(one.output.lost)
+
     def failure(self, one: Running, state: int) -> ClusterError:
         """The error for a role that has ended: how, and its last lines."""
-        one.reader.join(2)
+        one.output.join(2)
         status = state if state >= 0 else 128 - state
-        reason = next((line[8:] for line in reversed(one.lines) if line.startswith("byteps: ")), "")
+        printed = list(one.output.lines)
+        reason = next((line[8:] for line in reversed(printed) if line.startswith("byteps: ")), "")
         if state in (PEER_LOST, UNREACHED) and reason:
             return ClusterError(f"{reason}; log: {self.logs / (one.role.name + '.log')}", status)
-        how = f"failed with status {status}" if state >= 0 else f"was killed by {signal.Signals(-state).name}"
+        how = causes.ending(state, printed, self.kills)
         if state == 0:
             how, status = "exited while workers were still running", 1
-        lines = "".join(f"\n  {one.role.name} | {line}" for line in one.lines) or " (no output)"
+        lines = "".join(f"\n  {one.role.name} | {line}" for line in printed) or " (no output)"
         return ClusterError(f"{one.role.name} {how}; log: {self.logs / (one.role.name + '.log')}{lines}", status)
 
     def stop(self) -> None:
@@ -217,7 +221,7 @@ class Supervisor:
             while any(one.process.poll() is None for one in alive) and self.clock.seconds() < deadline:
                 time.sleep(POLL)
         for one in self.running:
-            one.reader.join(2)
+            one.output.join(2)
 
 
 def group_alive(group: int) -> bool:
@@ -254,7 +258,15 @@ def job(
     return roles
 
 
+@contextlib.contextmanager
+def secured(roles: Sequence[Role]) -> Iterator[List[Role]]:
+    """Give a job whose roles all run on this machine a secret of its own, which is removed at the end."""
+    with secret.fresh() as variable:
+        yield [replace(role, env=dict(role.env, **variable)) for role in roles]
+
+
 def launch(roles: Sequence[Role], logs: Path, show: Callable[[str, str], None] = lambda name, line: None) -> None:
     """Run a :func:`job` to its end; ``show`` is called with (role's name, line). Raises as :meth:`Supervisor.run`."""
     port = int(roles[0].env["DMLC_PS_ROOT_PORT"])
-    Supervisor(logs, show).run(roles, lambda: listens(LOOPBACK, port))
+    with secured(roles) as roles:
+        Supervisor(logs, show).run(roles, lambda: listens(LOOPBACK, port))

@@ -16,7 +16,7 @@ import time
 from typing import Dict, List, NamedTuple, Sequence
 
 from byteps_gc import env
-from byteps_gc.cluster import folders
+from byteps_gc.cluster import folders, secret
 from byteps_gc.cluster import run as jobs_of_a_host
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.namespaces import BASIC, NamespaceHosts, home, require
@@ -68,26 +68,29 @@ def values(hosts: NamespaceHosts, experiment: str) -> Dict[str, str]:
 
 
 def write_scripts(hosts: NamespaceHosts, scripts: Path, experiment: str, out: str) -> List[str]:
-    """Write the scripts, with the settings of this cluster, to the console; return their paths there."""
+    """Write the scripts, with settings and a secret of this cluster, to the console; return their paths there."""
     defaults = dict(values(hosts, experiment), BYTEPS_GC_RUN_DIR=out)
     exports = {"OMP_NUM_THREADS": str(omp_threads(len(hosts)))}  # the hosts share this machine's processors
     exports.update((name, value) for name, value in os.environ.items() if HANDED_ON.fullmatch(name))
     copies = []
     hosts.console.path("/run/scripts").mkdir()
     for file in scripts.iterdir():
-        if file.is_file():
+        if file.is_file() and file.name != secret.NAME:
             copies.append(f"/run/scripts/{file.name}")
             copy = hosts.console.path(copies[-1])
             copy.write_bytes(file.read_bytes())
             copy.chmod(file.stat().st_mode)
     file = hosts.console.path("/run/scripts/settings.sh")
     file.write_text(settings(file.read_text(), defaults, exports))
-    return copies
+    secret.make(hosts.console.path(f"/run/scripts/{secret.NAME}"))
+    return [*copies, f"/run/scripts/{secret.NAME}"]
 
 
-def start_directly(hosts: NamespaceHosts, experiment: Experiment, words: Sequence[str], out: Path) -> Started:
-    """Start ``run.sh`` on every host from its own folder; each host has a run folder below ``out``."""
-    variables = dict(os.environ, **values(hosts, experiment.name))
+def start_directly(
+    hosts: NamespaceHosts, experiment: Experiment, words: Sequence[str], out: Path, more: Dict[str, str]
+) -> Started:
+    """Start ``run.sh`` on every host from its own folder, with ``more`` variables; its run folder is below ``out``."""
+    variables = dict(os.environ, **values(hosts, experiment.name), **more)
     variables.setdefault("OMP_NUM_THREADS", str(omp_threads(len(hosts))))  # the hosts share this machine's processors
     children, logs = [], []
     for host in hosts:
@@ -152,15 +155,18 @@ def run(
     extra: flags for the training script. Mistakes raise :class:`UserError` before anything is made,
     a run that fails on some host :class:`ClusterError`.
     """
+    env.check()
     require(PACKAGES if by_pssh else BASIC)
     hosts = NamespaceHosts(count, rate, own_files=by_pssh)
     jobs = experiment.select(words)
     jobs_of_a_host.check(experiment, jobs, extra, dict(os.environ, DMLC_WORKER_ID="0"))
-    with hosts:
+    with hosts, secret.fresh() as variable:
         folder = folders.new(f"{experiment.name}-{count}-hosts")
-        start = start_by_pssh if by_pssh else start_directly
         words = [" ".join(jobs), *experiment.definitions(), *(["--", *extra] if extra else [])]
-        started = start(hosts, experiment, words, folder)
+        if by_pssh:
+            started = start_by_pssh(hosts, experiment, words, folder)
+        else:
+            started = start_directly(hosts, experiment, words, folder, variable)
         well = follow(started, jobs)
         if by_pssh:
             print(started.logs[0].read_text(), flush=True)

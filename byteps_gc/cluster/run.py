@@ -10,7 +10,7 @@ import time
 from typing import Iterator, List, Mapping, Optional, Sequence
 
 from byteps_gc import env, report
-from byteps_gc.cluster import folders, local
+from byteps_gc.cluster import folders, local, secret
 from byteps_gc.cluster import host as hosts
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.roll import Roll
@@ -51,6 +51,14 @@ def check(
         status, text = output_of(command, env=dict(variables))
         if status:
             raise UserError(f"job {job}: {last_line(text)}")
+
+
+def check_plan(tasks: Optional[Sequence[Sequence[str]]], jobs: Sequence[str], planner: str) -> None:
+    """:class:`ClusterError` unless the plan of the first host has only jobs that this host was asked to run."""
+    strange = [job for job, _ in tasks or () if job not in jobs]
+    if tasks is None or strange:
+        what = f"job {strange[0]!r}, which this host was not asked to run" if strange else "nothing"
+        raise ClusterError(f"host {planner} plans {what}")
 
 
 def started(pid: int) -> str:
@@ -106,8 +114,11 @@ def run(
     with Roll(host, [*jobs, *(["--resume"] if resume else []), *experiment.more, *extra]) as roll:
         folder = folders.to_resume(experiment.name, jobs, begin) if resume and host.index == 0 else None
         check(experiment, jobs, extra, host.variables("worker"), folder)
+        if len(host.hosts) > 1 and host.schedules and not env.secret_file():
+            print(f"warning: {secret.OPEN}", flush=True)
         with alone(host), Progress() as progress:
             tasks = roll.gather(folders.left(folder, jobs) if folder else [(job, "") for job in jobs])
+            check_plan(tasks, jobs, host.hosts[0])
             if folder is None:
                 folder = folders.elsewhere(experiment.name, jobs) if resume else folders.new(experiment.name)
             with folders.of_jobs(folder, tasks, resume):
@@ -138,7 +149,7 @@ def conclude(folder: Path) -> None:
         return
     try:
         report.present(records, folder)
-    except UserError as error:  # of runs that are done
+    except (UserError, OSError) as error:  # of runs that are done
         print(f"no table: {error}", flush=True)
 
 
@@ -163,8 +174,11 @@ def run_job(
             progress.update(record.read(file))
 
     supervisor = local.Supervisor(folder, tick=tick, failed=roll.tell)
+    roles = host.roles(experiment, job, extra, port)
+    own_secret = len(host.hosts) == 1 and not env.secret_file()
     try:
-        supervisor.run(host.roles(experiment, job, extra, port), hosts.ready(host, port))
+        with local.secured(roles) if own_secret else contextlib.nullcontext(roles) as roles:
+            supervisor.run(roles, hosts.ready(host, port))
     except ClusterError as error:
         raise ClusterError(f"job {job}: {error}", error.status) from None
     progress.update(record.read(file))

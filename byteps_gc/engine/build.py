@@ -44,16 +44,24 @@ def mxnet_version() -> str:
     return "mxnet of unknown version"
 
 
-def key(device: compiling.Device, fixups: Iterable[fixing.Fixup]) -> str:
-    """A hash of the release, the fix-ups, our files, the compiler, MXNet and the device (12 hex digits)."""
-    digest = hashlib.sha256()
-    parts = [sources.SHA256, compiler(), mxnet_version(), platform.machine(), *platform.libc_ver()]
-    parts += [repr(device).replace(str(ENGINE), ""), *(fixup.name for fixup in fixups)]
+def digest(parts: Iterable[str]) -> str:
+    """The first 12 hex digits of a hash of some texts."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def sources_key(fixups: Iterable[fixing.Fixup]) -> str:
+    """A hash of what is compiled: the releases, the fix-ups and our files. Engines that share it work together."""
+    parts = [*(release.sha256 for release in sources.RELEASES), *(fixup.name for fixup in fixups)]
     for file in [Path(toolchain.__file__), *sorted(ENGINE.rglob("*"))]:
         if file.suffix in (".py", ".cc", ".h"):
             parts += [file.relative_to(ENGINE.parent).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()]
-    digest.update("\0".join(parts).encode())
-    return digest.hexdigest()[:12]
+    return digest(parts)
+
+
+def key(device: compiling.Device, fixups: Iterable[fixing.Fixup]) -> str:
+    """A hash of what is compiled, and of the compiler, MXNet and the device."""
+    parts = [sources_key(fixups), compiler(), mxnet_version(), platform.machine(), *platform.libc_ver()]
+    return digest([*parts, repr(device).replace(str(ENGINE), "")])
 
 
 def build(
@@ -90,8 +98,9 @@ def build(
             compiling.build_libraries(work, device, mxnet)
             finished = folder / "wheel"
             finished.mkdir()
-            about = {"device": device.name, "key": name, "fixups": [fixup.name for fixup in fixups]}
-            about.update(compiler=work.version, mxnet=mxnet_version(), released=sources.VERSION)
+            about = {"device": device.name, "key": name, "sources": sources_key(fixups)}
+            about["fixups"] = [fixup.name for fixup in fixups]
+            about.update(compiler=work.version, mxnet=mxnet_version(), released=sources.BYTEPS.version)
             pack(tree, finished / wheel.name, version(device, name), about)
             if wheel.parent.exists():
                 shutil.rmtree(wheel.parent)
@@ -110,7 +119,7 @@ def remove(folder: Path) -> None:
 
 def version(device: compiling.Device, name: str) -> str:
     """The wheel's version: the release's, and in its local part our mark, the device and the key."""
-    return f"{sources.VERSION}+gc.{device.name}.{name}"
+    return f"{sources.BYTEPS.version}+gc.{device.name}.{name}"
 
 
 def platform_tag() -> str:
@@ -134,10 +143,13 @@ def pack(tree: Path, wheel: Path, release: str, about: dict) -> None:
                 if file.suffix in (".py", ".so"):
                     archive.write(str(file), f"{package}/{file.name}")
         archive.writestr("byteps/gc_build.json", json.dumps(about, indent=2) + "\n")
-        archive.write(str(tree / "LICENSE"), f"{info}/LICENSE")
+        for one in sources.RELEASES:
+            for name in one.licenses:
+                archive.write(str(tree / one.place / name), f"{info}/licenses/{one.contents.replace(' ', '-')}/{name}")
         archive.writestr(
             f"{info}/METADATA",
-            f"Metadata-Version: 2.1\nName: byteps\nVersion: {release}\nLicense: Apache-2.0\n"
+            f"Metadata-Version: 2.1\nName: byteps\nVersion: {release}\n"
+            "License: Apache-2.0; libzmq: LGPL-3.0 with static linking exception; libsodium: ISC\n"
             "Summary: BytePS's parameter server for MXNet, with byteps_gc's fix-ups\n"
             "Home-page: https://github.com/bytedance/byteps\nRequires-Python: >=3.8\n",
         )

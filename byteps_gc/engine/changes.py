@@ -14,6 +14,7 @@ KV_APP = PS_LITE + "include/ps/kv_app.h"
 CUSTOMER_HEADER = PS_LITE + "include/ps/internal/customer.h"
 CUSTOMER = PS_LITE + "src/customer.cc"
 ZMQ_VAN = PS_LITE + "src/zmq_van.h"
+LIBZMQ = "3rdparty/libzmq/"
 
 
 FIXUPS = (
@@ -67,8 +68,8 @@ FIXUPS = (
     Fixup(
         "server",
         "the server trusts every request, overwrites a reply that a slow worker has not read yet, looks up compressors"
-        " in a map that changes meanwhile, and sums every push as a dense array; the fix-up replaces the server with"
-        " our own, which checks each request against the key's size, dtype, compressor and round",
+        " in a map that changes meanwhile, and sums every push as a dense array; the fix-up replaces it with our own"
+        " server, which checks each request against the key's size, dtype, compressor and round",
         files=(
             (SERVER, "server.cc"),
             (SERVER_HEADER, "server.h"),
@@ -84,10 +85,43 @@ FIXUPS = (
         files=(
             (ZMQ_VAN, "zmq_van.h"),
             (PS_LITE + "src/byteps_gc_zmq_socket.h", "zmq_socket.h"),
-            (PS_LITE + "src/byteps_gc_line.h", "line.h"),
+            (PS_LITE + "src/byteps_gc_secret.h", "secret.h"),
             (PS_LITE + "src/byteps_gc_wire.h", "wire.h"),
             (PS_LITE + "src/byteps_gc_liveness.h", "liveness.h"),
             (PS_LITE + "src/byteps_gc_slots.h", "slots.h"),
+        ),
+    ),
+    Fixup(
+        "bounded-messages",
+        "libzmq bounds each part of a message, but not the number of parts, so that an unfinished message can fill the"
+        " memory; the fix-up bounds the message",
+        edits=(
+            Edit(
+                LIBZMQ + "src/session_base.hpp",
+                "    bool _incomplete_in;\n",
+                "    bool _incomplete_in;\n"
+                "    int64_t _unfinished;  // bytes of the message whose parts are coming in\n",
+            ),
+            Edit(
+                LIBZMQ + "src/session_base.cpp",
+                "    _incomplete_in (false),\n",
+                "    _incomplete_in (false),\n    _unfinished (0),\n",
+            ),
+            Edit(
+                LIBZMQ + "src/session_base.cpp",
+                "    if (_pipe && _pipe->write (msg_)) {\n",
+                "    if (options.maxmsgsize >= 0) {\n"
+                "        const int64_t overhead = 64; // of a part\n"
+                "        _unfinished += static_cast<int64_t> (msg_->size ()) + overhead;\n"
+                "        if (_unfinished > options.maxmsgsize + 32 * overhead) {\n"
+                "            errno = EMSGSIZE;\n"
+                "            return -1;\n"
+                "        }\n"
+                "        if (!(msg_->flags () & msg_t::more))\n"
+                "            _unfinished = 0;\n"
+                "    }\n"
+                "    if (_pipe && _pipe->write (msg_)) {\n",
+            ),
         ),
     ),
     Fixup(

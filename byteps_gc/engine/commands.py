@@ -17,7 +17,7 @@ def add(commands: "argparse._SubParsersAction") -> None:
     build.add_argument("--cuda", action="store_true", help="build for GPUs, with NVIDIA's wheels (default: for CPUs)")
     build.add_argument("--cuda-home", type=Path, help="build for GPUs, with this CUDA toolkit (include/, lib64/)")
     build.add_argument("--nccl-home", type=Path, help="NCCL (include/, lib/); required with --cuda-home")
-    build.add_argument("--source", type=Path, help="archive of BytePS's source release (default: fetched by pip)")
+    build.add_argument("--source", type=Path, help="folder with the source archives (default: fetched by pip)")
     build.add_argument("--without", action="append", default=[], metavar="FIXUP", help="leave out a fix-up")
     build.add_argument("--sanitize", choices=["thread"], help="build for CPUs with ThreadSanitizer (docs/engine.md)")
     build.add_argument("--jobs", type=int, help="compile N files at a time (default: number of cores)", metavar="N")

@@ -7,11 +7,12 @@ from pathlib import Path
 import shutil
 from typing import List, Tuple
 
+from byteps_gc.engine.source import LIBSODIUM, LIBZMQ, PYNACL
 from byteps_gc.errors import EngineError
 from byteps_gc.toolchain import Compiler
 
 STANDIN = Path(__file__).parent / "standin"
-ZEROMQ = "zeromq-4.1.4"
+PLATFORM = Path(__file__).parent / "files" / "zmq_platform.h"
 
 COMPRESSORS = tuple(
     f"byteps/common/compressor/{name}.cc"
@@ -52,6 +53,18 @@ PS_LITE = tuple(f"3rdparty/ps-lite/src/{name}.cc" for name in ("van", "postoffic
 # No flag depends on the processor of the machine that compiles.
 FLAGS = ("-std=c++14", "-O3", "-fPIC", "-fopenmp", "-w")
 FLAGS += tuple(word for header in ("cstdint", "cstring", "memory", "string") for word in ("-include", header))
+
+# libzmq's sources but those of transports, mechanisms and pollers that files/zmq_platform.h leaves out.
+DRAFT_API = "-DZMQ_BUILD_DRAFT_API=1"  # has ZMQ_ROUTER_NOTIFY
+LIBZMQ_FLAGS = ("-std=c++14", "-O2", "-fPIC", "-w", DRAFT_API, f"-I{LIBZMQ}/src")
+LIBZMQ_FLAGS += (f"-I{LIBSODIUM}/src/libsodium/include",)
+LIBZMQ_OMITTED = (
+    *("devpoll", "gssapi_", "kqueue", "norm_", "pgm_", "poll.", "pollset", "precompiled", "select", "tipc_", "vmci"),
+    *("ws_", "wss_"),
+)
+# How libsodium's configure script is called. It examines the compiler; the library examines the processor at run time.
+LIBSODIUM_OPTIONS = ("--quiet", "--disable-shared", "--enable-static", "--disable-pie", "--enable-minimal")
+LIBSODIUM_FLAGS = "-O2 -fPIC -w"
 
 
 @dataclass(frozen=True)
@@ -100,33 +113,34 @@ def cuda(cuda_home: Path, nccl_home: Path) -> Device:
 class Build(Compiler):
     """The compiler at work on the engine's source tree."""
 
-    def zeromq(self, flags: Tuple[str, ...]) -> Path:
-        """Build the ZeroMQ release that BytePS carries; returns the static library.
-
-        A sanitizer does not see through its assembler code: it then gets locks instead.
-        """
-        archive = (self.tree / f"{ZEROMQ}.tar.gz").read_bytes()
-        recipe = " ".join((self.version, *flags)).encode()
-        library = self.objects / (hashlib.sha256(recipe + archive).hexdigest() + ".a")
-        folder = self.tree / ZEROMQ
-        self.run("tar", "-xzf", f"{ZEROMQ}.tar.gz", "--no-same-owner")
+    def libsodium(self) -> Path:
+        """Build libsodium with its own scripts; return the static library."""
+        recipe = "\0".join((self.version, PYNACL.sha256, *LIBSODIUM_OPTIONS, LIBSODIUM_FLAGS))
+        library = self.objects / (hashlib.sha256(recipe.encode()).hexdigest() + ".a")
         if not library.is_file():
-            self.progress(ZEROMQ)
-            words = " ".join(("-fPIC -O2 -w", *flags, *(["-DZMQ_FORCE_MUTEXES"] if flags else [])))
-            env = dict(os.environ, CFLAGS=words, CXXFLAGS=words)
-            options = ("--with-libsodium=no", "--with-libgssapi_krb5=no", "--disable-shared", "--enable-static")
-            self.run("./configure", "--quiet", *options, cwd=folder, env=env)
-            self.run("make", "--silent", f"-j{self.jobs}", "libzmq.la", cwd=folder, env=env)
+            self.progress(LIBSODIUM)
+            folder = self.tree / LIBSODIUM
+            self.run("./configure", *LIBSODIUM_OPTIONS, f"CFLAGS={LIBSODIUM_FLAGS}", cwd=folder)
+            self.run("make", "--silent", f"-j{self.jobs}", "-C", "src", cwd=folder)
             partial = library.with_suffix(f".{os.getpid()}.a")
-            shutil.copyfile(folder / ".libs" / "libzmq.a", partial)
+            shutil.copyfile(folder / "src/libsodium/.libs/libsodium.a", partial)
             partial.replace(library)
         return library
 
+    def libzmq(self, device: Device) -> List[Path]:
+        """Compile libzmq, with CURVE."""
+        src = self.tree / LIBZMQ / "src"
+        shutil.copyfile(PLATFORM, src / "platform.hpp")
+        sources = sorted(file.name for file in src.glob("*.cpp") if not file.name.startswith(LIBZMQ_OMITTED))
+        return self.compile_all(tuple(f"{LIBZMQ}/src/{name}" for name in sources), (*LIBZMQ_FLAGS, *device.flags))
+
     def network(self, device: Device) -> List[Path]:
-        """Compile ps-lite and ZeroMQ."""
-        includes = ("-I3rdparty/ps-lite/src", "-I3rdparty/ps-lite/include", f"-I{ZEROMQ}/include")
-        zeromq = self.zeromq(device.flags)
-        return [*self.compile_all(PS_LITE, (*FLAGS, *device.flags, *includes)), zeromq]
+        """Compile libsodium, libzmq and ps-lite; return them in the order for the linker."""
+        libsodium = self.libsodium()
+        libzmq = self.libzmq(device)
+        includes = ("-I3rdparty/ps-lite/src", "-I3rdparty/ps-lite/include", f"-I{LIBZMQ}/include")
+        ps_lite = self.compile_all(PS_LITE, (*FLAGS, *device.flags, DRAFT_API, *includes))
+        return [*ps_lite, *libzmq, libsodium]
 
     def link(self, target: Path, objects: List[Path], *flags: str) -> None:
         """Link a shared library that exports BytePS's own symbols."""

@@ -24,6 +24,7 @@ from pathlib import Path
 import time
 from typing import IO, Any, Dict, List, Optional, Sequence
 
+from byteps_gc.errors import reported
 from byteps_gc.report import environment
 
 
@@ -61,21 +62,26 @@ class Recorder:
         self.write("resume", first_epoch=first_epoch)
 
     def write(self, event: str, **values: Any) -> None:
-        """Append one event; all but a progress event are on disk on return. A start event gets the environment."""
+        """Append one event; all but a progress event are on disk on return. A start event gets the environment.
+
+        Raises :class:`UserError` if that is not possible.
+        """
         if self.path is None:
             return
         if event == "start":
             values["environment"] = environment.about()
-        if self._file is None:
-            self._file = open(self.path, "w")
-        self._file.write(json.dumps({"event": event, **values}) + "\n")
-        self._file.flush()
-        if event != "progress":
-            os.fsync(self._file.fileno())
+        with reported(f"write the run's record {self.path}"):
+            if self._file is None:
+                self._file = open(self.path, "w")
+            self._file.write(json.dumps({"event": event, **values}) + "\n")
+            self._file.flush()
+            if event != "progress":
+                os.fsync(self._file.fileno())
         for mirror in self.mirrors:
-            mirror.write(event, **values)
-            if event == "end":
-                mirror.close()
+            with reported("write the scalars for TensorBoard"):
+                mirror.write(event, **values)
+                if event == "end":
+                    mirror.close()
 
     def progress(self, **values: Any) -> None:
         """Append a progress event, unless the last one was less than ``pause`` seconds ago."""

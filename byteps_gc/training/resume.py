@@ -25,7 +25,7 @@ def check(opt: argparse.Namespace) -> None:
 
     Worker 0 alone has the files to look at.
     """
-    if opt.resume_from and env.integer("DMLC_WORKER_ID", 0) == 0:
+    if opt.resume_from and env.integer("DMLC_WORKER_ID") == 0:
         checkpoint.check(opt.resume_from)
         setting = env.setting() if env.text("DMLC_NUM_WORKER") else {}
         require_same(record.read(record.beside(opt.logging_file)).start, {"flags": opt.flags, **setting})

@@ -6,25 +6,44 @@
 import argparse
 import logging
 from pathlib import Path
+import sys
+import tempfile
 from typing import Any
 
 from byteps_gc import agreement
-from byteps_gc.errors import UserError
+from byteps_gc.errors import UserError, reported
 import byteps_gc.mxnet as bps
 from byteps_gc.training.schedule import schedule
 import mxnet as mx
 
 
+class LogFile(logging.FileHandler):
+    """A log file; :class:`UserError` if a line cannot be written."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Report why; a mistake in a line is left to the module logging."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        raise UserError(f"cannot write the log {self.baseFilename}: {error.strerror or error}") from None
+
+
 def start(opt: argparse.Namespace) -> mx.Context:
     """Have rank 0 write the log file, seed MXNet, and return the device that this process computes on.
 
-    opt: what :mod:`byteps_gc.training.flags` parsed.
+    opt: what :mod:`byteps_gc.training.flags` parsed. Raises :class:`UserError` if rank 0 cannot write the log, or
+    make the folder of the checkpoints.
     """
     log = logging.getLogger()
     log.setLevel(logging.INFO if bps.rank() == 0 else logging.WARNING)
     if bps.rank() == 0:
-        Path(opt.logging_file).parent.mkdir(parents=True, exist_ok=True)
-        log.addHandler(logging.FileHandler(opt.logging_file))
+        with reported(f"write the log {opt.logging_file}"):
+            Path(opt.logging_file).parent.mkdir(parents=True, exist_ok=True)
+            log.addHandler(LogFile(opt.logging_file))
+        with reported(f"write checkpoints to {opt.save_dir}"):
+            Path(opt.save_dir).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=opt.save_dir).close()
     context = device(opt.num_gpus, bps.local_rank())
     if opt.num_gpus > 0 and context.device_type == "cpu":
         log.warning(

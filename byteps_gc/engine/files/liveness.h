@@ -1,28 +1,42 @@
 // Whether the other processes of a job live, so that none waits for one that does not.
 //
-// Every worker and server opens a door and tells the scheduler where; the scheduler calls, and on that line
-// both say a few times in the limit that they live, and "bye" when the job is done. A line that ends without
-// a "bye" is a process that died; one that is silent for longer than the limit has stopped, or its host is
-// gone. The scheduler then tells all others who it was, and every process ends with that reason and status
-// 69; a worker that cannot call a server, with 68. Time counts as this thread has lived through it: a machine
-// that slept accuses nobody.
+// Every worker and server introduces itself to the scheduler, and then both say a few times in the limit that they
+// live, and "bye" when the job is done, all on the connection that the member has made. A connection that ends without
+// a "bye" is a process that died; one that is silent for longer than the limit has stopped, or its host is gone. The
+// scheduler then tells all others who it was, and every process ends with that reason and status 69; a worker that
+// cannot call a server, with 68; a process whose scheduler does not let it in, with 67. A member that finds a reason to
+// end the job tells the scheduler. Time counts as this thread has lived through it: a machine that slept accuses nobody.
+//
+// An introduction also holds the settings that must be the same in all processes: the first two that differ end the
+// job before anything is exchanged.
 //
 //   BYTEPS_GC_DEATH_TIMEOUT   seconds of silence that are a death (60)
 //   BYTEPS_GC_START_TIMEOUT   seconds within which all have to arrive (300)
 #ifndef BYTEPS_GC_LIVENESS_H
 #define BYTEPS_GC_LIVENESS_H
 
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <set>
 #include <sstream>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
-#include "./byteps_gc_line.h"
 #include "./byteps_gc_zmq_socket.h"
 #include "ps/internal/message.h"
 
@@ -30,29 +44,41 @@ namespace ps {
 
 class Liveness {
  public:
-  // self: this node, as others reach it; call: sends a word to the scheduler's Heard.
-  void Start(const Node& self, const Node& scheduler, std::function<void(const std::string&)> call) {
+  // Sends a text by a connection: on the scheduler a member's, on a member the scheduler's, whose name is empty.
+  using Say = std::function<void(const std::string& connection, const std::string& text)>;
+
+  static constexpr size_t kText = 2048;  // bytes of a text, at most
+
+  void Start(const Node& self, const Node& scheduler, Say say) {
     self_ = self;
     scheduler_ = scheduler;
-    call_ = std::move(call);
+    say_ = std::move(say);
     limit_ = Seconds("BYTEPS_GC_DEATH_TIMEOUT", 60);
     start_limit_ = Seconds("BYTEPS_GC_START_TIMEOUT", 300);
     beat_ = std::min(1.0, limit_ / 8);
-    if (!schedules()) door_ = Line::Open(self.hostname, &door_port_);
+    if (schedules()) Differs(Name(), Settings());
     thread_ = std::thread(&Liveness::Run, this);
   }
 
-  // What a node says of itself to the scheduler's Heard, first of all.
-  std::string Hello() const {
-    return std::to_string(door_port_) + " " + std::to_string(worker()) + " " + self_.hostname + " " + Name();
-  }
+  // What a member says of itself, before anything else.
+  std::string Hello() const { return "hello " + std::to_string(worker()) + " " + Name() + Settings(); }
 
   // Ends a worker that cannot call a server: it would wait for its answers for ever.
   void Reach(const Node& server) const {
-    if (Line::Call(server.hostname, server.port, kReach)) return;
+    if (Answers(server.hostname, server.port)) return;
     const std::string where = server.hostname + ":" + std::to_string(server.port);
     Leave(Name() + " reaches the scheduler, but not the server at " + where +
               "; check the firewall: all ports must be open between the hosts of a job",
+          kUnreached);
+  }
+
+  // Seconds of silence that are a death.
+  double limit() const { return limit_; }
+
+  // Ends the job of a worker that has lost its connection to a server, and gets no other.
+  [[noreturn]] void Cut(const std::string& server) {
+    Abort(Name() + " lost its connection to the server at " + server + " and could not connect again within " + Text(limit_) +
+              ". This job stops; check the network between them",
           kUnreached);
   }
 
@@ -64,51 +90,111 @@ class Liveness {
     ended_ = true;
     alarm_.Raise();
     if (thread_.joinable()) thread_.join();
-    lines_.clear();
-    door_.reset();
   }
 
-  // On the scheduler: "PORT WORKER HOST NAME" of a node that has just started; false if it is something else.
-  bool Heard(const std::string& text) {
-    Caller caller;
-    if (!Parse(text, &caller)) return false;
-    std::lock_guard<std::mutex> guard(mu_);
-    callers_.insert(text);
+  // Ends the job, on all hosts, for a reason that this process has found. Returns never.
+  [[noreturn]] void Abort(const std::string& why, int status) {
+    if (!schedules()) {
+      say_("", "end " + why);
+      Leave(why, status, kFarewell);  // the scheduler's verdict would end this process with another status
+    }
+    {
+      std::lock_guard<std::mutex> guard(mu_);
+      verdict_ = why;
+    }
     alarm_.Raise();
-    return true;
+    while (true) pause();
+  }
+
+  // A text that has come by a connection; returns what is wrong with it. The first one of a member is its "hello":
+  // who is not let in is told so.
+  const char* Heard(const std::string& connection, const std::string& text) {
+    if (text.size() > kText || !Printable(text)) return "a text that is none";
+    std::lock_guard<std::mutex> guard(mu_);
+    const bool hello = text.compare(0, 6, "hello ") == 0;
+    if (schedules() != (hello || members_.count(connection) > 0)) return "a text of a process that is not a member";
+    if (hello) {
+      const std::string refusal = Admit(connection, text.substr(6));
+      if (!refusal.empty()) say_(connection, "no " + refusal);
+      if (!refusal.empty()) return "an introduction of a process that this job has no place for";
+    }
+    heard_.emplace_back(connection, text);
+    alarm_.Raise();
+    return nullptr;
+  }
+
+  // A connection has ended.
+  void Closed(const std::string& connection) {
+    std::lock_guard<std::mutex> guard(mu_);
+    if (schedules() && !members_.count(connection)) return;
+    heard_.emplace_back(connection, "");
+    alarm_.Raise();
+  }
+
+  // On the scheduler: whether processes have met whose settings differ.
+  bool Doomed() {
+    std::lock_guard<std::mutex> guard(mu_);
+    return doomed_;
+  }
+
+  // On the scheduler: whether a connection is that of a member of a role.
+  bool Member(const std::string& connection, bool worker) {
+    std::lock_guard<std::mutex> guard(mu_);
+    auto found = members_.find(connection);
+    return found != members_.end() && (found->second >= 0) == worker;
+  }
+
+  // On a member: what answers at the scheduler's address does not let it in.
+  [[noreturn]] void Refused() const {
+    Leave("what answers at " + scheduler_.hostname + ":" + std::to_string(scheduler_.port) + " does not accept " + Name() +
+              ": it is another program or version, or its secret differs (BYTEPS_GC_SECRET_FILE)",
+          kTurnedAway);
   }
 
  private:
   static constexpr double kFarewell = 1;  // seconds in which the others learn why the job ends
   static constexpr double kPatience = 5;  // seconds that a node waits longer than the scheduler, which knows more
   static constexpr double kLeft = 30;     // seconds that a node has to leave after the scheduler
-  static constexpr int kCall = 2;         // seconds
-  static constexpr size_t kWords = 512;   // bytes of what a node says of itself, at most
   static constexpr int kReach = 10;       // seconds
-  static constexpr int kStatus = 69, kUnreached = 68;
+  static constexpr int kStatus = 69, kUnreached = 68, kTurnedAway = 67;
 
   struct Peer {
     std::string name;  // "worker-1 on 10.0.0.2"
-    std::unique_ptr<Line> line;
     double silent = 0;
-    bool known = false, left = false;  // who it is, and that it has said "bye"
+    bool left = false, closed = false;  // it has said "bye"; its connection has ended
   };
 
-  struct Caller {
-    int port = 0, worker = -1;
-    std::string host, name;
+  struct Setting {
+    const char* name;
+    const char* otherwise;  // its value if it is not set; without one, it is not compared then
+    bool workers;           // only workers use it
   };
 
-  static bool Parse(const std::string& text, Caller* caller) {
-    if (text.size() > kWords) return false;
-    std::istringstream words(text);
-    if (!(words >> caller->port >> caller->worker >> caller->host)) return false;
-    std::getline(words >> std::ws, caller->name);
-    for (char one : text) {
-      if (one < ' ' || one > '~') return false;
+  static const std::vector<Setting>& AllSettings() {
+    static const std::vector<Setting> settings{
+        {"BYTEPS_GC_BUILD", nullptr, false},    {"DMLC_NUM_WORKER", "1", false},
+        {"DMLC_NUM_SERVER", "1", false},           {"BYTEPS_GC_ENCRYPT", "1", false},
+        {"BYTEPS_PARTITION_BYTES", "4096000", true}, {"BYTEPS_MIN_COMPRESS_BYTES", "65536", true},
+        {"BYTEPS_GC_CHECK_STEPS", "200", true},    {"BYTEPS_KEY_HASH_FN", "(unset)", true},
+        {"BYTEPS_ENABLE_ASYNC", "0", false},
+    };
+    return settings;
+  }
+
+  // ";NAME=VALUE..." of this process.
+  std::string Settings() const {
+    std::string text;
+    for (const Setting& one : AllSettings()) {
+      if (one.workers && worker() < 0) continue;
+      const char* value = getenv(one.name);
+      if (!value || !*value) value = one.otherwise;
+      if (value) text += std::string(";") + one.name + "=" + std::string(value).substr(0, 64);
     }
-    return caller->port > 0 && caller->port < 65536 && caller->worker >= -1 &&
-           caller->worker < Number("DMLC_NUM_WORKER") && !caller->name.empty();
+    return text;
+  }
+
+  static bool Printable(const std::string& text) {
+    return std::all_of(text.begin(), text.end(), [](char one) { return one >= ' ' && one <= '~'; });
   }
 
   static double Seconds(const char* name, double otherwise) {
@@ -128,6 +214,21 @@ class Liveness {
     return text;
   }
 
+  // Whether a connection to a port can be made.
+  static bool Answers(const std::string& host, int port) {
+    addrinfo hints{}, *found = nullptr;
+    hints.ai_family = AF_INET;
+    hints.ai_socktype = SOCK_STREAM;
+    if (getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return false;
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const timeval patience{kReach, 0};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    const bool connected = connect(fd, found->ai_addr, found->ai_addrlen) == 0;
+    freeaddrinfo(found);
+    close(fd);
+    return connected;
+  }
+
   bool schedules() const { return self_.role == Node::SCHEDULER; }
   int worker() const { return self_.role == Node::WORKER ? Number("DMLC_WORKER_ID") : -1; }
 
@@ -138,6 +239,55 @@ class Liveness {
     return here + " on " + self_.hostname;
   }
 
+  // Makes a member of who says "WORKER NAME;SETTINGS"; returns why not, if not. By mu_.
+  std::string Admit(const std::string& connection, const std::string& text) {
+    std::istringstream words(text);
+    int worker = -2;
+    std::string name;
+    if (!(words >> worker) || !std::getline(words >> std::ws, name, ';') || name.empty() || worker < -1)
+      return "an introduction cannot be read: versions of byteps_gc differ";
+    std::string settings;
+    std::getline(words, settings);
+    if (started_) return "the job at this address runs already: " + Size();
+    if (members_.count(connection)) return name + " has joined already";
+    int servers = 0;
+    for (auto& member : members_) {
+      servers += member.second < 0;
+      if (worker >= 0 && member.second == worker)
+        return "worker " + std::to_string(worker) +
+               " of the job at this address has joined already; every worker needs a DMLC_WORKER_ID of its own";
+    }
+    const std::string differs = Differs(name, ";" + settings);
+    if (!differs.empty()) {
+      verdict_ = differs;
+      doomed_ = true;
+    } else if (worker >= Number("DMLC_NUM_WORKER") || (worker < 0 && servers >= Number("DMLC_NUM_SERVER"))) {
+      return "the job at this address has " + Size();
+    }
+    members_[connection] = worker;
+    return "";
+  }
+
+  std::string Size() const {
+    return std::to_string(Number("DMLC_NUM_WORKER")) + " workers and " + std::to_string(Number("DMLC_NUM_SERVER")) + " servers";
+  }
+
+  // How a process's settings differ from what another has said. By mu_.
+  std::string Differs(const std::string& name, const std::string& settings) {
+    for (const Setting& one : AllSettings()) {
+      const std::string begin = std::string(";") + one.name + "=";
+      const size_t at = settings.find(begin);
+      if (at == std::string::npos) continue;
+      const size_t from = at + begin.size();
+      const std::string value = settings.substr(from, settings.find(';', from) - from);
+      auto& first = settings_.emplace(one.name, std::make_pair(name, value)).first->second;
+      if (first.second != value)
+        return name + " has " + one.name + "=" + value + ", " + first.first + " has " + first.second +
+               "; it must be the same in all processes of a job. This job stops";
+    }
+    return "";
+  }
+
   void Run() {
     auto before = std::chrono::steady_clock::now();
     double since = beat_;
@@ -145,100 +295,87 @@ class Liveness {
       const auto now = std::chrono::steady_clock::now();
       const double passed = std::min(2 * beat_, std::chrono::duration<double>(now - before).count());
       before = now;
-      Meet();
       const std::string why = Judge(passed);
       if (ended_) break;
       if (!why.empty()) Finish(why);
       since += passed;
       if (since >= beat_) {
         since = 0;
-        for (auto& peer : lines_) Say(peer, "alive");
-        if (!schedules() && lines_.empty()) call_(Hello());
+        SayAll("alive");
       }
-      Wait();
+      std::vector<pollfd> news{pollfd{alarm_.fd(), POLLIN, 0}};
+      Await(&news, static_cast<int>(beat_ * 1000));
+      if (news[0].revents) alarm_.Reset();
     }
-    for (auto& peer : lines_) Say(peer, "bye");
+    SayAll("bye");
   }
 
-  static void Say(const Peer& peer, const std::string& text) {
-    if (peer.line) peer.line->Say(text);
-  }
-
-  // Until the next beat, or until something happens.
-  void Wait() {
-    std::vector<pollfd> news{pollfd{alarm_.fd(), POLLIN, 0}};
-    if (door_) news.push_back(pollfd{door_->fd(), POLLIN, 0});
-    for (auto& peer : lines_) {
-      if (peer.line && !peer.line->closed()) news.push_back(pollfd{peer.line->fd(), POLLIN, 0});
-    }
-    Await(&news, static_cast<int>(beat_ * 1000));
-    if (news[0].revents) alarm_.Reset();
-  }
-
-  // Lines to those that have come since.
-  void Meet() {
-    while (auto line = door_ ? door_->Accept() : nullptr) {
-      lines_.emplace_back();
-      lines_.back().line = std::move(line);
-    }
-    std::set<std::string> callers;
-    {
-      std::lock_guard<std::mutex> guard(mu_);
-      callers.swap(callers_);
-    }
-    for (const std::string& caller : callers) {
-      Caller one;
-      Parse(caller, &one);
-      if (!met_.insert(one.host + ":" + std::to_string(one.port)).second) continue;
-      one.worker < 0 ? void(++servers_) : void(workers_.insert(one.worker));
-      lines_.emplace_back();
-      lines_.back().name = one.name;
-      lines_.back().known = true;
-      lines_.back().line = Line::Call(one.host, one.port, kCall);
-      Say(lines_.back(), "scheduler " + Name());
+  // To all members, or to the scheduler, that are still there.
+  void SayAll(const std::string& text) {
+    if (!schedules() && peers_.empty()) return say_("", text);
+    for (auto& peer : peers_) {
+      if (!peer.second.closed && !peer.second.left) say_(peer.first, text);
     }
   }
 
   // Why this job has to end; empty if it need not.
   std::string Judge(double passed) {
-    for (auto& peer : lines_) {
-      std::string text, verdict;
-      peer.silent += passed;
-      while (peer.line && peer.line->Next(&text)) {
-        peer.silent = 0;
-        if (text == "bye") peer.left = true;
-        if (text.compare(0, 4, "end ") == 0) verdict = text.substr(4);
-        if (text.compare(0, 10, "scheduler ") == 0) {
-          peer.known = true;
-          peer.name = text.substr(10);
-        }
-      }
-      if (!peer.known) continue;
+    std::deque<std::pair<std::string, std::string>> heard;
+    std::string why;
+    {
+      std::lock_guard<std::mutex> guard(mu_);
+      heard.swap(heard_);
+      why.swap(verdict_);
+    }
+    for (auto& peer : peers_) peer.second.silent += passed;
+    for (auto& one : heard) {
+      const std::string verdict = Take(one.first, one.second);
+      if (why.empty()) why = verdict;
+    }
+    for (auto& one : peers_) {
+      Peer& peer = one.second;
+      if (!why.empty()) break;
       // the others leave when all are done; a node that is left behind has missed the word for it
       if (peer.left && (schedules() || peer.silent < kLeft)) continue;
-      if (peer.left) return Lost(peer, "has left before this process had finished");
-      if (!verdict.empty()) return verdict;
-      if (peer.line && peer.line->closed()) return Lost(peer, "has died or lost its connection");
-      if (peer.silent > limit_)
-        return Lost(peer, "has been silent for " + Text(limit_) + ": it has stopped, or its host is unreachable");
+      if (peer.left) why = Lost(peer.name, "has left before this process had finished");
+      else if (peer.closed) why = Lost(peer.name, "has died or lost its connection");
+      else if (peer.silent > limit_)
+        why = Lost(peer.name, "has been silent for " + Text(limit_) + ": it has stopped, or its host is unreachable");
     }
-    // whoever else called at the door
-    lines_.erase(std::remove_if(lines_.begin(), lines_.end(), [](const Peer& peer) {
-      return !peer.known && peer.line->closed();
-    }), lines_.end());
+    if (!why.empty()) return why;
     if (started_) {
-      alone_ = schedules() || !lines_.empty() ? 0 : alone_ + passed;
-      Peer scheduler;
-      scheduler.name = "scheduler on " + scheduler_.hostname;
-      return alone_ > limit_ ? Lost(scheduler, "has been silent for " + Text(limit_)) : "";
+      alone_ = schedules() || !peers_.empty() ? 0 : alone_ + passed;
+      return alone_ > limit_ ? Lost("scheduler on " + scheduler_.hostname, "has been silent for " + Text(limit_)) : "";
     }
     waited_ += passed;
     if (schedules()) return waited_ > start_limit_ ? Missing() : "";
     return waited_ > start_limit_ + kPatience ? NoBegin() : "";
   }
 
-  static std::string Lost(const Peer& peer, const std::string& how) {
-    return peer.name + " " + how +
+  // Takes in a text, empty at the end of a connection; returns why the job has to end, if it says so.
+  std::string Take(const std::string& connection, const std::string& text) {
+    if (text.compare(0, 6, "hello ") == 0) {
+      const size_t begin = text.find(' ', 6) + 1;
+      peers_[connection].name = text.substr(begin, text.find(';') - begin);
+      say_(connection, "scheduler " + Name());
+      return "";
+    }
+    if (text.compare(0, 10, "scheduler ") == 0) peers_[connection].name = text.substr(10);
+    if (!schedules() && text.empty() && peers_.empty()) peers_[connection].name = "scheduler on " + scheduler_.hostname;
+    if (text.compare(0, 3, "no ") == 0)
+      Leave("the scheduler at " + scheduler_.hostname + ":" + std::to_string(scheduler_.port) + " does not accept " + Name() +
+                ": " + text.substr(3),
+            kTurnedAway);
+    auto found = peers_.find(connection);
+    if (found == peers_.end()) return "";
+    found->second.silent = 0;
+    found->second.closed = text.empty();
+    found->second.left = found->second.left || text == "bye";
+    return text.compare(0, 4, "end ") == 0 ? text.substr(4) : "";
+  }
+
+  static std::string Lost(const std::string& name, const std::string& how) {
+    return name + " " + how +
            ". This job stops; check that process's log and start the job again (run.sh JOB --resume continues from its "
            "last checkpoint)";
   }
@@ -249,51 +386,53 @@ class Liveness {
            "; start the scheduler and all servers and workers, or increase BYTEPS_GC_START_TIMEOUT";
   }
 
-  std::string Missing() const {
+  std::string Missing() {
     std::string who;
     auto name = [&who](const std::string& one) { who += (who.empty() ? "" : ", ") + one; };
-    for (int i = 0; i < Number("DMLC_NUM_WORKER"); ++i) {
-      if (!workers_.count(i)) name("worker " + std::to_string(i));
+    std::set<int> workers;
+    int servers = Number("DMLC_NUM_SERVER");
+    const std::string all = std::to_string(servers);
+    {
+      std::lock_guard<std::mutex> guard(mu_);
+      for (auto& member : members_) member.second < 0 ? void(--servers) : void(workers.insert(member.second));
     }
-    const int servers = Number("DMLC_NUM_SERVER");
-    if (servers_ < servers) name(std::to_string(servers - servers_) + " of " + std::to_string(servers) + " servers");
+    for (int i = 0; i < Number("DMLC_NUM_WORKER"); ++i) {
+      if (!workers.count(i)) name("worker " + std::to_string(i));
+    }
+    if (servers > 0) name(std::to_string(servers) + " of " + all + " servers");
     if (who.empty()) who = "a process";
     return who + " did not connect to the scheduler on " + self_.hostname + " within " + Text(start_limit_) +
            ". This job stops; check the log there and start the job again, or increase BYTEPS_GC_START_TIMEOUT";
   }
 
   // Lets all others know, and ends this process.
-  void Finish(const std::string& why) {
-    if (schedules()) {
-      for (auto& peer : lines_) Say(peer, "end " + why);
-      std::this_thread::sleep_for(std::chrono::duration<double>(kFarewell));
-    }
-    Leave(why, kStatus);
+  [[noreturn]] void Finish(const std::string& why) {
+    if (schedules()) SayAll("end " + why);
+    Leave(why, kStatus, schedules() ? kFarewell : 0);
   }
 
-  static void Leave(const std::string& why, int status) {
+  [[noreturn]] static void Leave(const std::string& why, int status, double seconds = 0) {
     fprintf(stderr, "byteps: %s\n", why.c_str());
     fflush(stderr);
+    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
     _exit(status);
   }
 
   Node self_, scheduler_;
-  std::function<void(const std::string&)> call_;
+  Say say_;
   double limit_ = 0, start_limit_ = 0, beat_ = 0;
   std::thread thread_;
   Alarm alarm_;
   std::atomic<bool> started_{false}, ended_{false};
 
-  std::mutex mu_;
-  std::set<std::string> callers_;  // who has called, by mu_
+  std::mutex mu_;                                                        // of the next five
+  std::deque<std::pair<std::string, std::string>> heard_;                // texts, by the connections they came by
+  std::map<std::string, int> members_;                                   // on the scheduler, by connection: worker, or -1
+  std::map<std::string, std::pair<std::string, std::string>> settings_;  // who said them first, and what
+  std::string verdict_;
+  bool doomed_ = false;
 
-  // the thread's
-  std::unique_ptr<Line> door_;
-  int door_port_ = 0;
-  std::vector<Peer> lines_;
-  std::set<std::string> met_;
-  std::set<int> workers_;
-  int servers_ = 0;
+  std::map<std::string, Peer> peers_;  // the thread's, by connection
   double waited_ = 0, alone_ = 0;
 };
 

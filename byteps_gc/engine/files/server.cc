@@ -15,8 +15,6 @@
 // One thread handles all requests. Sums, and all that compressors do, are computed by lanes.
 #include "server.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -41,6 +39,10 @@
 #include "../common/compressor/utils.h"
 #include "../common/cpu_reducer.h"
 #include "ps/ps.h"
+
+namespace ps {
+[[noreturn]] void EndJob(const std::string& why, int status);  // the van's
+}
 
 namespace byteps {
 namespace server {
@@ -72,10 +74,8 @@ std::string DtypeName(int dtype) {
   return names[dtype];
 }
 
-[[noreturn]] void Fail(const std::string& why) {
-  std::cerr << "byteps: " << why << std::endl;
-  _exit(kStatus);
-}
+// All processes of the job end, and say why.
+[[noreturn]] void Fail(const std::string& why) { ps::EndJob(why, kStatus); }
 
 class Buffer {
  public:

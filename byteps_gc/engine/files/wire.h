@@ -18,7 +18,7 @@ namespace wire {
 
 constexpr uint32_t kMagic = 0x32636762;  // "bgc2"
 constexpr int kMostNodes = 4096;
-constexpr size_t kHost = 64;
+constexpr size_t kHost = 64, kToken = 32;
 
 struct Header {
   uint32_t magic;
@@ -30,11 +30,23 @@ struct Header {
 static_assert(sizeof(Header) == 32, "the header has no gaps");
 
 struct NodeEntry {
-  int32_t id, port, customer;
+  int32_t id, port, customer, user;
   uint8_t role, recovery, unused[2];
-  char host[kHost];  // ends with a zero
+  char host[kHost];    // ends with a zero
+  char token[kToken];  // what a server wants to see, or zeros
 };
-static_assert(sizeof(NodeEntry) == 80, "an entry has no gaps");
+static_assert(sizeof(NodeEntry) == 116, "an entry has no gaps");
+
+// A node's token is where ps-lite has the name of an endpoint, and its user where it has an auxiliary number.
+static_assert(sizeof(Node::endpoint_name) >= kToken, "a token has room");
+
+inline std::string Token(const Node& node) { return std::string(node.endpoint_name, node.endpoint_name_len); }
+
+inline void SetToken(const std::string& token, Node* node) {
+  memset(node->endpoint_name, 0, sizeof node->endpoint_name);
+  memcpy(node->endpoint_name, token.data(), token.size());
+  node->endpoint_name_len = token.size();
+}
 
 enum Flags : uint8_t { kRequest = 1, kPush = 2, kAll = kRequest | kPush };
 
@@ -64,6 +76,8 @@ inline void Write(const Meta& meta, char* bytes) {
     entry.customer = node.customer_id;
     entry.role = static_cast<uint8_t>(node.role);
     entry.recovery = node.is_recovery;
+    entry.user = node.aux_id;
+    if (node.endpoint_name_len == kToken) memcpy(entry.token, node.endpoint_name, kToken);
     memcpy(entry.host, node.hostname.data(), node.hostname.size());
     memcpy(bytes, &entry, sizeof entry);
     bytes += sizeof entry;
@@ -80,7 +94,8 @@ inline bool Read(const NodeEntry& entry, Node* node) {
   node->role = static_cast<Node::Role>(entry.role);
   node->is_recovery = entry.recovery;
   node->hostname.assign(entry.host, length);
-  memset(node->endpoint_name, 0, sizeof node->endpoint_name);
+  node->aux_id = entry.user;
+  SetToken(entry.token[0] ? std::string(entry.token, kToken) : "", node);
   return true;
 }
 

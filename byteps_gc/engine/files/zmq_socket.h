@@ -91,16 +91,21 @@ class Socket {
     Set(ZMQ_TCP_KEEPALIVE, 1);
     Set(ZMQ_TCP_KEEPALIVE_IDLE, 60);
   }
-  // what was sent is still delivered, to whoever listens, within so many milliseconds: the last word of the
-  // scheduler is what all others wait for
+  // what was sent is still delivered, to whoever listens: the last word of the scheduler is what all others wait for
   ~Socket() {
-    Set(ZMQ_LINGER, 20000);
+    Set(ZMQ_LINGER, patience_);
     zmq_close(handle_);
   }
   Socket(const Socket&) = delete;
 
-  void Set(int option, int value) { CHECK_EQ(zmq_setsockopt(handle_, option, &value, sizeof value), 0); }
-  void SetName(const std::string& name) { zmq_setsockopt(handle_, ZMQ_IDENTITY, name.data(), name.size()); }
+  void Set(int option, int value) {
+    CHECK_EQ(zmq_setsockopt(handle_, option, &value, sizeof value), 0) << zmq_strerror(errno);
+  }
+  void Set(int option, const std::string& value) {
+    CHECK_EQ(zmq_setsockopt(handle_, option, value.data(), value.size()), 0) << zmq_strerror(errno);
+  }
+  // For how many milliseconds what was sent is still delivered when the socket is closed.
+  void SetPatience(int milliseconds) { patience_ = milliseconds; }
   void* handle() { return handle_; }
   std::mutex& lock() { return lock_; }
 
@@ -144,44 +149,45 @@ class Socket {
   bool HasInput() {
     int events = 0;
     size_t size = sizeof events;
-    return zmq_getsockopt(handle_, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN);
+    while (zmq_getsockopt(handle_, ZMQ_EVENTS, &events, &size) != 0) {
+      if (errno != EINTR) return false;
+    }
+    return events & ZMQ_POLLIN;
   }
 
   std::mutex lock_;
   void* const handle_;
+  int patience_ = 20000;
 };
 
-// Tells when a socket that has called one node has lost its connection and has another.
-class Monitor {
+// What happens to the connections of a socket; made before the socket is bound or connected.
+class Events {
  public:
-  Monitor(void* context, Socket* socket) : events_(context, ZMQ_PAIR) {
+  Events(void* context, Socket* socket, int wanted) : socket_(context, ZMQ_PAIR) {
     const std::string name = "inproc://byteps_gc-" + std::to_string(reinterpret_cast<uintptr_t>(socket));
-    const int wanted = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_DISCONNECTED;
     CHECK_EQ(zmq_socket_monitor(socket->handle(), name.c_str(), wanted), 0) << zmq_strerror(errno);
-    CHECK_EQ(zmq_connect(events_.handle(), name.c_str()), 0) << zmq_strerror(errno);
+    CHECK_EQ(zmq_connect(socket_.handle(), name.c_str()), 0) << zmq_strerror(errno);
   }
 
-  int fd() { return events_.fd(); }
+  int fd() { return socket_.fd(); }
 
-  // Whether it has been connected again since the last call.
-  bool Again() {
-    bool again = false;
+  // The next event and its value, if there is one.
+  bool Next(int* event, int* value) {
     std::vector<Part> parts;
-    while (events_.Receive(&parts)) {
-      uint16_t event = 0;
-      if (parts[0].size() >= sizeof event) memcpy(&event, parts[0].data(), sizeof event);
-      if (event == ZMQ_EVENT_DISCONNECTED) lost_ = true;
-      if (event == ZMQ_EVENT_CONNECTED && lost_) {
-        lost_ = false;
-        again = true;
-      }
-    }
-    return again;
+    uint16_t kind = 0;
+    int32_t number = 0;
+    do {
+      if (!socket_.Receive(&parts)) return false;
+    } while (parts[0].size() < sizeof kind + sizeof number);
+    memcpy(&kind, parts[0].data(), sizeof kind);
+    memcpy(&number, parts[0].data() + sizeof kind, sizeof number);
+    *event = kind;
+    *value = number;
+    return true;
   }
 
  private:
-  Socket events_;
-  bool lost_ = false;
+  Socket socket_;
 };
 
 // Until a descriptor has news, but no longer than so many milliseconds.

@@ -1,9 +1,12 @@
 // ps-lite's transport over ZeroMQ (byteps_gc's own implementation of the interface that the released one has).
 //
-// A node has one socket that it is called at, and one to each node that it calls. Whoever sends does so
-// itself; one thread, that of Van::Receiving, receives from all sockets and sleeps when nothing is there.
+// Workers and servers call the scheduler, and workers call servers: by TCP, or, if both are of one user on one host, by a
+// local socket. What is sent the other way goes back on the connection that the other has made. Whoever sends does so
+// itself; one thread, that of Van::Receiving, receives from all sockets and sleeps when nothing is there. Connections
+// are authenticated and encrypted if the job has a secret (secret.h).
+//
 // A message is [sender's name] [header] [data...] (wire.h). Of [keys] [values] [lengths] the values may be in a slot,
-// and their [place] comes last (slots.h). A node that joins adds a word for the scheduler's liveness (liveness.h).
+// and their [place] comes last (slots.h). With an empty header it is a text for liveness (liveness.h).
 //
 // A message is handed on only if its sender may send it, and if every length in it is what has arrived. All else is
 // dropped, and reported once for each source. What a worker has asked for is kept until it is answered, and asked for
@@ -15,6 +18,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <deque>
 #include <iostream>
@@ -23,6 +27,7 @@
 #include <unordered_map>
 
 #include "./byteps_gc_liveness.h"
+#include "./byteps_gc_secret.h"
 #include "./byteps_gc_slots.h"
 #include "./byteps_gc_wire.h"
 #include "./byteps_gc_zmq_socket.h"
@@ -48,56 +53,44 @@ class ZMQVan : public Van {
         zmq_ctx_set(context_, ZMQ_IO_THREADS, GetEnv("BYTEPS_ZMQ_NTHREADS", 4));
       }
     }
+    Running() = this;
     if (!standalone) Van::Start(customer_id, false);
   }
 
   void Stop() override {
+    Running() = nullptr;
     liveness_.End();
     Van::Stop();
     {
       std::lock_guard<std::mutex> guard(sockets_mu_);
-      receiver_.reset();
-      monitors_.clear();
+      doors_.clear();
       senders_.clear();
+      calls_.clear();
+      ways_.clear();
       asked_.clear();
       ++version_;
     }
-    readable_.clear();
-    watched_.clear();
+    sources_.clear();
+    made_.clear();
+    noted_.clear();
+    connections_.clear();
     members_.clear();
     joined_ = false;
+    doorkeeper_.reset();
+    if (port_fd_ >= 0) close(port_fd_);
+    port_fd_ = -1;
     zmq_ctx_destroy(context_);  // waits until what was sent is delivered
     context_ = nullptr;
   }
 
   int Bind(const Node& node, int max_retry) override {
-    const bool local = GetEnv("DMLC_LOCAL", 0);
     is_worker_ = node.role == Node::WORKER;
-    receiver_ = std::make_shared<Socket>(context_, ZMQ_ROUTER);
-    receiver_->Set(ZMQ_ROUTER_MANDATORY, 1);
-    receiver_->Set(ZMQ_ROUTER_HANDOVER, 1);  // a node that calls again is where its last call comes from
-    std::string host = node.hostname.empty() ? "*" : node.hostname;
-    if (node.role == Node::SCHEDULER && GetEnv("DMLC_USE_KUBERNETES", 0) > 0) host = "0.0.0.0";
-    const std::string prefix = local ? "ipc:///tmp/" : "tcp://" + host + ":";
-    unsigned seed = static_cast<unsigned>(getpid() + time(nullptr));
-    int port = node.port;
-    for (int tries = 0; zmq_bind(receiver_->handle(), (prefix + std::to_string(port)).c_str()) != 0; ++tries) {
-      if (tries >= max_retry) {
-        std::cerr << "byteps: cannot listen on " << prefix << port << ": " << zmq_strerror(errno) << std::endl;
-        _exit(98);
-      }
-      port = 10000 + rand_r(&seed) % 40000;
-    }
-    if (!local) {
-      receiver_->Set(ZMQ_SNDBUF, kInside);
-      const std::string inside = Inside(node.hostname, port);
-      CHECK_EQ(zmq_bind(receiver_->handle(), ("ipc://@" + inside).c_str()), 0) << zmq_strerror(errno);
-      if (node.role == Node::SERVER) given_.Listen(inside + "-regions");
-    }
+    my_node_.aux_id = static_cast<int>(geteuid());
+    const int port = is_worker_ ? Reserve(node, max_retry) : Listen(node, max_retry);
     Publish();
     Node here = node;
     here.port = port;
-    liveness_.Start(here, scheduler_, [this](const std::string& text) { CallScheduler(text); });
+    liveness_.Start(here, scheduler_, [this](const std::string& to, const std::string& text) { Say(to, text); });
     return port;
   }
 
@@ -106,56 +99,71 @@ class ZMQVan : public Van {
     CHECK_NE(node.port, node.kEmpty);
     CHECK(node.hostname.size());
     if (node.role != Node::SCHEDULER) liveness_.Begin();  // the nodes hear of each other when all have arrived
-    // workers do not talk to workers, nor servers to servers, and what a node sends to itself goes to own_
-    if (node.role == my_node_.role) return;
+    if (my_node_.role == Node::SCHEDULER) return Connected(node);
+    addresses_[node.id] = AddressOf(node);
+    if (node.role == Node::SCHEDULER ? Sender(kScheduler) != nullptr : !is_worker_ || node.role == Node::WORKER) return;
     auto sender = std::make_shared<Socket>(context_, ZMQ_DEALER);
-    if (my_node_.id != Node::kEmpty) sender->SetName(Name(my_node_.id));
     std::string address = "tcp://" + node.hostname + ":" + std::to_string(node.port);
-    if (node.hostname == my_node_.hostname) {
-      const std::string inside = Inside(node.hostname, node.port);
-      address = "ipc://@" + inside;
-      sender->Set(ZMQ_SNDBUF, kInside);
-      if (is_worker_ && node.role == Node::SERVER) slots_.Meet(node.id, inside + "-regions", my_node_.id);
+    if (node.role == Node::SCHEDULER) {
+      Secret::Get().Identify(sender.get());
+      sender->SetPatience(kFarewell);
+    } else {
+      sender->Set(ZMQ_ROUTING_ID, Name(my_node_.id));
+      if (node.hostname == my_node_.hostname && node.aux_id == my_node_.aux_id) {
+        const std::string inside = Inside(node);
+        address = "ipc://@" + inside;
+        sender->Set(ZMQ_SNDBUF, kInside);
+        slots_.Meet(node.id, inside + "-regions", my_node_.id);
+      } else {
+        liveness_.Reach(node);
+        Secret::Get().Identify(sender.get(), wire::Token(node));
+        ExpectAnswers(sender.get());
+      }
     }
-    if (GetEnv("DMLC_LOCAL", 0)) address = "ipc:///tmp/" + std::to_string(node.port);
-    if (is_worker_ && node.role == Node::SERVER && address.compare(0, 4, "tcp:") == 0) liveness_.Reach(node);
-    std::shared_ptr<Monitor> monitor;
-    if (is_worker_ && node.role == Node::SERVER) monitor = std::make_shared<Monitor>(context_, sender.get());
+    Bound(sender.get());
+    auto events = std::make_shared<Events>(context_, sender.get(), kCallEvents);
     CHECK_EQ(zmq_connect(sender->handle(), address.c_str()), 0) << "cannot connect to " << address << ": " << zmq_strerror(errno);
     {
       std::lock_guard<std::mutex> guard(sockets_mu_);
       senders_[node.id] = sender;
-      if (monitor) monitors_[node.id] = monitor;
+      calls_[node.id] = events;
     }
     Publish();
-    if (node.role == Node::SCHEDULER) CallScheduler(liveness_.Hello());
+    if (node.role == Node::SCHEDULER) Say("", liveness_.Hello());
   }
 
   int SendMsg(Message& msg) override {
     const int id = msg.meta.recver;
     CHECK_NE(id, Meta::kEmpty);
     if (id == my_node_.id || msg.meta.control.cmd == Control::TERMINATE) return SendToSelf(msg);
-    // a worker's request is answered on the connection that it came by
-    const bool reply = !is_worker_ && msg.meta.control.empty() && id >= 8 && id % 2;
+    if (!is_worker_ && id != kScheduler) return Answer(msg);
     if (is_worker_ && msg.meta.control.empty()) {
       std::lock_guard<std::mutex> guard(sockets_mu_);
       asked_[id][msg.meta.timestamp] = msg;
     }
-    return Transmit(msg, reply ? receiver_ : Sender(id), reply, kCopied);
+    return Transmit(msg, Sender(id), "", kCopied);
+  }
+
+  // Ends the job for a reason that this process has found.
+  [[noreturn]] static void Abort(const std::string& why, int status) {
+    if (ZMQVan* van = Running()) van->liveness_.Abort(why, status);
+    std::cerr << "byteps: " << why << std::endl;
+    _exit(status);
   }
 
   int RecvMsg(Message* msg) override {
     std::vector<Part> parts;
     while (true) {
       *msg = Message();
-      int from = Meta::kEmpty;
       if (TakeOwn(msg)) return 1;
-      if (!Receive(&parts, &from)) continue;
-      bool word = false;
-      const char* wrong = Open(&parts, from, msg, &word);
+      const Source* source = Receive(&parts);
+      if (!source) continue;
+      bool text = false;
+      const char* wrong = Open(&parts, source->node, msg, &text);
       if (wrong) {
         Report(&parts, wrong);
-      } else if (!word) {
+      } else if (!text) {
+        if (source->node == Meta::kEmpty) Note(*msg, source->socket);
         int size = static_cast<int>(wire::Size(msg->meta));
         for (auto& data : msg->data) size += static_cast<int>(data.size());
         return size;
@@ -170,6 +178,38 @@ class ZMQVan : public Van {
   static constexpr int kSafetyNet = 1000;  // milliseconds after which a waiting thread looks without being called
   static constexpr int kInside = 4 << 20;  // bytes that a local connection holds, if the system allows it that many
   static constexpr int kAtOnce = 64;       // messages of one socket before the others are looked at
+  static constexpr int kFailures = 3;      // handshakes that the scheduler ends before this process gives up
+  static constexpr int kFarewell = 200;    // milliseconds in which a scheduler that is still there is told "bye"
+  static constexpr int64_t kLargest = 16 << 20;  // bytes
+  static constexpr int kCallEvents = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
+                                     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                                     ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+
+  // Where messages for a node go that has called this one.
+  struct Way {
+    std::shared_ptr<Socket> door;
+    std::string name;
+  };
+
+  // A socket that messages come from.
+  struct Source {
+    std::shared_ptr<Socket> socket;
+    int node;                        // that it has called, if it has
+    std::shared_ptr<Events> events;  // of that call
+  };
+
+  // The state of a call.
+  struct Call {
+    bool open, lost;  // now, and since the last one
+    int failures;
+    double cut;  // seconds since it was lost
+  };
+
+  // The one of this process, while it runs.
+  static std::atomic<ZMQVan*>& Running() {
+    static std::atomic<ZMQVan*> van{nullptr};
+    return van;
+  }
 
   // Buffers of messages come and go with every step: given back to the system, they would be cleared again page by
   // page whenever data comes. Who sets MALLOC_TRIM_THRESHOLD_ decides otherwise.
@@ -180,8 +220,83 @@ class ZMQVan : public Van {
   }
 
   // Where processes of the same host call a node: a local socket without a file, which takes less than TCP does.
-  static std::string Inside(const std::string& host, int port) {
-    return "byteps_gc-" + host + "-" + std::to_string(port);
+  static std::string Inside(const Node& node) { return "byteps_gc-" + node.hostname + "-" + std::to_string(node.port); }
+
+  // A message longer than any that a member sends ends its connection, instead of filling the memory.
+  static void Bound(Socket* socket) {
+    const int64_t most = std::max<int64_t>(kLargest, 2 * static_cast<int64_t>(GetEnv("BYTEPS_PARTITION_BYTES", 0)));
+    CHECK_EQ(zmq_setsockopt(socket->handle(), ZMQ_MAXMSGSIZE, &most, sizeof most), 0) << zmq_strerror(errno);
+  }
+
+  // Lets the system end a connection whose other side has not answered for as long as a death takes.
+  void ExpectAnswers(Socket* socket) const {
+    const int limit = std::max(2, static_cast<int>(liveness_.limit()));
+    socket->Set(ZMQ_TCP_MAXRT, limit * 1000);
+    socket->Set(ZMQ_TCP_KEEPALIVE_IDLE, limit / 2);
+    socket->Set(ZMQ_TCP_KEEPALIVE_INTVL, std::max(1, limit / 8));
+    socket->Set(ZMQ_TCP_KEEPALIVE_CNT, 4);
+  }
+
+  // Calls `take` with one port after the other until it says that it has taken one.
+  template <typename Take>
+  static int FindPort(const Node& node, int max_retry, Take take) {
+    unsigned seed = static_cast<unsigned>(getpid() + time(nullptr));
+    int port = node.port;
+    for (int tries = 0; !take(port); ++tries) {
+      if (tries >= max_retry) {
+        std::cerr << "byteps: cannot listen on tcp://" << node.hostname << ":" << port << ": " << zmq_strerror(errno) << std::endl;
+        _exit(98);
+      }
+      port = 10000 + rand_r(&seed) % 40000;
+    }
+    return port;
+  }
+
+  // A worker's port is a part of its name; nobody can call there.
+  int Reserve(const Node& node, int max_retry) {
+    port_fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return FindPort(node, max_retry, [this](int port) {
+      sockaddr_in address{};
+      address.sin_family = AF_INET;
+      address.sin_port = htons(static_cast<uint16_t>(port));
+      return bind(port_fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+    });
+  }
+
+  // A scheduler's or server's door, and a server's for processes of the same host and user.
+  int Listen(const Node& node, int max_retry) {
+    const bool token = node.role == Node::SERVER && Secret::Get().exists() && !Secret::Get().encrypts();
+    if (token) wire::SetToken(Secret::Token(), &my_node_);
+    doorkeeper_.reset(new Doorkeeper(context_, token ? wire::Token(my_node_) : ""));
+    auto door = Door();
+    Secret::Get().Guard(door.get(), token ? wire::Token(my_node_) : "");
+    if (node.role == Node::SCHEDULER) door->Set(ZMQ_ROUTER_NOTIFY, ZMQ_NOTIFY_DISCONNECT);
+    std::string host = node.hostname.empty() ? "*" : node.hostname;
+    if (node.role == Node::SCHEDULER && GetEnv("DMLC_USE_KUBERNETES", 0) > 0) host = "0.0.0.0";
+    Node here = node;
+    here.port = FindPort(node, max_retry, [&](int port) {
+      return zmq_bind(door->handle(), ("tcp://" + host + ":" + std::to_string(port)).c_str()) == 0;
+    });
+    doors_.push_back(door);
+    if (node.role == Node::SERVER) {
+      auto inside = Door();
+      inside->Set(ZMQ_IPC_FILTER_UID, my_node_.aux_id);
+      inside->Set(ZMQ_SNDBUF, kInside);
+      CHECK_EQ(zmq_bind(inside->handle(), ("ipc://@" + Inside(here)).c_str()), 0) << zmq_strerror(errno);
+      doors_.push_back(inside);
+      given_.Listen(Inside(here) + "-regions");
+    }
+    doorkeeper_->Start();
+    return here.port;
+  }
+
+  std::shared_ptr<Socket> Door() {
+    auto door = std::make_shared<Socket>(context_, ZMQ_ROUTER);
+    door->Set(ZMQ_ROUTER_MANDATORY, 1);
+    door->Set(ZMQ_ROUTER_HANDOVER, 1);  // a node that calls again is where its last call comes from
+    Bound(door.get());
+    doorkeeper_->Watch(door.get());
+    return door;
   }
 
   static uint64_t KeyOf(SArray<char>& keys) {
@@ -217,14 +332,25 @@ class ZMQVan : public Van {
     return true;
   }
 
-  // copied: bytes up to which data are copied; longer data must stay until they are sent.
-  int Transmit(Message& msg, std::shared_ptr<Socket> socket, bool reply, size_t copied) {
-    const int id = msg.meta.recver;
-    CHECK(socket) << "no connection to node " << id;
+  // Sends back on the connection that a node has made.
+  int Answer(Message& msg) {
+    Way way;
+    {
+      std::lock_guard<std::mutex> guard(sockets_mu_);
+      way = ways_[msg.meta.recver];
+    }
+    return Transmit(msg, way.door, way.name, kCopied);
+  }
+
+  // to: the name of the connection, if the socket has several; copied: bytes up to which data are copied; longer data
+  // must stay until they are sent.
+  int Transmit(Message& msg, const std::shared_ptr<Socket>& socket, const std::string& to, size_t copied) {
+    CHECK(socket) << "no connection to node " << msg.meta.recver;
+    const bool reply = !to.empty();
     std::vector<Part> parts;
-    parts.reserve(msg.data.size() + 3);
+    parts.reserve(msg.data.size() + 4);
     if (reply) {
-      parts.emplace_back(Name(id));
+      parts.emplace_back(to);
       parts.emplace_back(Name(my_node_.id));
     }
     int size = static_cast<int>(wire::Size(msg.meta));
@@ -238,7 +364,7 @@ class ZMQVan : public Van {
     }
     if (placed) parts.emplace_back(&place, sizeof place);
     // a peer that is not there any more is liveness's to report
-    socket->Send(&parts, socket == receiver_ || is_worker_ ? &alarm_ : nullptr);
+    socket->Send(&parts, &alarm_);
     return size;
   }
 
@@ -258,52 +384,79 @@ class ZMQVan : public Van {
     return Part(owner->data(), owner->size(), [](void*, void* hint) { delete static_cast<SArray<char>*>(hint); }, owner);
   }
 
-  // Reads a message; returns what is wrong with it. `from` is the node whose connection it came by, if this node has
-  // called there; word: it was for liveness, and is done with.
-  const char* Open(std::vector<Part>* parts, int from, Message* msg, bool* word) {
+  // Reads a message; returns what is wrong with it. `from` is the node that its connection was made to, if this node
+  // has made it; text: it was for liveness, or comes too late, and is done with.
+  const char* Open(std::vector<Part>* parts, int from, Message* msg, bool* text) {
     if (parts->size() < 2) return "a message without a header";
     const std::string name = (*parts)[0].text();
     if ((*parts)[1].size() == 0) {
-      *word = true;
-      if (my_node_.role != Node::SCHEDULER || parts->size() != 3) return "a message with an empty header";
-      return liveness_.Heard((*parts)[2].text()) ? nullptr : "an introduction that is none";
+      *text = true;
+      return OpenText(parts, from, name);
     }
     Meta& meta = msg->meta;
     if (!wire::Read((*parts)[1].data(), (*parts)[1].size(), &meta)) return "a message of another program or version";
-    meta.sender = from == Meta::kEmpty ? IdOf(name) : from;
+    meta.sender = from == Meta::kEmpty ? SenderOf(name) : from;
     meta.recver = my_node_.id;
-    if (!meta.control.empty()) return parts->size() == 2 ? OpenControl(name, &meta) : "a control message with data";
-    const char* wrong = OpenData(parts, msg);
-    return wrong ? wrong : CheckData(msg);
+    *text = my_node_.role == Node::SCHEDULER && liveness_.Doomed();  // nothing begins any more
+    if (!meta.control.empty()) return parts->size() == 2 ? OpenControl(name, from, &meta) : "a control message with data";
+    OpenData(parts, msg);
+    return CheckData(msg);
   }
 
-  const char* OpenControl(const std::string& name, Meta* meta) {
+  const char* OpenText(std::vector<Part>* parts, int from, const std::string& name) {
+    const bool scheduler = my_node_.role == Node::SCHEDULER;
+    if (!scheduler && from != kScheduler) return "a text that is not for this process";
+    if (parts->size() == 3) return liveness_.Heard(scheduler ? name : "", (*parts)[2].text());
+    if (!scheduler || parts->size() != 2) return "a text that is none";
+    liveness_.Closed(name);  // so says ZeroMQ
+    return nullptr;
+  }
+
+  const char* OpenControl(const std::string& name, int from, Meta* meta) {
     if (my_node_.role == Node::SCHEDULER) {
       if (meta->control.cmd == Control::ADD_NODE) return Join(name, meta);
       const int group = IsWorker(meta->sender) ? kWorkerGroup : IsServer(meta->sender) ? kServerGroup : 0;
       const bool member = (meta->control.barrier_group & group) && meta->request && meta->app_id == 0;
       return member ? nullptr : "a barrier of a node that is not a member";
     }
-    if (meta->sender != kScheduler) return "a control message that is not the scheduler's";
+    if (from != kScheduler) return "a control message that is not the scheduler's";
     if (meta->control.cmd == Control::BARRIER) return meta->request ? "a request for a barrier" : nullptr;
     if (joined_ || !Whole(*meta)) return "a list of nodes that is not this job's";
     joined_ = true;
     return nullptr;
   }
 
-  // A node introduces itself to the scheduler, by a connection without a name.
+  // A node introduces itself to the scheduler, whose liveness it has said who it is.
   const char* Join(const std::string& name, Meta* meta) {
     auto& nodes = meta->control.node;
     if (meta->sender != Meta::kEmpty || meta->request || nodes.size() != 1) return "an introduction that is none";
-    const Node::Role role = nodes[0].role;
-    if (role == Node::SCHEDULER || nodes[0].id != Node::kEmpty) return "an introduction that is none";
-    int there = 0;
-    for (auto& member : members_) there += member.second == role;
-    auto* office = Postoffice::Get();
-    if (members_.count(name) || there >= (role == Node::WORKER ? office->num_workers() : office->num_servers()))
-      return role == Node::WORKER ? "a worker that this job has no place for" : "a server that this job has no place for";
-    members_[name] = role;
+    const Node& node = nodes[0];
+    if (node.role == Node::SCHEDULER || node.id != Node::kEmpty || !liveness_.Member(name, node.role == Node::WORKER))
+      return "an introduction of a process that this job has no place for";
+    for (auto& other : connections_) {
+      if (other.first == name || other.second == AddressOf(node)) return "a second introduction";
+    }
+    connections_[name] = AddressOf(node);
     return nullptr;
+  }
+
+  static std::string AddressOf(const Node& node) { return node.hostname + ":" + std::to_string(node.port); }
+
+  // On the scheduler: a node has an id from now on.
+  void Connected(const Node& node) {
+    for (auto& connection : connections_) {
+      if (node.role == Node::SCHEDULER || connection.second != AddressOf(node)) continue;
+      members_[connection.first] = node.id;
+      std::lock_guard<std::mutex> guard(sockets_mu_);
+      ways_[node.id] = Way{doors_[0], connection.first};
+    }
+  }
+
+  // The node whose messages come by a connection of a name.
+  int SenderOf(const std::string& name) {
+    if (my_node_.role != Node::SCHEDULER) return IdOf(name);
+    auto found = members_.find(name);
+    return found == members_.end() ? Meta::kEmpty : found->second;
   }
 
   // Whether a list has this job's nodes, each once.
@@ -321,7 +474,7 @@ class ZMQVan : public Van {
   }
 
   // Takes over a message's data.
-  const char* OpenData(std::vector<Part>* parts, Message* msg) {
+  void OpenData(std::vector<Part>* parts, Message* msg) {
     for (size_t i = 2; i < parts->size(); ++i) {
       char* data = (*parts)[i].data();
       const size_t bytes = (*parts)[i].size();
@@ -331,7 +484,6 @@ class ZMQVan : public Van {
       msg->data.push_back(array);
     }
     parts->resize(2);
-    return nullptr;
   }
 
   // Whether a message's data are what its sender may send, and as long as they say; fetches values from their slot.
@@ -383,7 +535,8 @@ class ZMQVan : public Van {
 
   // Says once for each source that its messages are dropped.
   void Report(std::vector<Part>* parts, const char* what) {
-    const char* address = parts->empty() ? nullptr : zmq_msg_gets((*parts)[0].get(), "Peer-Address");
+    // libzmq 4.3.4 may leave the address out of the first part of a message
+    const char* address = parts->empty() ? nullptr : zmq_msg_gets(parts->back().get(), "Peer-Address");
     const std::string source = address ? address : "a local socket";
     if (reported_.size() < kSources && reported_.insert(source + what).second)
       std::cerr << "byteps: dropped " << what << " from " << source << std::endl;
@@ -395,13 +548,24 @@ class ZMQVan : public Van {
     return found == senders_.end() ? nullptr : found->second;
   }
 
-  // A word to the scheduler's van.
-  void CallScheduler(const std::string& text) {
-    auto socket = Sender(scheduler_.id);
+  // Sends a text of liveness: to the scheduler, or, from there, to whom a connection leads.
+  void Say(const std::string& to, const std::string& text) {
+    std::shared_ptr<Socket> socket;
+    {
+      std::lock_guard<std::mutex> guard(sockets_mu_);
+      auto found = senders_.find(kScheduler);
+      if (found != senders_.end()) socket = found->second;
+      if (my_node_.role == Node::SCHEDULER && !doors_.empty()) socket = doors_[0];
+    }
     if (!socket) return;
-    std::vector<Part> parts(1);
+    std::vector<Part> parts;
+    if (my_node_.role == Node::SCHEDULER) {
+      parts.emplace_back(to);
+      parts.emplace_back(Name(kScheduler));
+    }
+    parts.emplace_back();
     parts.emplace_back(text);
-    socket->Send(&parts, is_worker_ ? &alarm_ : nullptr);
+    socket->Send(&parts, &alarm_);
   }
 
   // Lets the receiving thread know that there are other sockets now.
@@ -413,18 +577,14 @@ class ZMQVan : public Van {
   void Adopt() {
     std::lock_guard<std::mutex> guard(sockets_mu_);
     seen_ = version_;
-    readable_.assign(1, receiver_);
-    callees_.assign(1, Meta::kEmpty);
-    // only a worker gets answers from those that it calls
-    for (auto& sender : senders_) {
-      if (!is_worker_) continue;
-      readable_.push_back(sender.second);
-      callees_.push_back(sender.first);
-    }
+    sources_.clear();
+    for (auto& door : doors_) sources_.push_back(Source{door, Meta::kEmpty, nullptr});
+    for (auto& sender : senders_) sources_.push_back(Source{sender.second, sender.first, calls_[sender.first]});
     news_.assign(1, pollfd{alarm_.fd(), POLLIN, 0});
-    for (auto& socket : readable_) news_.push_back(pollfd{socket->fd(), POLLIN, 0});
-    watched_.assign(monitors_.begin(), monitors_.end());
-    for (auto& monitor : watched_) news_.push_back(pollfd{monitor.second->fd(), POLLIN, 0});
+    for (auto& source : sources_) {
+      news_.push_back(pollfd{source.socket->fd(), POLLIN, 0});
+      if (source.events) news_.push_back(pollfd{source.events->fd(), POLLIN, 0});
+    }
     news_.push_back(pollfd{given_.fd(), POLLIN, 0});  // of a worker -1, which poll() leaves out
   }
 
@@ -436,33 +596,77 @@ class ZMQVan : public Van {
       asked = asked_[server];
     }
     auto socket = Sender(server);
-    for (auto& request : asked) Transmit(request.second, socket, false, SIZE_MAX);
+    for (auto& request : asked) Transmit(request.second, socket, "", SIZE_MAX);
   }
 
-  // The next message, and by whose connection it came; false if there may be one to this node from itself.
-  bool Receive(std::vector<Part>* parts, int* from) {
+  // What has happened to a connection that this node has made.
+  void Look(Source* source) {
+    int event, value;
+    while (source->events->Next(&event, &value)) {
+      const bool scheduler = source->node == kScheduler;
+      if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+        Call& call = made_[source->node];
+        if (call.lost && !scheduler) AskAgain(source->node);
+        call = Call{true, false, 0, 0};
+      } else if (event == ZMQ_EVENT_DISCONNECTED) {
+        Call& call = made_[source->node];
+        closed_ = closed_ || (call.open && scheduler);
+        call.lost = call.lost || call.open;
+        call.open = false;
+      } else if (scheduler && (event != ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL || ++made_[source->node].failures >= kFailures)) {
+        liveness_.Refused();
+      }
+    }
+  }
+
+  // Gives up on a server that this worker has been cut off from for too long. Time counts as it was lived through.
+  void CheckCalls() {
+    const auto now = std::chrono::steady_clock::now();
+    const double passed = std::min(2e-3 * kSafetyNet, std::chrono::duration<double>(now - checked_).count());
+    checked_ = now;
+    for (auto& call : made_) {
+      if (!call.second.lost || call.first == kScheduler) continue;
+      call.second.cut += passed;
+      if (call.second.cut > liveness_.limit()) liveness_.Cut(addresses_[call.first]);
+    }
+  }
+
+  // The next message, and where it came from; null if there may be one to this node from itself.
+  const Source* Receive(std::vector<Part>* parts) {
     while (true) {
       if (seen_ != version_) Adopt();
-      for (size_t tried = 0; tried <= readable_.size(); ++tried) {  // the first one twice, if its turn was over
-        const size_t at = turn_ % readable_.size();
-        if (taken_ < kAtOnce && readable_[at]->Receive(parts)) {
+      for (size_t tried = 0; tried <= sources_.size() && !sources_.empty(); ++tried) {  // the first twice, if its turn was over
+        Source& source = sources_[turn_ % sources_.size()];
+        if (taken_ < kAtOnce && source.socket->Receive(parts)) {
           ++taken_;
-          *from = callees_[at];
-          return true;
+          return &source;
         }
         taken_ = 0;
         ++turn_;
       }
-      // every socket has been looked at since its last news
+      // every socket has been looked at since its last news: who has gone has said all that it had to say
+      if (closed_) liveness_.Closed("");
+      closed_ = false;
       Await(&news_, kSafetyNet);
+      CheckCalls();
       if (news_.back().revents) given_.Take();
-      for (auto& monitor : watched_) {
-        if (monitor.second->Again()) AskAgain(monitor.first);
+      for (auto& source : sources_) {
+        if (source.events) Look(&source);
       }
-      if (!news_[0].revents) continue;
+      if (closed_ || !news_[0].revents) continue;
       alarm_.Reset();
-      return false;
+      return nullptr;
     }
+  }
+
+  // On a server: a worker is answered where it has called.
+  void Note(const Message& msg, const std::shared_ptr<Socket>& door) {
+    if (my_node_.role != Node::SERVER) return;
+    auto& noted = noted_[msg.meta.sender];
+    if (noted == door) return;
+    noted = door;
+    std::lock_guard<std::mutex> guard(sockets_mu_);
+    ways_[msg.meta.sender] = Way{door, Name(msg.meta.sender)};
   }
 
   void* context_ = nullptr;
@@ -472,29 +676,38 @@ class ZMQVan : public Van {
   const size_t placed_ = GetEnv("BYTEPS_GC_SLOT_BYTES", 32 << 10);  // from which a slot is cheaper than a socket
   Slots slots_;                                                    // a worker's
   GivenRegions given_;                                             // a server's
-  std::shared_ptr<Socket> receiver_;
 
   std::mutex own_mu_;  // of own_
   std::deque<Message> own_;
 
-  std::mutex sockets_mu_;  // of senders_ and asked_
-  std::unordered_map<int, std::shared_ptr<Socket>> senders_;
-  std::unordered_map<int, std::shared_ptr<Monitor>> monitors_;  // of the servers that a worker calls
-  std::unordered_map<int, std::map<int, Message>> asked_;  // a worker's requests, by server and timestamp
+  std::mutex sockets_mu_;  // of the next five
+  std::vector<std::shared_ptr<Socket>> doors_;
+  std::unordered_map<int, std::shared_ptr<Socket>> senders_;  // by the node that this one has called
+  std::unordered_map<int, std::shared_ptr<Events>> calls_;    // of senders_
+  std::unordered_map<int, Way> ways_;                         // by node
+  std::unordered_map<int, std::map<int, Message>> asked_;     // a worker's requests, by server and timestamp
   std::atomic<int> version_{0};
+  std::unique_ptr<Doorkeeper> doorkeeper_;
+  int port_fd_ = -1;
 
   // the receiving thread's
   int seen_ = -1;
-  std::vector<std::shared_ptr<Socket>> readable_;
-  std::vector<std::pair<int, std::shared_ptr<Monitor>>> watched_;
-  std::vector<int> callees_;  // the nodes at the other ends of readable_
-  std::map<std::string, Node::Role> members_;  // on the scheduler, by the names of their connections
-  bool joined_ = false;
-  std::set<std::string> reported_;
+  std::vector<Source> sources_;
   std::vector<pollfd> news_;
+  std::unordered_map<int, Call> made_;                             // by the node that was called
+  std::unordered_map<int, std::string> addresses_;                // of nodes
+  std::chrono::steady_clock::time_point checked_ = std::chrono::steady_clock::now();
+  std::unordered_map<int, std::shared_ptr<Socket>> noted_;        // by worker: where it has called
+  std::map<std::string, std::string> connections_;                // on the scheduler: addresses, by the names of connections
+  std::map<std::string, int> members_;                            // and ids
+  bool joined_ = false, closed_ = false;  // on a member: it has the list of nodes; the scheduler has gone
+  std::set<std::string> reported_;
   size_t turn_ = 0;
   int taken_ = 0;
 };
+
+// For those who do not know the van.
+[[noreturn]] void EndJob(const std::string& why, int status) { ZMQVan::Abort(why, status); }
 
 }  // namespace ps
 

@@ -16,6 +16,8 @@
 : "${BYTEPS_GC_INTERFACE:=}"
 # The folder of a run's logs, table, plots and report (empty: a new one in runs/ in the current folder).
 : "${BYTEPS_GC_RUN_DIR:=}"
+# The file with the cluster's secret (empty: none), which keeps others out of its jobs: python -m byteps_gc secret
+: "${BYTEPS_GC_SECRET_FILE:=$(ls "$here/secret" 2>/dev/null)}"
 # The experiment (NAME.ini in this folder), and the Python interpreter.
 : "${BYTEPS_GC_EXPERIMENT:=cifar100}"
 : "${BYTEPS_GC_PYTHON:=$(ls "$here/../../../.venv/bin/python" 2>/dev/null || command -v python3)}"

@@ -1,0 +1,85 @@
+"""A job's secret: the CURVE key pair that all its processes share.
+
+It is a file of mode 600 with one line, the secret key in Z85 (40 characters). Every process finds it by
+BYTEPS_GC_SECRET_FILE, uses the pair as server and as client, and accepts only clients with the same public key.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+import stat
+import tempfile
+from typing import Dict, Iterator, NamedTuple, Optional
+
+from byteps_gc import env
+from byteps_gc.errors import ClusterError
+import zmq
+
+NAME = "secret"  # of the file in the folder of settings.sh, where run.sh looks for it
+LENGTH = 40  # characters of a key in Z85
+MODE = 0o600
+COMMAND = "python -m byteps_gc secret"
+OPEN = (
+    "this job has no secret: whoever reaches its ports can read and change it;"
+    f" make a secret with {COMMAND}, and copy it to all hosts"
+)
+
+
+class Keys(NamedTuple):
+    """A key pair in Z85."""
+
+    public: bytes
+    secret: bytes
+
+
+def make(file: Path) -> Path:
+    """Write a new secret to a new file; :class:`ClusterError` if it exists or cannot be written."""
+    _, key = zmq.curve_keypair()
+    try:
+        handle = os.open(str(file), os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
+    except FileExistsError:
+        raise ClusterError(f"{file} already exists; remove it to make a new secret", 2) from None
+    except OSError as error:
+        raise ClusterError(f"cannot write {file}: {error.strerror}", 2) from None
+    try:
+        with open(handle, "wb") as stream:
+            stream.write(key + b"\n")
+    except OSError as error:
+        file.unlink()
+        raise ClusterError(f"cannot write {file}: {error.strerror}", 2) from None
+    return file
+
+
+def load(file: Path) -> Keys:
+    """Read a secret; :class:`ClusterError` if the file is missing, open to other users, or holds something else."""
+    name = f"BYTEPS_GC_SECRET_FILE={file}"
+    try:
+        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            text = stream.read(LENGTH + 2) if stat.S_ISREG(mode) else b""
+    except OSError as error:
+        raise ClusterError(f"{name}: cannot read the secret: {error.strerror}; make one with {COMMAND}", 2) from None
+    if stat.S_ISREG(mode) and mode & 0o077:
+        raise ClusterError(f"{name}: other users may read the secret (mode {mode & 0o777:o}); run chmod 600 {file}", 2)
+    key = text[:-1] if text.endswith(b"\n") else text
+    try:
+        return Keys(zmq.curve_public(key), key)
+    except (ValueError, zmq.ZMQError):
+        expected = f"expected one line of {LENGTH} characters, as {COMMAND} writes it"
+        raise ClusterError(f"{name}: the file holds no secret; {expected}", 2) from None
+
+
+def of_job() -> Optional[Keys]:
+    """Return the key pair in BYTEPS_GC_SECRET_FILE; None if the variable is not set."""
+    file = env.secret_file()
+    return load(file) if file else None
+
+
+@contextlib.contextmanager
+def fresh() -> Iterator[Dict[str, str]]:
+    """Make a secret for a job on this machine, in a private folder that is removed at the end.
+
+    Yields the variable by which the job's processes find it.
+    """
+    with tempfile.TemporaryDirectory(prefix="byteps_gc-secret-") as folder:  # its mode is 700
+        yield {"BYTEPS_GC_SECRET_FILE": str(make(Path(folder, NAME)))}

@@ -1,0 +1,204 @@
+// The job's secret, and who is let in with it.
+//
+// The secret is a CURVE key (https://rfc.zeromq.org/spec/26) that every process of the job has and nobody else. All of
+// them use it both as the key of a server and as that of a client: a server's handler of ZAP
+// (https://rfc.zeromq.org/spec/27) accepts a client only if it has proved that it has the same key. Cryptography is
+// ZeroMQ's and libsodium's.
+//
+//   BYTEPS_GC_SECRET_FILE   holds the secret key, 40 characters of Z85; without it, whoever reaches a port is let in
+//   BYTEPS_GC_ENCRYPT       0: gradients travel in clear, and a worker shows a server the token that the scheduler has
+//                           passed on to it, encrypted (1)
+#ifndef BYTEPS_GC_SECRET_H
+#define BYTEPS_GC_SECRET_H
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <set>
+#include <string>
+#include <thread>
+
+#include "./byteps_gc_zmq_socket.h"
+
+namespace ps {
+
+class Secret {
+ public:
+  static constexpr size_t kToken = 32;  // characters of a server's token
+
+  // Read once; a file that cannot be used ends the process.
+  static const Secret& Get() {
+    static const Secret secret;
+    return secret;
+  }
+
+  bool exists() const { return !key_.empty(); }
+  // Whether what workers and servers exchange is encrypted.
+  bool encrypts() const { return encrypts_; }
+  const std::string& bytes() const { return bytes_; }
+
+  // A random token of a server, in hexadecimal digits.
+  static std::string Token() {
+    unsigned char random[kToken / 2];
+    CHECK_EQ(getrandom(random, sizeof random, 0), static_cast<ssize_t>(sizeof random)) << strerror(errno);
+    std::string text;
+    char digits[3];
+    for (unsigned char one : random) {
+      snprintf(digits, sizeof digits, "%02x", one);
+      text += digits;
+    }
+    return text;
+  }
+
+  // Before a socket is bound. token: what a caller has to show where nothing is encrypted.
+  void Guard(Socket* socket, const std::string& token = "") const {
+    socket->Set(ZMQ_ZAP_DOMAIN, "byteps_gc");  // also turns away protocols older than ZMTP 3
+    if (!exists()) return;
+    if (!token.empty()) return socket->Set(ZMQ_PLAIN_SERVER, 1);
+    socket->Set(ZMQ_CURVE_SERVER, 1);
+    socket->Set(ZMQ_CURVE_SECRETKEY, key_);
+  }
+
+  // Before a socket calls. token: that of the server, if nothing is encrypted.
+  void Identify(Socket* socket, const std::string& token = "") const {
+    socket->Set(ZMQ_ZAP_DOMAIN, "byteps_gc");
+    if (!exists()) return;
+    if (!token.empty()) {
+      socket->Set(ZMQ_PLAIN_USERNAME, "byteps_gc");
+      return socket->Set(ZMQ_PLAIN_PASSWORD, token);
+    }
+    socket->Set(ZMQ_CURVE_SERVERKEY, public_key_);
+    socket->Set(ZMQ_CURVE_PUBLICKEY, public_key_);
+    socket->Set(ZMQ_CURVE_SECRETKEY, key_);
+  }
+
+ private:
+  Secret() {
+    const char* encrypt = getenv("BYTEPS_GC_ENCRYPT");
+    encrypts_ = !encrypt || strcmp(encrypt, "0") != 0;
+    const char* file = getenv("BYTEPS_GC_SECRET_FILE");
+    if (!file || !*file) return;
+    std::ifstream stream(file);
+    stream >> key_;
+    char key[41];
+    uint8_t bytes[32];
+    if (key_.size() != 40 || zmq_curve_public(key, key_.c_str()) != 0 || !zmq_z85_decode(bytes, key)) {
+      std::cerr << "byteps: cannot read a secret from BYTEPS_GC_SECRET_FILE=" << file
+                << "; expected a file that python -m byteps_gc secret has made" << std::endl;
+      _exit(78);
+    }
+    public_key_ = key;
+    bytes_.assign(reinterpret_cast<char*>(bytes), sizeof bytes);
+  }
+
+  std::string key_, public_key_, bytes_;
+  bool encrypts_;
+};
+
+// Answers ZeroMQ's questions about who calls, and reports, once for each address, whom it has turned away.
+class Doorkeeper {
+ public:
+  // token: what a caller has to show where nothing is encrypted.
+  Doorkeeper(void* context, const std::string& token) : context_(context), token_(token), questions_(context, ZMQ_REP) {
+    CHECK_EQ(zmq_bind(questions_.handle(), "inproc://zeromq.zap.01"), 0) << zmq_strerror(errno);
+  }
+  ~Doorkeeper() {
+    stop_.Raise();
+    if (thread_.joinable()) thread_.join();
+  }
+
+  // Before the socket is bound.
+  void Watch(Socket* socket) {
+    constexpr int kEvents =
+        ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_DISCONNECTED;
+    doors_.emplace_back(new Events(context_, socket, kEvents));
+  }
+
+  // When it watches all.
+  void Start() { thread_ = std::thread(&Doorkeeper::Run, this); }
+
+ private:
+  static constexpr size_t kAddresses = 100;
+  enum { kVersion, kRequest, kDomain, kAddress, kIdentity, kMechanism, kCredentials };
+
+  void Run() {
+    std::vector<pollfd> news{pollfd{stop_.fd(), POLLIN, 0}, pollfd{questions_.fd(), POLLIN, 0}};
+    for (auto& door : doors_) news.push_back(pollfd{door->fd(), POLLIN, 0});
+    while (true) {
+      std::vector<Part> question;
+      while (questions_.Receive(&question)) Answer(&question);
+      for (auto& door : doors_) Look(door.get());
+      Await(&news, 1000);
+      if (news[0].revents) return;
+    }
+  }
+
+  void Answer(std::vector<Part>* question) {
+    const bool whole = question->size() > kMechanism;
+    const std::string request = whole ? (*question)[kRequest].text() : "";
+    const bool welcome = whole && Welcome(question);
+    std::vector<Part> answer;
+    for (const std::string& part :
+         {std::string("1.0"), request, std::string(welcome ? "200" : "400"), std::string(), std::string(), std::string()})
+      answer.emplace_back(part);
+    questions_.Send(&answer, nullptr);
+  }
+
+  bool Welcome(std::vector<Part>* question) {
+    const std::string mechanism = (*question)[kMechanism].text();
+    if (!Secret::Get().exists()) return mechanism == "NULL";
+    if (mechanism == "CURVE") return question->size() == kCredentials + 1 && (*question)[kCredentials].text() == Secret::Get().bytes();
+    return mechanism == "PLAIN" && !token_.empty() && question->size() == kCredentials + 2 &&
+           (*question)[kCredentials + 1].text() == token_;
+  }
+
+  void Look(Events* door) {
+    int event, value;
+    while (door->Next(&event, &value)) {
+      if (event == ZMQ_EVENT_ACCEPTED) addresses_[value] = AddressOf(value);
+      if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) failed_ = "has another secret (BYTEPS_GC_SECRET_FILE)";
+      if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) failed_ = "is not a process of this job";
+      if (event != ZMQ_EVENT_DISCONNECTED) continue;
+      // a handshake that has failed ends its connection next
+      const std::string address = addresses_[value];
+      addresses_.erase(value);
+      if (failed_ && reported_.size() < kAddresses && reported_.insert(address).second)
+        std::cerr << "byteps: turned away a connection from " << address << ": it " << failed_ << std::endl;
+      failed_ = nullptr;
+    }
+  }
+
+  static std::string AddressOf(int fd) {
+    sockaddr_in address{};
+    socklen_t size = sizeof address;
+    char text[INET_ADDRSTRLEN];
+    if (getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "an unknown address";
+    if (address.sin_family != AF_INET) return "a local socket";
+    return inet_ntop(AF_INET, &address.sin_addr, text, sizeof text) ? text : "an unknown address";
+  }
+
+  void* const context_;
+  const std::string token_;
+  Socket questions_;
+  std::vector<std::unique_ptr<Events>> doors_;
+  Alarm stop_;
+  std::thread thread_;
+
+  // the thread's
+  std::map<int, std::string> addresses_;  // of open connections, by descriptor
+  std::set<std::string> reported_;
+  const char* failed_ = nullptr;
+};
+
+}  // namespace ps
+
+#endif  // BYTEPS_GC_SECRET_H
