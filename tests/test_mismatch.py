@@ -61,12 +61,16 @@ def test_dtypes(commands):
     assert line in [text.format(*way) for way in ways]
 
 
-def test_partition_sizes(commands):
-    """Seen in the first exchange, whatever its size is."""
-    line = ends(commands, "", "os.environ['BYTEPS_PARTITION_BYTES'] = '1024000' if one else '4096000'")
-    ways = [(SECOND, 1024000, FIRST, 4096000), (FIRST, 4096000, SECOND, 1024000)]
-    text = "{} has BYTEPS_PARTITION_BYTES={}, {} has {}, as 'both' shows: set the same value on all hosts"
-    assert line in [text.format(*way) for way in ways]
+@pytest.mark.parametrize(
+    "variable, values", [("BYTEPS_PARTITION_BYTES", (4096000, 1024000)), ("BYTEPS_MIN_COMPRESS_BYTES", (100, 200))]
+)
+def test_variables(commands, variable, values):
+    """Compared when the processes meet, before any tensor."""
+    before = f"os.environ['{variable}'] = '{values[1]}' if one else '{values[0]}'"
+    result = commands.launch("-c", PROGRAM.format(body="", before=before))
+    assert result.status == 69, result.output
+    assert f"{FIRST} has {variable}={values[0]}, {SECOND} has {values[1]}" in result.output
+    assert "begun at" not in result.output
 
 
 REMEDY = ": use the same compression_params (also fp16) and BYTEPS_MIN_COMPRESS_BYTES on all workers"
@@ -102,14 +106,11 @@ trainer.step(2)
 """
 
 
-@pytest.mark.parametrize(
-    "params, threshold", [("{'fp16': True}", "100"), ("{'compressor': 'onebit'}", "100"), ("{}", "200")]
-)
-def test_trainers(commands, params, threshold):
-    """A trainer compares its settings before its first tensor; the threshold is one of them."""
-    before = f"os.environ['BYTEPS_MIN_COMPRESS_BYTES'] = '{threshold}' if one else '100'"
-    code = PROGRAM.format(body=TRAINER.replace("PARAMS", params), before=before)
-    result = commands.launch("-c", code)
+@pytest.mark.parametrize("params", ["{'fp16': True}", "{'compressor': 'onebit'}"])
+def test_trainers(commands, params):
+    """A trainer compares its settings before its first tensor."""
+    code = PROGRAM.format(body=TRAINER.replace("PARAMS", params), before="")
+    result = commands.launch("-c", code, BYTEPS_MIN_COMPRESS_BYTES="100")
     assert result.status == 1, result.output
     assert "the workers' trainers have different settings: " in result.output
     assert " on worker 0; " in result.output and " on worker 1" in result.output
