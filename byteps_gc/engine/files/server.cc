@@ -283,7 +283,7 @@ class Server {
     if (is.options != was.options)
       Fail(is.worker + " " + Compression(is.options, was.options, quoted) + ", " + was.worker + " " +
            Compression(was.options, is.options, "it") +
-           ": use the same compression_params and BYTEPS_MIN_COMPRESS_BYTES on all workers");
+           ": use the same compression_params (also fp16) and BYTEPS_MIN_COMPRESS_BYTES on all workers");
   }
 
   // What a worker does with a tensor: only the options that another one has not.
