@@ -7,7 +7,7 @@ import sys
 
 from byteps_gc import env
 from byteps_gc.native.build import ISAS
-from byteps_gc.toolchain import Compiler
+from byteps_gc.toolchain import Compiler, locked
 import pytest
 
 from conftest import ROOT
@@ -21,10 +21,11 @@ FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", *fuzz.SANITIZERS, *ISAS["port
 
 
 def build(tree, sources, flags, program):
-    """A harness with its own driver; the objects are cached."""
+    """A harness with its own driver; the objects are cached, by one test process for all."""
     jobs = len(os.sched_getaffinity(0))
     compiler = Compiler(tree, env.cache_folder() / "native" / "objects", jobs, lambda source: None)
-    objects = compiler.compile_all((*map(str, sources), str(fuzz.HARNESS / "replay.cc")), (*FLAGS, *flags))
+    with locked(env.cache_folder() / "native" / "fuzz"):
+        objects = compiler.compile_all((*map(str, sources), str(fuzz.HARNESS / "replay.cc")), (*FLAGS, *flags))
     compiler.run("g++", *fuzz.SANITIZERS, *map(str, objects), "-o", str(program))
     return program
 
