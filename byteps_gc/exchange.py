@@ -72,11 +72,12 @@ def added(name: str) -> Optional[Any]:
     return getattr(engine.MXNET_LIB_CTYPES, name, None)
 
 
-def declare(name: str, nbytes: int = 0, **options: str) -> None:
+def declare(name: str, nbytes: int = 0, label: str = "", **options: str) -> None:
     """Announce a tensor. All workers declare the same names in the same order.
 
     nbytes: of the arrays that will be exchanged under this name; by it the tensor's parts are spread over the servers,
     without it by a hash of the name's number.
+    label: what messages call it besides its name, such as a parameter's name; it may differ between workers.
     ``options`` are the engine's compression keys (see :mod:`byteps_gc.wire`);
     a name that is declared already keeps what it was declared with.
     """
@@ -89,6 +90,8 @@ def declare(name: str, nbytes: int = 0, **options: str) -> None:
         place = added("byteps_gc_place")
         if nbytes and place:
             place(name.encode(), ctypes.c_uint64(nbytes))
+        if label and added("byteps_gc_label"):
+            added("byteps_gc_label")(name.encode(), label.encode())
         _declared[name] = (nbytes, dict(options))
         if options:
             _unregistered.add(name)
