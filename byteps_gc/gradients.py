@@ -111,7 +111,8 @@ class Gradients:
             route.with_momentum = compressed and bool(self.mu)
         else:
             route.dtype = np.result_type(gradient.dtype, np.float32).name
-        declare(route.gradient, gradient.size * (4 if options else max(4, itemsize)), **options)
+        nbytes = gradient.size * (4 if options else max(4, itemsize))
+        declare(route.gradient, nbytes, self.params[route.index].name, **options)
         route.declared = True
 
     def _send(self, route: Route, rate: float, factors: Factors) -> None:

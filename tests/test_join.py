@@ -185,6 +185,23 @@ def test_a_tensor_that_a_worker_which_has_ended_never_had(commands):
     assert "worker-0 on 127.0.0.1 has ended without an exchange of 'b' while worker-1" in result.output
 
 
+def test_a_trainers_tensor_is_named_with_its_parameter(commands):
+    code = """
+    from mxnet import autograd, gluon
+    net = gluon.nn.Dense(3, in_units=4, prefix="net_")
+    net.initialize(mx.init.One())
+    trainer = bps.DistributedTrainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    for _ in range(2 + rank):
+        with autograd.record():
+            loss = net(mx.nd.ones((2, 4))).sum()
+        loss.backward()
+        trainer.step(2)
+    """
+    result = launch(commands, code)
+    assert result.status == 70, result.output
+    assert "has ended after 2 exchanges of 'gradient_0' (net_bias) while worker-1 on" in result.output
+
+
 def test_a_worker_that_ends_while_another_has_joined(commands):
     result = launch(commands, "exchange()\nif rank == 1: bps.join()")
     assert result.status == 70, result.output

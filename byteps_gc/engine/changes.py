@@ -568,6 +568,20 @@ FIXUPS = (
         " instead, so that servers can compare what the workers have, and name it in messages",
         edits=(
             Edit(
+                COMMON + "common.h",
+                "  // using ps::Key = uint64_t\n",
+                "  // what messages call the tensor besides its name\n  std::string label;\n"
+                "  // using ps::Key = uint64_t\n",
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                "int byteps_local_rank() { return BytePSGlobal::GetLocalRank(); }\n",
+                "int byteps_local_rank() { return BytePSGlobal::GetLocalRank(); }\n\n"
+                "// what messages call a tensor besides its name\n"
+                "void byteps_gc_label(const char* name, const char* label) {\n"
+                '  BytePSGlobal::GetContextFromName(std::string("byteps.") + name).label = label;\n}\n',
+            ),
+            Edit(
                 COMMON + "operations.cc",
                 '#include "compressor/compressor.h"\n',
                 '#include "byteps_gc_membership.h"\n#include "compressor/compressor.h"\n',
@@ -583,6 +597,7 @@ FIXUPS = (
                 "      is.part = i;\n"
                 "      is.worker = WorkerName(BytePSGlobal::GetWorkerID());\n"
                 "      is.tensor = name.substr(name.find('.') + 1);  // without \"byteps.\"\n"
+                "      is.label = context.label;\n"
                 "      is.options = Announcement::Options(context.kwargs);\n"
                 "      const std::string text = is.Write();\n"
                 "      ps::SArray<char> vals(const_cast<char *>(text.data()), text.size(), false);\n"

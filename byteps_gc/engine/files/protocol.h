@@ -2,6 +2,7 @@
 #ifndef BYTEPS_GC_PROTOCOL_H
 #define BYTEPS_GC_PROTOCOL_H
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <sstream>
@@ -24,6 +25,7 @@ struct Announcement {
   uint64_t bytes = 0, tensor_bytes = 0, partition_bytes = 0;  // of this part, of all, and of a part at most
   uint32_t part = 0;
   std::string worker, tensor;  // "worker-1 on 10.0.0.2", and the name that the tensor was declared with
+  std::string label;           // what else messages call it, such as the parameter; may be empty, and may differ
   std::string options;         // "key=value" of its compressor, sorted, with a space between; empty without one
 
   static constexpr size_t kMost = 4096, kText = 256;  // bytes of all, and of a name
@@ -32,7 +34,8 @@ struct Announcement {
   std::string Write() const {
     std::ostringstream text;
     text << bytes << ' ' << tensor_bytes << ' ' << partition_bytes << ' ' << part << '\n'
-         << Printable(worker, kText) << '\n' << Printable(tensor, kText) << '\n' << Printable(options, kMost / 2);
+         << Printable(worker, kText) << '\n' << Printable(tensor, kText) << '\n' << Printable(label, kText) << '\n'
+         << Printable(options, kMost / 2);
     return text.str();
   }
 
@@ -42,12 +45,14 @@ struct Announcement {
     std::istringstream text(std::string(data, size));
     std::string numbers, more;
     if (!std::getline(text, numbers) || !std::getline(text, worker) || !std::getline(text, tensor)) return false;
+    if (!std::getline(text, label)) return false;
     if (!std::getline(text, options)) options.clear();
     if (std::getline(text, more)) return false;
-    for (const std::string* one : {&numbers, &worker, &tensor, &options}) {
+    for (const std::string* one : {&numbers, &worker, &tensor, &label, &options}) {
       if (Printable(*one, kMost) != *one) return false;
     }
-    if (worker.empty() || tensor.empty() || worker.size() > kText || tensor.size() > kText) return false;
+    if (worker.empty() || tensor.empty()) return false;
+    if (std::max({worker.size(), tensor.size(), label.size()}) > kText) return false;
     std::istringstream words(numbers);
     if (!(words >> bytes >> tensor_bytes >> partition_bytes >> part) || words >> more) return false;
     return bytes > 0 && bytes <= kMostBytes && bytes <= tensor_bytes && bytes <= partition_bytes &&

@@ -267,9 +267,9 @@ class Server {
   // Ends the job if a worker describes a key in other words than the first one.
   void Compare(const Key& key, const Announcement& is, int dtype) const {
     const Announcement& was = key.is;
-    const std::string quoted = "'" + is.tensor + "'";
+    const std::string quoted = "'" + is.tensor + "'" + (is.label.empty() ? "" : " (" + is.label + ")");
     if (is.tensor != was.tensor)
-      Fail(is.worker + " has the tensor " + quoted + " where " + was.worker + " has '" + was.tensor +
+      Fail(is.worker + " has the tensor '" + is.tensor + "' where " + was.worker + " has '" + was.tensor +
            "': all workers must declare the same tensors in the same order");
     if (dtype != key.dtype)
       Fail(is.worker + " has " + quoted + " as " + DtypeName(dtype) + ", " + was.worker + " as " + DtypeName(key.dtype) +
@@ -283,7 +283,7 @@ class Server {
     if (is.options != was.options)
       Fail(is.worker + " " + Compression(is.options, was.options, quoted) + ", " + was.worker + " " +
            Compression(was.options, is.options, "it") +
-           ": use the same compression_params and BYTEPS_MIN_COMPRESS_BYTES on all workers");
+           ": use the same compression_params (also fp16) and BYTEPS_MIN_COMPRESS_BYTES on all workers");
   }
 
   // What a worker does with a tensor: only the options that another one has not.
@@ -597,11 +597,12 @@ class Server {
     service_->Response(meta, answer);
   }
 
-  // A key, as messages name it.
+  // A key, as messages name it: 'gradient_3' (dense0_weight, part 2 of 5).
   static std::string Name(const Key& key) {
     const uint64_t parts = (key.is.tensor_bytes - 1) / key.is.partition_bytes + 1;
-    const std::string part = " (part " + std::to_string(key.is.part + 1) + " of " + std::to_string(parts) + ")";
-    return "'" + key.is.tensor + "'" + (parts > 1 ? part : "");
+    std::string more = key.is.label;
+    if (parts > 1) more += (more.empty() ? "part " : ", part ") + std::to_string(key.is.part + 1) + " of " + std::to_string(parts);
+    return "'" + key.is.tensor + "'" + (more.empty() ? "" : " (" + more + ")");
   }
 
   void Drop(const ps::KVMeta& meta, const std::string& what) {
