@@ -300,8 +300,10 @@ class Server {
 
   // Every worker registers the same compressor; that is answered when all have.
   void Register(Key* key, int worker, const ps::KVMeta& meta, const Data& data, Guard* guard) {
-    const auto options = common::compressor::Deserialize(std::string(data.vals.data(), data.vals.size()));
-    const std::string name = workers_[worker].name;
+    const std::string text(data.vals.data(), data.vals.size()), name = workers_[worker].name;
+    if (text.size() > Announcement::kMost || strtoull(text.c_str(), nullptr, 10) > text.size())
+      return Drop(meta, "options of a compressor that are none");
+    const auto options = common::compressor::Deserialize(text);
     if (key->is.options.empty() || (key->compressor && options != key->options))
       Fail(name + " registers another compressor of " + Name(*key) + " than it announced");
     if (!key->compressor) {
