@@ -70,7 +70,7 @@ def test_variables(commands, variable, values):
     result = commands.launch("-c", PROGRAM.format(body="", before=before))
     assert result.status == 69, result.output
     ways = [(FIRST, values[0], SECOND, values[1]), (SECOND, values[1], FIRST, values[0])]
-    assert any("{} has {}={}, {} has {}".format(a, variable, b, c, d) in result.output for a, b, c, d in ways)
+    assert any(f"{a} has {variable}={b}, {c} has {d}" in result.output for a, b, c, d in ways)
     assert "begun at" not in result.output
 
 
