@@ -16,6 +16,9 @@ from mxnet.base import check_call
 import numpy as np
 
 DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64")
+# a key of the engine is a number of 32 bits: 15 for the tensor and 16 for its partition
+MOST_TENSORS = 1 << 15
+MOST_PARTITIONS = 1 << 16
 
 _declared: Dict[str, Tuple[int, Dict[str, str]]] = {}  # bytes and options of each tensor, in order
 _shapes: Dict[str, Tuple[tuple, str]] = {}
@@ -86,6 +89,7 @@ def declare(name: str, nbytes: int = 0, label: str = "", **options: str) -> None
     if registered != wire.REGISTERED:
         raise ExchangeError(f"{name}: byteps_compressor_type={registered} is not {wire.REGISTERED}; see byteps_gc.wire")
     if name not in _declared:
+        require_keys(name, nbytes)
         engine.byteps_declare_tensor(name, **options)
         place = added("byteps_gc_place")
         if nbytes and place:
@@ -95,6 +99,20 @@ def declare(name: str, nbytes: int = 0, label: str = "", **options: str) -> None
         _declared[name] = (nbytes, dict(options))
         if options:
             _unregistered.add(name)
+
+
+def require_keys(name: str, nbytes: int) -> None:
+    """:class:`ExchangeError` if the engine has no keys left for one more tensor of this size."""
+    if len(_declared) >= MOST_TENSORS:
+        raise ExchangeError(
+            f"{name}: {MOST_TENSORS} tensors have been exchanged already; give arrays that are exchanged again and"
+            " again a name, so that each is declared once"
+        )
+    if nbytes > MOST_PARTITIONS * env.integer("BYTEPS_PARTITION_BYTES"):
+        raise ExchangeError(
+            f"{name}: {nbytes} bytes are more than {MOST_PARTITIONS} partitions of BYTEPS_PARTITION_BYTES="
+            f"{env.integer('BYTEPS_PARTITION_BYTES')}; increase it"
+        )
 
 
 def declarations() -> Dict[str, Any]:

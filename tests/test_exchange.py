@@ -144,6 +144,7 @@ def test_the_engine_itself_says_that_its_port_is_in_use(commands):
 def test_calls_that_the_engine_would_answer_with_an_abort(commands):
     program = """
 import byteps_gc.mxnet as bps, mxnet as mx
+from byteps_gc import exchange
 from byteps_gc.exchange import ExchangeError
 for call in (bps.rank, bps.size, lambda: bps.push_pull(mx.nd.ones(1)), lambda: bps.DistributedTrainer({}, "sgd")):
     try:
@@ -169,12 +170,24 @@ for dtype in ("float16", "float64", "uint8", "int8", "int32", "int64"):
     c = mx.nd.full(37, bps.rank() + 1, dtype=dtype)
     bps.push_pull(c, is_average=False)
     assert (c.asnumpy() == 3).all(), dtype
+exchange.MOST_TENSORS = len(exchange.declarations()["tensors"])
+for name, nbytes in (("many", 4), ("large", 1 << 48)):
+    try:
+        exchange.declare(name, nbytes)
+    except ExchangeError as error:
+        print("refused", error)
+    exchange.MOST_TENSORS = 1 << 15
 print("sent", bps.sent_bytes() > 0)
 """
     result = commands.launch("-c", program)
     assert result.status == 0, result.output
     assert result.output.count("before init BytePS is not running in this process; call bps.init() first") == 8
-    assert result.output.count("refused") == 8
+    assert result.output.count("refused") == 12
+    assert (
+        result.output.count("refused many: ")
+        == result.output.count("refused large: 281474976710656 bytes are more")
+        == 2
+    )
     assert "a has shape (5,) and dtype float32, but was exchanged with shape (4,) and dtype float32" in result.output
     assert result.output.count("sent True") == 2
 

@@ -62,9 +62,10 @@ struct Request {
 };
 
 Request Read(int command) {
-  const int sum = static_cast<int>((std::sqrt(8.0 * command + 1) - 1) / 2);
-  const int detail = command - sum * (sum + 1) / 2;
-  return {sum - detail, detail};
+  if (command < 0) return {-1, -1};
+  const int64_t sum = static_cast<int64_t>((std::sqrt(8.0 * command + 1) - 1) / 2);
+  const int64_t detail = command - sum * (sum + 1) / 2;
+  return {static_cast<int>(sum - detail), static_cast<int>(detail)};
 }
 
 bool Known(int dtype) { return dtype >= common::BYTEPS_FLOAT32 && dtype <= common::BYTEPS_INT64; }
@@ -300,10 +301,11 @@ class Server {
 
   // Every worker registers the same compressor; that is answered when all have.
   void Register(Key* key, int worker, const ps::KVMeta& meta, const Data& data, Guard* guard) {
-    const std::string text(data.vals.data(), data.vals.size()), name = workers_[worker].name;
-    if (text.size() > Announcement::kMost || strtoull(text.c_str(), nullptr, 10) > text.size())
-      return Drop(meta, "options of a compressor that are none");
+    const std::string text(data.vals.data(), data.vals.size());
+    // the reader makes as many options as the text begins with saying that it has
+    if (strtoull(text.c_str(), nullptr, 10) > text.size()) return Drop(meta, "options that cannot be read");
     const auto options = common::compressor::Deserialize(text);
+    const std::string name = workers_[worker].name;
     if (key->is.options.empty() || (key->compressor && options != key->options))
       Fail(name + " registers another compressor of " + Name(*key) + " than it announced");
     if (!key->compressor) {
