@@ -23,6 +23,8 @@ called_from_lib:libgomp
 # MXNet frees an array when its last owner goes: it counts owners with atomics in its library, which is not instrumented
 race:mxnet::StorageImpl::Free
 """
+# two workers with different numbers of batches, which join
+UNEVEN = [[[[1, 4], [3, 0]], params, False] for params in ({}, {"compressor": "onebit", "ef": "vanilla"})]
 OURS = re.compile(r"c_lib\.so|byteps_gc-\w+-\w+\.so")
 
 
@@ -34,14 +36,13 @@ def races(report):
             yield part.strip()
 
 
-def run(params, steps, engine, folder):
-    """Train with one compressor; the races that were told."""
+def run(words, mark, engine, folder):
+    """Run a program on a cluster, whose workers say ``mark`` at their end; return the races that were reported."""
     (folder / "suppressed").write_text(SUPPRESSED)
     env = dict(os.environ, PYTHONPATH=str(engine), LD_PRELOAD="libtsan.so.2", BYTEPS_GC_SANITIZE="thread", STOPS="1")
     env.update(OMP_NUM_THREADS="1", BYTEPS_MIN_COMPRESS_BYTES="2000", BYTEPS_PARTITION_BYTES="4096")
     env.update(BYTEPS_GC_SLOT_BYTES="1024")
     options = f"suppressions={folder}/suppressed log_path={folder}/report exitcode=0 history_size=7"
-    words = [str(PROGRAMS / "small_net.py"), str(steps), json.dumps({"params": params})]
     done = subprocess.run(
         ["setarch", "-R", sys.executable, "-m", "byteps_gc", "launch", "--logs", "logs", "--", sys.executable, *words],
         env=dict(env, TSAN_OPTIONS=options),
@@ -50,16 +51,26 @@ def run(params, steps, engine, folder):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    if done.returncode or done.stdout.count("RESULT ") != 2:
-        sys.exit(f"check_races: {params}: exit status {done.returncode}\n{done.stdout[-3000:]}")
+    if done.returncode or done.stdout.count(mark) != 2:
+        sys.exit(f"check_races: {words}: exit status {done.returncode}\n{done.stdout[-3000:]}")
     return [race for file in folder.glob("report.*") for race in races(file.read_text())]
 
 
+def programs(steps):
+    """Yield name, words and mark of what is run: every compressor, and workers that join."""
+    for params in COMPRESSORS:
+        words = [str(PROGRAMS / "small_net.py"), str(steps), json.dumps({"params": params})]
+        yield f"{params or 'uncompressed'}: {steps} steps", words, "RESULT "
+    yield "join", [str(PROGRAMS / "uneven.py"), json.dumps(UNEVEN)], f"as the model {UNEVEN[-1][0]} {UNEVEN[-1][1]}"
+
+
 def main():
-    """Build, train, tell."""
+    """Build, train, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=500, help="steps of each compressor (default: 500)")
-    parser.add_argument("--only", type=int, help="run only this compressor, by its index from 0")
+    parser.add_argument(
+        "--only", type=int, help="run only this compressor, by its index from 0; the last one is a run with bps.join()"
+    )
     parser.add_argument("--without", metavar="FIXUP", help="leave out a fix-up, whose race should be reported")
     options = parser.parse_args()
     build = [sys.executable, "-m", "byteps_gc", "engine", "build", "--sanitize", "thread"]
@@ -79,15 +90,15 @@ def main():
             env=dict(os.environ, BYTEPS_GC_SANITIZE="thread"),
             check=True,
         )
-        for number, params in enumerate(COMPRESSORS):
+        for number, (name, words, mark) in enumerate(programs(options.steps)):
             if options.only in (None, number):
                 place = Path(folder, str(number))
                 place.mkdir()
-                told = run(params, options.steps, engine, place)
-                print(f"{params or 'uncompressed'}: {options.steps} steps, {len(told)} races", flush=True)
-                for race in told:
+                reported = run(words, mark, engine, place)
+                print(f"{name}, {len(reported)} races", flush=True)
+                for race in reported:
                     print(race, flush=True)
-                found += len(told)
+                found += len(reported)
     sys.exit(1 if found else 0)
 
 

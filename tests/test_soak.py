@@ -38,8 +38,8 @@ def test_a_run_that_fails_is_told(commands, tmp_path):
 @pytest.mark.skipif(not shutil.which("setarch"), reason="setarch is missing")
 def test_races_are_told_where_there_are_some(commands):
     """None in the engine as it is; some where a fix-up is left out."""
-    words = (sys.executable, RACES, "--steps", "20", "--only", "1")
-    result = commands.run(*words, timeout=400)
+    words = (sys.executable, RACES, "--only", "1", "--steps")
+    result = commands.run(*words, "20", timeout=400)
     assert (result.status, result.output.splitlines()[-1].endswith(": 20 steps, 0 races")) == (0, True), result.output
-    result = commands.run(*words, "--without", "last-word", timeout=400)
+    result = commands.run(*words, "100", "--without", "last-word", timeout=400)
     assert result.status == 1 and "WARNING: ThreadSanitizer: data race" in result.output, result.output
