@@ -497,8 +497,8 @@ class ZMQVan : public Van {
     if (meta.request == is_worker_) return "data that nobody asked for";
     const bool member = is_worker_ ? IsServer(meta.sender) : IsWorker(meta.sender);
     if (!member) return "data of a node that is not a member";
-    if (is_worker_ && !Asked(meta)) return "an answer that nobody waits for";
-    if (is_worker_ && data.empty()) return nullptr;  // it has arrived
+    if (is_worker_ && !Asked(meta, false)) return "an answer that nobody waits for";
+    if (is_worker_ && data.empty()) return Asked(meta, true) ? nullptr : "an answer that nobody waits for";  // it has arrived
     if (data.size() < 2 || data.size() > kWithLengths + 1) return "data in the wrong number of parts";
     if (data[kKeys].size() != sizeof(uint64_t) || !Mine(KeyOf(data[kKeys]))) return "data without a key of this server";
     if (data.size() == 2) return !is_worker_ && !meta.push && data[kValues].empty() ? nullptr : "values without a length";
@@ -515,7 +515,8 @@ class ZMQVan : public Van {
     if (data[kLengths].size() != sizeof length) return "values without a length";
     memcpy(&length, data[kLengths].data(), sizeof length);
     const bool pull = !is_worker_ && !meta.push;
-    return length >= 0 && data[kValues].size() == (pull ? 0 : static_cast<size_t>(length)) ? nullptr : "values of another length";
+    if (length < 0 || data[kValues].size() != (pull ? 0 : static_cast<size_t>(length))) return "values of another length";
+    return !is_worker_ || Asked(meta, true) ? nullptr : "an answer that nobody waits for";
   }
 
   static bool IsWorker(int id) { return id >= 9 && id % 2 == 1 && (id - 9) / 2 < Postoffice::Get()->num_workers(); }
@@ -530,10 +531,11 @@ class ZMQVan : public Van {
     return key >= range.begin() && key < range.end();
   }
 
-  // Whether a worker waits for this answer; it does so no longer.
-  bool Asked(const Meta& meta) {
+  // Whether a worker waits for this answer; with `taken` it does so no longer.
+  bool Asked(const Meta& meta, bool taken) {
     std::lock_guard<std::mutex> guard(sockets_mu_);
-    return asked_[meta.sender].erase(meta.timestamp) > 0;
+    auto& asked = asked_[meta.sender];
+    return taken ? asked.erase(meta.timestamp) > 0 : asked.count(meta.timestamp) > 0;
   }
 
   // Says once for each source that its messages are dropped.
