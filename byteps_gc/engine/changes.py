@@ -664,6 +664,21 @@ FIXUPS = (
             ),
             Edit(
                 COMMON + "communicator.cc",
+                "  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, (const char*)&tv, sizeof tv);\n",
+                "  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, (const char*)&tv, sizeof tv);\n  ShowSenders(fd);\n",
+            ),
+            Edit(
+                COMMON + "communicator.cc",
+                "recv(_recv_fd, buffer, sizeof(buffer), MSG_WAITALL)",
+                "ReceiveOwn(_recv_fd, buffer, sizeof(buffer))",
+            ),
+            Edit(
+                COMMON + "communicator.cc",
+                "recv(_recv_fd, data, MAX_LINE, MSG_WAITALL)",
+                "ReceiveOwn(_recv_fd, data, max_len)",
+            ),
+            Edit(
+                COMMON + "communicator.cc",
                 "  strncpy(addr.sun_path, fd_path.c_str(), sizeof(addr.sun_path) - 1);\n",
                 "  const socklen_t address_len = AbstractAddress(fd_path, &addr);\n",
             ),

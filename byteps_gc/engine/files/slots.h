@@ -90,7 +90,7 @@ class RegionSocket {
     giver.uid = static_cast<uid_t>(-1);
     for (cmsghdr* control = CMSG_FIRSTHDR(&envelope.message); control; control = CMSG_NXTHDR(&envelope.message, control)) {
       if (control->cmsg_level != SOL_SOCKET) continue;
-      if (control->cmsg_type == SCM_RIGHTS) memcpy(file, CMSG_DATA(control), sizeof *file);
+      if (control->cmsg_type == SCM_RIGHTS) *file = TheOnly(control);
       if (control->cmsg_type == SCM_CREDENTIALS) memcpy(&giver, CMSG_DATA(control), sizeof giver);
     }
     const bool whole = size == sizeof *gift && !(envelope.message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
@@ -113,6 +113,17 @@ class RegionSocket {
     msghdr message{};
     alignas(cmsghdr) char room[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(ucred))] = {};
   };
+
+  // The file that has come, -1 and all closed if there are more.
+  static int TheOnly(const cmsghdr* control) {
+    const size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    int file = -1;
+    for (size_t i = 0; i < count; ++i) {
+      memcpy(&file, CMSG_DATA(control) + i * sizeof file, sizeof file);
+      if (count > 1) close(file);
+    }
+    return count == 1 ? file : -1;
+  }
 
   const sockaddr* address() const { return reinterpret_cast<const sockaddr*>(&address_); }
 
