@@ -1,11 +1,11 @@
 """What all workers compare with each other: the structure of what they train, batch sizes, fresh gradients, parameters.
 
 Every function that takes a ``name`` is a small exchange that all workers make at the same time; it returns when the
-answer is there, which is the same on all of them.
+answer is there, which is the same on all of them. Workers that have called bps.join() are not among them.
 """
 
 import json
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 import zlib
 
 import byteps.mxnet.ops as engine
@@ -18,20 +18,26 @@ import numpy as np
 FIRST = 1  # priority: before all gradients
 
 
-def gather(row: Sequence[float], name: str, dtype: str = "float64") -> np.ndarray:
-    """Every worker's row, in the order of ranks: (workers, n). Integers of int64 and uint8 arrive as they are."""
-    table = np.zeros((engine.size(), len(row)), dtype)
-    table[engine.rank()] = row
-    return table if engine.size() == 1 else total(table, name, dtype, FIRST)
+def gather(row: Sequence[float], name: str, dtype: str = "float64") -> Tuple[List[int], np.ndarray]:
+    """Return the ranks of the workers that take part, in order, and their rows, (ranks, n).
+
+    Integers of int64 and uint8 arrive as they are.
+    """
+    table = np.zeros((engine.size(), 1 + len(row)), dtype)
+    table[engine.rank()] = [1, *row]
+    if engine.size() > 1:
+        table = total(table, name, dtype, FIRST)
+    ranks = np.flatnonzero(table[:, 0])
+    return ranks.tolist(), table[ranks, 1:]
 
 
 def gather_texts(text: str, name: str) -> List[str]:
-    """Every worker's text, in the order of ranks. A name serves once."""
+    """Return the text of each worker that takes part, in the order of ranks. A name serves once."""
     content = np.frombuffer(text.encode(), np.uint8)
-    (lengths,) = gather([content.size], f"{name}.length", "int64").T
+    lengths = gather([content.size], f"{name}.length", "int64")[1][:, 0]
     padded = np.zeros(max(1, lengths.max()), np.uint8)
     padded[: content.size] = content
-    return [bytes(row[:length]).decode() for row, length in zip(gather(padded, name, "uint8"), lengths)]
+    return [bytes(row[:length]).decode() for row, length in zip(gather(padded, name, "uint8")[1], lengths)]
 
 
 def describe(params: Sequence[Any], settings: Dict[str, Any]) -> List[List[Any]]:
@@ -44,17 +50,20 @@ def describe(params: Sequence[Any], settings: Dict[str, Any]) -> List[List[Any]]
     return found
 
 
-def difference(workers: Sequence[List[List[Any]]]) -> Optional[str]:
-    """Where descriptions first differ, as one line that names the parameter and the workers; None if they do not."""
+def difference(ranks: Sequence[int], workers: Sequence[List[List[Any]]]) -> Optional[str]:
+    """Where descriptions first differ, as one line that names the parameter and the workers; None if they do not.
+
+    ranks: of the workers.
+    """
     settings = [one[0][1] for one in workers]
     if any(one != settings[0] for one in settings):
-        return "the workers' trainers have different settings: " + each(settings, lambda one: json.dumps(one))
+        return "the workers' trainers have different settings: " + each(ranks, settings, lambda one: json.dumps(one))
     counts = [len(one) - 1 for one in workers]
     for place, rows in enumerate(zip(*(one[1:] for one in workers))):
         if any(not alike(row, rows[0]) for row in rows):
-            return f"parameter {place} is not the same on all workers: " + each(rows, shown)
+            return f"parameter {place} is not the same on all workers: " + each(ranks, rows, shown)
     if len(set(counts)) > 1:
-        return "the workers' trainers have different numbers of parameters: " + each(counts, str)
+        return "the workers' trainers have different numbers of parameters: " + each(ranks, counts, str)
     return None
 
 
@@ -76,29 +85,29 @@ def shown(row: List[Any]) -> str:
     return f"{row[4]} {shape} {row[2]} grad_req={row[3]}"
 
 
-def each(values: Sequence[Any], text: Any) -> str:
+def each(ranks: Sequence[int], values: Sequence[Any], text: Any) -> str:
     """Values with the ranks of the workers that have them, each value once."""
     by_text: Dict[str, List[int]] = {}
-    for rank, value in enumerate(values):
+    for rank, value in zip(ranks, values):
         by_text.setdefault(text(value), []).append(rank)
     return "; ".join(
-        f"{one} on worker{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}" for one, ranks in by_text.items()
+        f"{one} on worker{'s' if len(alike) > 1 else ''} {', '.join(map(str, alike))}" for one, alike in by_text.items()
     )
 
 
 def same_structure(params: Sequence[Any], settings: Dict[str, Any], name: str) -> bool:
     """:class:`ExchangeError` on all workers unless each of them trains the same parameters in the same order.
 
-    Returns whether all workers also know the same shapes.
+    Returns whether all workers take part and also know the same shapes.
     """
     mine = json.dumps(describe(params, settings))
-    (digests,) = gather([zlib.crc32(mine.encode())], f"{name}.digest", "int64").T
-    if len(set(digests.tolist())) > 1:
-        found = difference([json.loads(text) for text in gather_texts(mine, name)])
+    ranks, digests = gather([zlib.crc32(mine.encode())], f"{name}.digest", "int64")
+    if (digests != digests[0]).any():
+        found = difference(ranks, [json.loads(text) for text in gather_texts(mine, name)])
         if found:
             raise ExchangeError(found)
         return False
-    return True
+    return len(ranks) == engine.size()
 
 
 def initialized(params: Sequence[Any], identical: bool, name: str) -> np.ndarray:
@@ -110,8 +119,10 @@ def initialized(params: Sequence[Any], identical: bool, name: str) -> np.ndarray
     known = np.array([shape is not None for shape in shapes])
     if identical:
         return np.tile(known, (engine.size(), 1))
-    table = gather(known, f"{name}.{len(params)}", "uint8").astype(bool)
-    if (table.any(axis=0) & ~table.all(axis=0)).any():
+    ranks, rows = gather(known, f"{name}.{len(params)}", "uint8")
+    table = np.zeros((engine.size(), len(params)), bool)
+    table[ranks] = rows
+    if (rows.any(axis=0) & ~rows.all(axis=0)).any():
         found = [json.loads(text) for text in gather_texts(json.dumps(shapes), f"{name}.shapes.{len(params)}")]
         for param, mine, others in zip(params, shapes, zip(*found)):
             adopt(param, mine, next((shape for shape in others if shape is not None), None))
@@ -130,8 +141,8 @@ def fresh_anywhere(fresh: Sequence[bool], active: Sequence[bool], names: Sequenc
 
     active: whether its grad_req is not "null" here; :class:`ExchangeError` on all workers if they differ in that.
     """
-    found = total([fresh, active], name, "int64", FIRST)
-    for place in np.flatnonzero(found[1] % engine.size()):
+    found = total([fresh, active, [True] * len(names)], name, "int64", FIRST)
+    for place in np.flatnonzero(found[1] % found[2]):
         raise ExchangeError(f"{names[place]} has grad_req='null' on some workers only; set the same grad_req on all")
     return found[0] > 0
 
@@ -142,12 +153,12 @@ def same_parameters(arrays: Sequence["mx.nd.NDArray"], names: Sequence[str], ste
     names: of the arrays, for the message. step: how many steps were made.
     """
     mine = np.array([native.checksum(memory(array)) for array in arrays], np.int64)
-    (digests,) = gather([native.checksum(mine.view(np.uint8))], f"{name}.digest", "int64").T
-    if len(set(digests.tolist())) == 1:
+    _, digests = gather([native.checksum(mine.view(np.uint8))], f"{name}.digest", "int64")
+    if (digests == digests[0]).all():
         return
-    table = gather(mine, f"{name}.each", "int64")
+    ranks, table = gather(mine, f"{name}.each", "int64")
     place = int(np.flatnonzero((table != table[0]).any(axis=0))[0])
-    groups = each(table[:, place].tolist(), lambda checksum: f"checksum {checksum:08x}")
+    groups = each(ranks, table[:, place].tolist(), lambda checksum: f"checksum {checksum:08x}")
     raise ExchangeError(
         f"parameters differ between workers after step {step}; the first to differ is {names[place]} ({groups}). Likely"
         " causes: different learning rates or other optimizer options, a gradient that is stale or was changed on one"
@@ -157,10 +168,10 @@ def same_parameters(arrays: Sequence["mx.nd.NDArray"], names: Sequence[str], ste
 
 def same_rescale(rescale: float, name: str) -> None:
     """:class:`ExchangeError` on all workers unless each of them calls update() with the same batch size and scale."""
-    (found,) = gather([rescale], name).T
-    if len(set(found.tolist())) > 1:
+    ranks, found = gather([rescale], name)
+    if (found != found[0]).any():
         raise ExchangeError(
             "update() after allreduce_grads() needs the same batch size on all workers, because the gradients are"
-            f" already averaged: rescale_grad / batch_size is {each(found.tolist(), '{:g}'.format)}; step() accepts a"
-            " different batch size on each worker"
+            f" already averaged: rescale_grad / batch_size is {each(ranks, found[:, 0].tolist(), '{:g}'.format)};"
+            " step() accepts a different batch size on each worker"
         )

@@ -163,14 +163,14 @@ def load(files: Mapping[str, Path], net: Any, trainer: Any, context: Any) -> Dic
     {} without one. Raises :class:`UserError` for what is damaged, or not of this
     net. All workers call it.
     """
-    from byteps_gc import exchange
+    from byteps_gc.broadcasting import broadcast_bytes
 
     name = files.get(".params", "of rank 0")
     with tempfile.TemporaryDirectory(prefix="byteps_gc-resume-") as folder:
         try:
             for suffix in SUFFIXES:
                 content = hashes.read_checked(files[suffix], suffix) if suffix in files else None
-                Path(folder, f"checkpoint{suffix}").write_bytes(exchange.broadcast_bytes(content, f"resume{suffix}"))
+                Path(folder, f"checkpoint{suffix}").write_bytes(broadcast_bytes(content, f"resume{suffix}"))
             whole = Path(folder, "checkpoint")
             net.load_parameters(f"{whole}.params", ctx=context)
             if Path(f"{whole}.states").stat().st_size:

@@ -10,7 +10,7 @@ from byteps_gc import __version__
 from byteps_gc.bench import commands as bench
 from byteps_gc.cluster import commands as cluster
 from byteps_gc.engine import commands as engine
-from byteps_gc.errors import UserError
+from byteps_gc.errors import UserError, why
 from byteps_gc.processes import exit_on_sigterm
 
 
@@ -183,7 +183,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return getattr(error, "status", 2)
     except OSError as error:  # of a disk, a permission, or whoever reads what this prints
         what = f"cannot access {error.filename}" if error.filename else "cannot continue"
-        print(f"byteps_gc: {what}: {error.strerror or error}", file=sys.stderr)
+        print(f"byteps_gc: {what}: {why(error)}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         if not error.name or error.name.startswith("byteps_gc"):

@@ -13,8 +13,6 @@ PARTITION_BYTES = variables.TABLE["BYTEPS_PARTITION_BYTES"].default
 
 CLUSTER = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT")
 
-LONGEST_NAME = 63  # characters of a host's name
-
 # of the engine: how long it waits for a process that is silent, and for all to arrive
 TIMEOUTS = ("BYTEPS_GC_DEATH_TIMEOUT", "BYTEPS_GC_START_TIMEOUT")
 
@@ -46,7 +44,7 @@ def timeout(name: str) -> int:
 def check() -> None:
     """Check all variables of the table: :class:`SettingsError` for the first value that cannot be used.
 
-    Those of BytePS's own that are empty are removed, because the engine would read 0.
+    Those that are empty are removed, because the engine would read 0.
     """
     variables.check(os.environ)
     for name in list(variables.empty(os.environ)):
@@ -62,12 +60,6 @@ def warn_of_misspelled() -> None:
 def check_steps() -> int:
     """BYTEPS_GC_CHECK_STEPS: steps between two comparisons of the workers' parameters; 0 for none."""
     return integer("BYTEPS_GC_CHECK_STEPS")
-
-
-def check_name(name: str) -> None:
-    """:class:`SettingsError` if a host's name is longer than what the engine has room for."""
-    if len(name) > LONGEST_NAME:
-        raise SettingsError(f"host name {name[:20]}... has {len(name)} characters; at most {LONGEST_NAME} are accepted")
 
 
 def devices() -> List[str]:
@@ -111,8 +103,6 @@ def check_cluster(role: str) -> None:
         integer("BYTEPS_LOCAL_RANK", most=integer("BYTEPS_LOCAL_SIZE") - 1)
         if not distributed():
             return
-    for name in ("DMLC_PS_ROOT_URI", "DMLC_NODE_HOST"):
-        check_name(text(name))
     missing = [name for name in CLUSTER if not text(name)]
     if missing:
         raise SettingsError(

@@ -5,6 +5,7 @@ standard error stream and exit status 2; a stack trace is kept for defects.
 """
 
 import contextlib
+import errno
 from typing import Iterator
 
 
@@ -24,7 +25,14 @@ def reported(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot {what}: {error.strerror or error}") from None
+        raise UserError(f"cannot {what}: {why(error)}") from None
+
+
+def why(error: OSError) -> str:
+    """Return why something could not be done with a file, for a message."""
+    if error.errno == errno.EEXIST:  # where a folder was to be made
+        return f"{error.filename} is a file, not a folder"
+    return error.strerror or str(error)
 
 
 class CompressionError(UserError, ValueError):

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import itertools
 import os
 import sys
 import threading
@@ -18,10 +17,10 @@ import numpy as np
 
 DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64")
 
-_declared: Set[str] = set()
+_declared: Dict[str, Tuple[int, Dict[str, str]]] = {}  # bytes and options of each tensor, in order
 _shapes: Dict[str, Tuple[tuple, str]] = {}
-_unnamed = itertools.count()
-_trainers = itertools.count()
+_unnamed = 0  # calls without a name
+_trainers = 0
 _running = False
 _threshold = 0  # bytes as float32 from which a gradient is compressed
 _unregistered: Set[str] = set()  # declared with compression, not exchanged yet
@@ -39,8 +38,7 @@ def started(running: bool, threshold: int = 0) -> None:
     global _running, _threshold, _unnamed, _trainers
     _running = running
     _threshold = threshold
-    _unnamed = itertools.count()
-    _trainers = itertools.count()
+    _unnamed = _trainers = 0
     _declared.clear()
     _shapes.clear()
     _unregistered.clear()
@@ -64,11 +62,12 @@ def require_started() -> None:
 
 def next_trainer() -> str:
     """What the names of one more trainer's tensors begin with: nothing for the first since BytePS started."""
-    number = next(_trainers)
-    return f"trainer_{number}." if number else ""
+    global _trainers
+    _trainers += 1
+    return f"trainer_{_trainers - 1}." if _trainers > 1 else ""
 
 
-def _added(name: str) -> Optional[Any]:
+def added(name: str) -> Optional[Any]:
     """A function that we added to the engine; None where the engine is the one as released."""
     return getattr(engine.MXNET_LIB_CTYPES, name, None)
 
@@ -87,12 +86,32 @@ def declare(name: str, nbytes: int = 0, **options: str) -> None:
         raise ExchangeError(f"{name}: byteps_compressor_type={registered} is not {wire.REGISTERED}; see byteps_gc.wire")
     if name not in _declared:
         engine.byteps_declare_tensor(name, **options)
-        place = _added("byteps_gc_place")
+        place = added("byteps_gc_place")
         if nbytes and place:
             place(name.encode(), ctypes.c_uint64(nbytes))
-        _declared.add(name)
+        _declared[name] = (nbytes, dict(options))
         if options:
             _unregistered.add(name)
+
+
+def declarations() -> Dict[str, Any]:
+    """Return what this worker has declared so far, in a form for :func:`declare_missed`: equal on all workers."""
+    tensors = [[name, nbytes, options] for name, (nbytes, options) in _declared.items()]
+    return {"tensors": tensors, "unnamed": _unnamed}
+
+
+def declare_missed(others: Mapping[str, Any]) -> None:
+    """Declare what another worker has declared after this one's tensors; :class:`ExchangeError` if these differ."""
+    global _unnamed
+    for mine, (name, _, _) in zip(_declared, others["tensors"]):
+        if mine != name:
+            raise ExchangeError(
+                f"this worker declared {mine} where another one declared {name}: all workers must declare the same"
+                " tensors in the same order"
+            )
+    for name, nbytes, options in others["tensors"][len(_declared) :]:
+        declare(name, nbytes, **options)
+    _unnamed = max(_unnamed, others["unnamed"])
 
 
 def push_pull(
@@ -115,8 +134,9 @@ def push_pull(
 
     Raises :class:`ExchangeError` for an array that the engine cannot take.
     """
+    global _unnamed
     if name is None:
-        name = f"push_pull.{next(_unnamed)}"
+        name, _unnamed = f"push_pull.{_unnamed}", _unnamed + 1
     if not isinstance(tensor, mx.nd.NDArray):
         raise ExchangeError(f"{name}: push_pull takes an MXNet NDArray, not {type(tensor).__name__}")
     kind = np.dtype(tensor.dtype)
@@ -152,7 +172,7 @@ def scale(tensor: "mx.nd.NDArray", factor: float) -> None:
     In host memory it is multiplied as soon as it has been computed. MXNet's own operator shares temporary space with
     backward and waits for backward's end, and so would the exchange.
     """
-    here = _added("byteps_gc_scale") if tensor.context.device_type.startswith("cpu") else None
+    here = added("byteps_gc_scale") if tensor.context.device_type.startswith("cpu") else None
     if here:
         check_call(here(tensor.handle, ctypes.c_double(factor)))
     else:
@@ -179,7 +199,7 @@ def make_plain(tensor: "mx.nd.NDArray") -> None:
     On a CPU a forward pass outside ``autograd.record()`` leaves convolution weights in a blocked layout, from some
     moment on. An operator that writes where it reads gets a copy of such an array to read.
     """
-    reorder = _added("byteps_gc_plain")
+    reorder = added("byteps_gc_plain")
     if reorder:
         check_call(reorder(tensor.handle))
 
@@ -218,43 +238,6 @@ def registration(name: str) -> Iterator[None]:
     finally:
         done.set()
         watcher.join()
-
-
-def replace_by_root(tensor: "mx.nd.NDArray", name: str, root_rank: int = 0) -> None:
-    """Replace ``tensor`` by that of ``root_rank``: a sum in which the others are zero. Returns at once."""
-    if engine.rank() != root_rank:
-        tensor[:] = 0
-    push_pull(tensor, name=name, is_average=False)
-
-
-def broadcast(params: Mapping[str, "mx.nd.NDArray"], root_rank: int = 0) -> None:
-    """Give every worker the arrays of ``root_rank``; returns when they have arrived.
-
-    params: a dict from names, the same on all workers, to arrays (as
-        ``Module.get_params()`` returns them). A Gluon user need not call this:
-        :class:`DistributedTrainer` broadcasts all parameters at its first step.
-    """
-    if not isinstance(params, Mapping) or isinstance(params, mx.gluon.ParameterDict):
-        raise ExchangeError(
-            f"broadcast takes a dict of arrays, not {type(params).__name__}; DistributedTrainer broadcasts Gluon's"
-        )
-    for name, tensor in sorted(params.items()):
-        replace_by_root(tensor, f"broadcast.{name}", root_rank)
-    for tensor in params.values():
-        tensor.wait_to_read()
-
-
-def broadcast_bytes(content: Optional[bytes], name: str, root_rank: int = 0) -> bytes:
-    """Give every worker the bytes that ``root_rank`` has; what the others pass is not looked at."""
-    mine = np.frombuffer(content or b"", dtype=np.uint8)
-    length = mx.nd.array([mine.size], dtype="int64")
-    replace_by_root(length, f"{name}.length", root_rank)
-    size = int(length.asscalar())
-    tensor = mx.nd.zeros(max(1, size), dtype="uint8")
-    if size and engine.rank() == root_rank:
-        tensor[:] = mx.nd.array(mine, dtype="uint8")
-    replace_by_root(tensor, name, root_rank)
-    return tensor.asnumpy().tobytes()[:size]
 
 
 def total(values: Any, name: str, dtype: str = "float64", priority: int = 0) -> np.ndarray:

@@ -46,7 +46,7 @@ class Gradients:
     def backward_since(self) -> bool:
         """Whether backward has computed a gradient on some worker since all were marked as stale."""
         fresh = any(self.data(route)._fresh_grad for route in self.active())
-        return bool(agreement.gather([fresh], f"{self.scope}backward").any())
+        return bool(agreement.gather([fresh], f"{self.scope}backward")[1].any())
 
     def choose(self, ignore_stale_grad: bool, dropped: Sequence[Route]) -> List[Route]:
         """Return the routes whose gradients are to be exchanged: with ``ignore_stale_grad``, those fresh on any worker.

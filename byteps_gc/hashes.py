@@ -6,11 +6,13 @@ be, to the byte, what :func:`rendered` makes of it.
 
 from concurrent.futures import ThreadPoolExecutor
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional
 
+from byteps_gc import arrayfile
 from byteps_gc.errors import UserError
 
 KEY = "sha256"  # of the hashes in NAME.json
@@ -53,8 +55,9 @@ def check_file(file: Path, suffix: str, content: Optional[bytes] = None) -> None
     """Compare a checkpoint's file with the SHA-256 in the NAME.json next to it.
 
     suffix: which of the three it is; content: what was read of it.
-    Parameters or states without a NAME.json are others' and only must not be
-    empty. Raises :class:`UserError` for a file that is damaged.
+    Parameters or states without a NAME.json are others': parameters must be a
+    file of MXNet's arrays, states must not be empty (their structure is checked
+    when they are loaded). Raises :class:`UserError` for a file that is damaged.
     """
     progress = file.with_suffix(".json")
     if suffix == ".json":
@@ -66,8 +69,21 @@ def check_file(file: Path, suffix: str, content: Optional[bytes] = None) -> None
         raise UserError(f"cannot read {file}: {error.strerror}") from None
     if digest == hashlib.sha256().hexdigest():
         raise UserError(f"{file} is damaged: it is empty; {advice(progress)}")
-    if os.path.isfile(progress) and read_progress(progress)[KEY].get(suffix) != digest:
-        raise UserError(f"{file} is damaged: its SHA-256 differs from the one in {progress.name}; {advice(progress)}")
+    if os.path.isfile(progress):
+        if read_progress(progress)[KEY].get(suffix) != digest:
+            raise UserError(
+                f"{file} is damaged: its SHA-256 differs from the one in {progress.name}; {advice(progress)}"
+            )
+    elif suffix == ".params":
+        check_arrays(file, content)
+
+
+def check_arrays(file: Path, content: Optional[bytes] = None) -> None:
+    """Raise :class:`UserError` unless a file, of which ``content`` was read, is one of MXNet's arrays, and whole."""
+    with open(file, "rb") if content is None else io.BytesIO(content) as stream:
+        fault = arrayfile.fault(stream)
+    if fault:
+        raise UserError(f"{file} is damaged, or is not a file of MXNet's arrays: {fault}")
 
 
 def advice(progress: Path) -> str:

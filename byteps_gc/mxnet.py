@@ -2,7 +2,7 @@
 
 The names are those of ``byteps.mxnet``: init, shutdown, rank, size, local_rank,
 local_size, push_pull, declare, broadcast, DistributedOptimizer and
-DistributedTrainer; ``byteps_push_pull``, ``byteps_declare_tensor`` and
+DistributedTrainer, and join as in Horovod; ``byteps_push_pull``, ``byteps_declare_tensor`` and
 ``broadcast_parameters`` are the same functions under BytePS's longer names.
 
 rank() counts all processes from 0 to size() - 1, local_rank() those of this
@@ -19,8 +19,10 @@ import sys
 from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as _engine
 from byteps_gc import env, native
+from byteps_gc.broadcasting import broadcast
 from byteps_gc.errors import UserError
-from byteps_gc.exchange import ExchangeError, broadcast, declare, is_started, push_pull, require_started, started
+from byteps_gc.exchange import ExchangeError, declare, is_started, push_pull, require_started, started
+from byteps_gc.joining import join
 from byteps_gc.processes import tolerate_late_wakeups
 from byteps_gc.trainer import DistributedTrainer
 import mxnet as mx
@@ -31,6 +33,7 @@ __all__ = [
     "broadcast",
     "declare",
     "init",
+    "join",
     "local_rank",
     "local_size",
     "push_pull",

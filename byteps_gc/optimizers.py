@@ -1,5 +1,6 @@
 """What a trainer has to know of MXNet's optimizers, and what it rejects."""
 
+import copy
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from byteps_gc.errors import CompressionError, one_line
@@ -84,3 +85,19 @@ def takes_mean(optimizer: Optimizer, params: Sequence[Any]) -> bool:
 def is_mxnets(kind: type) -> bool:
     """Whether an optimizer is one of MXNet's own."""
     return kind.__module__ == Optimizer.__module__
+
+
+def coming_rate(optimizer: Optimizer, indices: Sequence[int]) -> float:
+    """The learning rate that an optimizer is going to apply next; its scheduler does not notice the question.
+
+    indices: of the parameters.
+    """
+    if not optimizer.lr_scheduler:
+        return float(optimizer.lr)
+    counts = optimizer._index_update_count
+    after = [counts.get(index, optimizer.begin_num_update) + 1 for index in indices]
+    try:
+        scheduler = copy.deepcopy(optimizer.lr_scheduler)
+    except Exception:  # one that holds what cannot be copied
+        scheduler = optimizer.lr_scheduler
+    return float(scheduler(max([optimizer.num_update, *after])))

@@ -4,7 +4,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import byteps.mxnet.ops as engine
 from byteps_gc import agreement
-from byteps_gc.exchange import ExchangeError, classic, replace_by_root
+from byteps_gc.broadcasting import replace_by_root
+from byteps_gc.exchange import ExchangeError, classic
 from byteps_gc.routes import Route, in_order
 import mxnet as mx
 
@@ -45,7 +46,8 @@ class Parameters:
         self.routes = routes
         self.root_rank = root_rank
         self.scope = scope
-        self._missing: Optional[List[Route]] = None  # what not all workers have yet; None before the comparison
+        # indices of the parameters that not all workers have yet; None before the comparison
+        self.missing: Optional[List[int]] = None
 
     def start(self, settings: Dict[str, Any]) -> None:
         """Compare what the workers train, once, and share the parameters that some worker has used since.
@@ -54,27 +56,27 @@ class Parameters:
         numbers tensors as they are declared, so nothing of this trainer is declared before its structure is compared.
         """
         identical = False
-        if self._missing is None:
+        if self.missing is None:
             identical = agreement.same_structure(self.params, settings, f"{self.scope}structure")
-            self._missing = list(self.routes)
-        if self._missing:
-            self._missing = self._share(self._missing, identical)
+            self.missing = [route.index for route in self.routes]
+        if self.missing:
+            self.missing = self._share(self.missing, identical)
 
     def require_shapes(self) -> None:
         """:class:`ExchangeError` if no worker knows the shape of a parameter that is to be trained."""
-        for param in (self.params[route.index] for route in self._missing or []):
+        for param in (self.params[index] for index in self.missing or []):
             if param.grad_req != "null":
                 raise ExchangeError(f"{param.name} has no shape yet: no worker has used it in a forward pass")
 
-    def _share(self, wanted: List[Route], identical: bool) -> List[Route]:
+    def _share(self, wanted: List[int], identical: bool) -> List[int]:
         """Give all workers the root's values, or those of the first that has some; returns what none has."""
-        params = [self.params[route.index] for route in wanted]
+        params = [self.params[index] for index in wanted]
         known = agreement.initialized(params, identical, f"{self.scope}initialized")
-        for route, param, ranks in zip(wanted, params, known.T):
+        for index, param, ranks in zip(wanted, params, known.T):
             if ranks.any():
                 root = self.root_rank if ranks[self.root_rank] else int(ranks.argmax())
-                replace_by_root(param.list_data()[0], route.parameter, root)
-        return [route for route, ranks in zip(wanted, known.T) if not ranks.any()]
+                replace_by_root(param.list_data()[0], self.routes[index].parameter, root)
+        return [index for index, ranks in zip(wanted, known.T) if not ranks.any()]
 
     def check(self, step: int) -> None:
         """:class:`ExchangeError` on all workers unless all have the same parameters, bit for bit, after a step.

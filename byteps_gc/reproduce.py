@@ -26,6 +26,7 @@ from byteps_gc.cluster.host import Host
 from byteps_gc.cluster.roles import LOOPBACK
 from byteps_gc.cluster.roll import Roll
 from byteps_gc.errors import SettingsError
+from byteps_gc.report import configuration as written
 from byteps_gc.report import record, rows
 
 FIRST_HOST = "host-1"  # of hosts that are namespaces: the one with worker 0
@@ -84,7 +85,7 @@ def claim(series: Series, configuration: Dict[str, Any]) -> None:
         began = {**machine.about(sorted(os.sched_getaffinity(0))), "configuration": configuration}
         file.write_text(json.dumps(began, indent=2) + "\n")
         return
-    before = json.loads(file.read_text())["configuration"]
+    before = written.read(file).get("configuration", {})
     for name, value in configuration.items():
         if before.get(name) != value:
             raise SettingsError(

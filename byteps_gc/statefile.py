@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
 
-from byteps_gc import hashes
+from byteps_gc import arrayfile, hashes
 from byteps_gc.exchange import ExchangeError, classic
 import mxnet as mx
 import numpy as np
@@ -130,13 +130,13 @@ def read(fname: str) -> Tuple[Dict[str, Any], Mapping[str, "mx.nd.NDArray"]]:
     """Read a file of states: its header and its arrays. :class:`ExchangeError` for any other file."""
     try:
         with open(fname, "rb") as stream:
-            is_empty = not stream.read(1)
+            is_empty, fault = not stream.read(1), arrayfile.fault(stream)
     except OSError as error:
         raise ExchangeError(f"cannot read {fname}: {error.strerror}") from None
     if is_empty:
         raise ExchangeError(f"{fname} is empty")
     try:
-        arrays = load_arrays(fname)
+        arrays = {} if fault else load_arrays(fname)
         header = json.loads(arrays["header"].asnumpy().tobytes())
         good = (header["format"], header["version"]) == (FORMAT, VERSION)
     except (mx.base.MXNetError, KeyError, TypeError, ValueError, AttributeError):

@@ -1,16 +1,16 @@
 """The Gluon trainer that exchanges gradients through BytePS, compressed as its settings say."""
 
-import copy
 import numbers
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 import warnings
 
 from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as engine
-from byteps_gc import agreement, env, optimizers, states
+from byteps_gc import agreement, env, optimizers, rejoin, states
 from byteps_gc.errors import CompressionError
 from byteps_gc.exchange import ExchangeError, make_plain, next_trainer, require_started, threshold
 from byteps_gc.gradients import Gradients, digest
+from byteps_gc.joining import follow
 from byteps_gc.momentum import Momentum
 from byteps_gc.parameters import Parameters, checked
 from byteps_gc.routes import Factors, Route, Scaling, routes
@@ -74,6 +74,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         self._good = True  # whether the last exchange is to be applied
         self._steps = 0
         self._check_steps = env.check_steps()
+        follow(self)
         advice = compression_params.advice()
         if advice and engine.rank() == 0:
             warnings.warn(advice, stacklevel=2)
@@ -102,7 +103,7 @@ class DistributedTrainer(mx.gluon.Trainer):
             return
         self._start()
         if self._scaling.reference is None or not env.distributed() and engine.size() == 1:
-            shared = agreement.gather([rescale, batch_size], f"{self._scope}reference")
+            _, shared = agreement.gather([rescale, batch_size], f"{self._scope}reference")
             self._scaling.agree(*shared[0].tolist())
         fresh = self._choose(ignore_stale_grad)
         self._exchange(fresh, lambda encoded: self._scaling.step(encoded, rescale))
@@ -172,6 +173,21 @@ class DistributedTrainer(mx.gluon.Trainer):
         states.load(fname, self._updaters[0], self._params, self._routes, self._gradients.mu)
         self._arrived = None
 
+    def take_over(self, root: int) -> None:
+        """Continue where the worker ``root`` is, on all workers at the same time; :func:`bps.join` calls it."""
+        self._arrived = None
+        scaling, gradients, shared = self._scaling, self._gradients, self._shared
+        numbers = (
+            gradients.mu,
+            shared.missing,
+            self._steps,
+            gradients.skipped_steps,
+            scaling.reference,
+            scaling.batch_size,
+        )
+        found = rejoin.take_over(self._params, self._routes, self._updaters[0], numbers, root, f"{self._scope}rejoin")
+        _, shared.missing, self._steps, gradients.skipped_steps, scaling.reference, scaling.batch_size = found
+
     # what a step consists of
 
     def _rescale(self, batch_size: float) -> Tuple[float, float]:
@@ -205,21 +221,9 @@ class DistributedTrainer(mx.gluon.Trainer):
         return self._gradients.choose(ignore_stale_grad, dropped)
 
     def _exchange(self, fresh: List[Route], factors: Callable[[bool], Factors]) -> None:
-        rate = self._coming_rate(fresh) if self._gradients.keeps_states else 0.0
+        indices = [route.index for route in fresh]
+        rate = optimizers.coming_rate(self._optimizer, indices) if self._gradients.keeps_states else 0.0
         self._good = self._gradients.exchange(fresh, rate, factors)
-
-    def _coming_rate(self, fresh: List[Route]) -> float:
-        """The learning rate that the optimizer is going to apply; its scheduler does not notice the question."""
-        optimizer = self._optimizer
-        if not optimizer.lr_scheduler:
-            return float(optimizer.lr)
-        counts = optimizer._index_update_count
-        after = [counts.get(route.index, optimizer.begin_num_update) + 1 for route in fresh]
-        try:
-            scheduler = copy.deepcopy(optimizer.lr_scheduler)
-        except Exception:  # one that holds what cannot be copied
-            scheduler = optimizer.lr_scheduler
-        return float(scheduler(max([optimizer.num_update, *after])))
 
     def _update_arrived(self, rescale: float, batch_size: float, ignore_stale_grad: bool) -> None:
         """Apply the gradients that allreduce_grads() has brought."""

@@ -15,6 +15,7 @@ from byteps_gc.errors import SettingsError
 
 OURS = "BYTEPS_GC_"
 INT_MAX = 2**31 - 1  # of the engine's numbers
+LONGEST_HOST = 63  # characters of a host's name that the engine has room for
 LONGEST = 60  # characters of a value that a message shows
 
 
@@ -69,7 +70,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Host names or IPv4 addresses; as many as ``most``, between spaces or commas. ``file``: or a path with a slash."""
+    """IPv4 addresses or host names; as many as ``most``, between spaces or commas. ``file``: or a path with a slash."""
 
     most: int = 1
     file: bool = False
@@ -78,7 +79,8 @@ class Addresses:
     @property
     def accepted(self) -> str:
         """What is accepted, for messages."""
-        one = "a host name or an IPv4 address" if self.most == 1 else "a list of host names or IPv4 addresses"
+        one = "an IPv4 address or a host name" if self.most == 1 else "a list of IPv4 addresses or host names"
+        one += f" of at most {LONGEST_HOST} characters"
         return f"{one}, or the path of a file (with a slash)" if self.file else one
 
     def accepts(self, value: str) -> bool:
@@ -112,9 +114,10 @@ def is_address(text: str) -> bool:
             return bool(ipaddress.IPv4Address(text))
         except ValueError:
             return False
-    return bool(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?", text))
+    return len(text) <= LONGEST_HOST and bool(re.fullmatch(rf"{LABEL}(\.{LABEL})*\.?", text))
 
 
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
 NAME = r"[A-Za-z0-9_.-]{1,64}"
 CORES = r"\s*[0-9]{1,4}(-[0-9]{1,4})?\s*"
 GPU = r"(\d{1,3}|(GPU|MIG)-[\w/-]+)"
@@ -137,9 +140,11 @@ TABLE = {
     "BYTEPS_GC_GPUS": Text("a list of GPUs such as 0,1", f"{GPU}(,{GPU})*"),
     "BYTEPS_GC_INTERFACE": Interface(),
     "BYTEPS_GC_RUN_DIR": PATH,
+    "BYTEPS_GC_SECRET_FILE": PATH,
     "BYTEPS_GC_EXPERIMENT": PATH,
     "BYTEPS_GC_PYTHON": PATH,
     # of this package
+    "BYTEPS_GC_ENCRYPT": Integer(0, 1, default=1),
     "BYTEPS_GC_DEATH_TIMEOUT": Integer(2, DAY, default=60),
     "BYTEPS_GC_START_TIMEOUT": Integer(1, DAY, default=300),
     "BYTEPS_GC_REGISTRATION_TIMEOUT": Integer(1, DAY, default=60),
@@ -156,8 +161,6 @@ TABLE = {
     "BYTEPS_GC_LOCAL_SCOPE": Text("a name", NAME),
     "BYTEPS_GC_ROLE": Text("a name", NAME),
     "BYTEPS_GC_BUILD": Text("a text", r"[ -:<-~]{1,64}"),
-    "BYTEPS_GC_SECRET_FILE": PATH,
-    "BYTEPS_GC_ENCRYPT": Integer(0, 1, default=1),
     # where a process is in its job
     "DMLC_ROLE": Choice(("scheduler", "server", "worker")),
     "DMLC_NUM_WORKER": Integer(1, 65534, default=1),
@@ -239,9 +242,9 @@ def check(environ: Mapping[str, str]) -> None:
 
 
 def empty(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield the variables of BytePS's own that are set, but empty: it would read a number as 0."""
-    for name in TABLE:
-        if environ.get(name) == "" and not name.startswith(OURS):
+    """Yield the variables that are set, but empty, which the engine would read as 0, or as a name."""
+    for name, kind in TABLE.items():
+        if environ.get(name) == "" and (isinstance(kind, Integer) or not name.startswith(OURS)):
             yield name
 
 

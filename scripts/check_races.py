@@ -20,9 +20,6 @@ from soak import COMPRESSORS, PROGRAMS
 SUPPRESSED = """
 # OpenMP's library is not instrumented; every process has one thread of it
 called_from_lib:libgomp
-# ZeroMQ's own, and meant so: how busy a thread is, and a descriptor that nobody asks for
-race:zmq::atomic_counter_t::get
-race:zmq::socket_base_t::set_fd
 # MXNet frees an array when its last owner goes: it counts owners with atomics in its library, which is not instrumented
 race:mxnet::StorageImpl::Free
 """

@@ -148,9 +148,12 @@ def test_the_worker_id_comes_from_the_list_of_hosts(monkeypatch, tmp_path):
         ({"HOSTS": "127.0.0.1 198.51.100.1"}, "2 hosts need BYTEPS_GC_SCHEDULER"),
         ({"HOSTS": "198.51.100.1 198.51.100.2", "SCHEDULER": "198.51.100.1", "PORT": "1"}, "0 of the addresses"),
         ({"HOSTS": "/no/such/file"}, "the file does not exist"),
-        ({"HOSTS": "a" * 64}, "host name aaaaaaaaaaaaaaaaaaaa... has 64 characters; at most 63 are accepted"),
-        ({"HOSTS": "node..2"}, "'node..2' is not a host name or an IPv4 address"),
-        ({"HOSTS": "node\udcff"}, r"'node\\udcff' is not a host name or an IPv4 address"),
+        (
+            {"HOSTS": "a" * 64},
+            r"BYTEPS_GC_HOSTS=a{60}\.\.\. is not a list of IPv4 addresses or host names of at most 63 ",
+        ),
+        ({"HOSTS": "node..2"}, "BYTEPS_GC_HOSTS=node..2 is not a list of IPv4 addresses or host names"),
+        ({"HOSTS": "node\udcff"}, r"BYTEPS_GC_HOSTS=node\\udcff is not a list of IPv4 addresses or host names"),
         ({"HOSTS": "0.0.0.0"}, "host '0.0.0.0' has the address 0.0.0.0, which no host can have"),
         ({"SCHEDULER": "224.0.0.1"}, "host '224.0.0.1' has the address 224.0.0.1, which no host can have"),
         ({"HOSTS": "/dev/../bin/sh"}, "BYTEPS_GC_HOSTS=/dev/../bin/sh: the file is not text"),
@@ -170,14 +173,16 @@ def test_a_role_by_hand_has_no_longer_name_either(monkeypatch, name):
     values = {"DMLC_PS_ROOT_URI": "a", "DMLC_PS_ROOT_PORT": "1", "DMLC_NUM_WORKER": "1", "DMLC_NUM_SERVER": "1"}
     for variable, value in dict(values, **{name: "a" * 64}).items():
         monkeypatch.setenv(variable, value)
-    with pytest.raises(SettingsError, match="host name aaaaaaaaaaaaaaaaaaaa... has 64 characters"):
+    with pytest.raises(
+        SettingsError, match=rf"{name}=a{{60}}\.\.\. is not an IPv4 address or a host name of at most 63 "
+    ):
         env.check_cluster("server")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many"])
 def test_partitions_have_a_size(monkeypatch, value):
     monkeypatch.setenv("BYTEPS_PARTITION_BYTES", value)
-    with pytest.raises(SettingsError, match=f"BYTEPS_PARTITION_BYTES={value} is not an integer of at least 1"):
+    with pytest.raises(SettingsError, match=f"BYTEPS_PARTITION_BYTES={value} is not an integer from 1 to"):
         Host.from_environment()
 
 

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 
-from byteps_gc.cluster import local, roles
+from byteps_gc.cluster import local, roles, secret
 from byteps_gc.cluster.local import PEER_LOST
 import pytest
 
@@ -23,7 +23,8 @@ class Job:
     def __init__(self, commands, workers=2, servers=1, **env):
         self.commands = commands
         self.cluster = roles.Cluster(workers, servers, port=local.free_port())
-        self.env = {"BYTEPS_GC_DEATH_TIMEOUT": str(LIMIT), **env}
+        file = secret.make(commands.folder / f"secret-{self.cluster.port}")
+        self.env = {"BYTEPS_GC_DEATH_TIMEOUT": str(LIMIT), "BYTEPS_GC_SECRET_FILE": str(file), **env}
         self.running = {}
 
     def start(self, name):

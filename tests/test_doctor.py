@@ -38,7 +38,7 @@ def test_a_missing_package_is_one_line(commands, tmp_path):
     venv.create(str(tmp_path / "empty"), with_pip=False)
     python = tmp_path / "empty" / "bin" / "python"
     recorder = record.Recorder(tmp_path / "baseline.jsonl")
-    recorder.write("start", compression={}, epochs=1, first_epoch=0)
+    recorder.write("start", model="net", dataset="images", workers=2, compression={}, epochs=1, first_epoch=0)
     recorder.write("epoch", epoch=0, accuracy=0.5, seconds=1.0)
     result = commands.run(python, "-m", "byteps_gc", "report", tmp_path, PYTHONPATH=str(ROOT))
     assert result.status == 2

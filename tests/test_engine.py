@@ -61,7 +61,7 @@ def test_an_anchor_that_is_not_there_stops_the_build(tree):
 
 
 def test_an_unknown_fixup_cannot_be_left_out():
-    assert "late-reply" not in [one.name for one in changes.select(["late-reply"])]
+    assert "key-hash" not in [one.name for one in changes.select(["key-hash"])]
     with pytest.raises(EngineError, match="unknown fix-up later; known: ready-count"):
         changes.select(["later"])
 

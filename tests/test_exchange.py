@@ -5,10 +5,8 @@ import signal
 import socket
 import sys
 import time
-import zipfile
 
 from byteps_gc.bench.step_model import placement
-from byteps_gc.engine import build
 import pytest
 
 from conftest import PROGRAMS
@@ -23,16 +21,6 @@ def test_two_workers_get_the_exact_sum(commands, slot_bytes):
     assert result.status == 0, result.output
     for worker in range(2):
         assert f"worker {worker}: 200 rounds exact" in result.output
-
-
-def test_the_released_server_fails_that_test(commands, tmp_path):
-    """Without the fix-up a late reply carries the next round's numbers: the test above must see it."""
-    wheel = build.build(without=["late-reply"])
-    with zipfile.ZipFile(str(wheel)) as archive:
-        archive.extractall(str(tmp_path / "engine"))
-    result = commands.launch(PROGRAMS / "exchange.py", 200, PYTHONPATH=str(tmp_path / "engine"))
-    assert result.status != 0, result.output
-    assert "elements wrong" in result.output
 
 
 def test_two_clusters_on_one_machine_do_not_meet(commands):
@@ -87,16 +75,6 @@ def test_the_first_exchange_sends_no_more_than_others(commands):
     result = commands.launch("-c", program, BYTEPS_GC_SLOT_BYTES="1000000000")
     assert result.status == 0, result.output
     assert result.output.count("sent 12.0 MB") == 4, result.output
-
-
-def test_workers_that_disagree_about_a_size_are_told(commands):
-    program = (
-        "import byteps_gc.mxnet as bps, mxnet as mx; bps.init()\n"
-        "bps.push_pull(mx.nd.ones(1000 + bps.rank()), name='a'); mx.nd.waitall()\n"
-    )
-    result = commands.launch("-c", program)
-    assert result.status != 0
-    assert "workers disagree about the size of key 0" in result.output
 
 
 def test_a_failing_worker_ends_all_at_once(commands):

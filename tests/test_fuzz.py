@@ -1,33 +1,46 @@
-"""A short run of the fuzzing harness, the same everywhere, built by g++ with ASan and UBSan (see scripts/fuzz.py)."""
+"""A short run of the fuzzing harnesses, the same everywhere, built by g++ with ASan and UBSan (see scripts/fuzz.py)."""
 
 import os
 import re
 import subprocess
+import sys
 
 from byteps_gc import env
-from byteps_gc.native.build import ISAS, SOURCE
+from byteps_gc.native.build import ISAS
 from byteps_gc.toolchain import Compiler
 import pytest
 
 from conftest import ROOT
 
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import fuzz
+
 RUNS = 20_000
-CODECS = ("onebit", "topk", "randomk", "dithering", "identity")
-TARGETS = [f"{codec}-{kind}" for codec in CODECS for kind in ("push", "reply")] + ["options"]
-SANITIZERS = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all")
-FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Isrc", *SANITIZERS, *ISAS["portable"])
+FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", *fuzz.SANITIZERS, *ISAS["portable"])
+
+
+def build(tree, sources, flags, program):
+    """A harness with its own driver; the objects are cached."""
+    jobs = len(os.sched_getaffinity(0))
+    compiler = Compiler(tree, env.cache_folder() / "native" / "objects", jobs, lambda source: None)
+    objects = compiler.compile_all((*map(str, sources), str(fuzz.HARNESS / "replay.cc")), (*FLAGS, *flags))
+    compiler.run("g++", *fuzz.SANITIZERS, *map(str, objects), "-o", str(program))
+    return program
 
 
 @pytest.fixture(scope="module")
 def replay(tmp_path_factory):
-    """The harness with its own driver; the objects are cached."""
-    jobs = len(os.sched_getaffinity(0))
-    compiler = Compiler(SOURCE.parent, env.cache_folder() / "native" / "objects", jobs, lambda source: None)
-    library = [f"src/{file.name}" for file in sorted(SOURCE.glob("*.cc")) if file.name not in ("plugin.cc", "capi.cc")]
-    objects = compiler.compile_all((*library, "fuzz/decode.cc", "fuzz/replay.cc"), FLAGS)
-    program = tmp_path_factory.mktemp("fuzz") / "replay"
-    compiler.run("g++", *SANITIZERS, *map(str, objects), "-o", str(program))
-    return program
+    """The decoders' harness."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    return build(folder, fuzz.decoder_sources(), fuzz.DECODER_FLAGS, folder / "decode")
+
+
+@pytest.fixture(scope="module")
+def replay_engine(tmp_path_factory):
+    """The engine's harness."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    return build(fuzz.engine_tree(folder), fuzz.engine_sources(), fuzz.ENGINE_FLAGS, folder / "engine")
 
 
 def run(program, *words):
@@ -39,13 +52,21 @@ def run(program, *words):
     return done.returncode, done.stdout.decode(errors="replace")
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", fuzz.DECODERS)
 def test_no_input_does_harm(replay, target):
     status, output = run(replay, target, "--runs", RUNS, "--seed", 1)
     assert status == 0, output[-3000:]
     refused, accepted = map(int, re.fullmatch(r"(\d+) refused, (\d+) accepted\n", output).groups())
     assert refused + accepted == RUNS
     assert min(refused, accepted) > RUNS / 50  # the harness gets behind the checksum, and does make faults
+
+
+@pytest.mark.parametrize("target", fuzz.ENGINE)
+def test_no_message_does_harm(replay_engine, target):
+    status, output = run(replay_engine, target, "--runs", RUNS, "--seed", 1)
+    assert status == 0, output[-3000:]
+    refused, accepted = map(int, re.fullmatch(r"(\d+) refused, (\d+) accepted\n", output).groups())
+    assert min(refused, accepted) > RUNS / 50, output
 
 
 def test_files_are_replayed(replay, tmp_path):

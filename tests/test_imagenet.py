@@ -178,6 +178,8 @@ def refused(capsys, monkeypatch, *words):
         ("--hard-weight 2", "--hard-weight 2.0 is not in [0, 1]"),
         ("--input-size 0", "--input-size 0 is not 1 or more"),
         ("--save-frequency -1", "--save-frequency -1 is not 0 or more"),
+        ("--lr 1e39", "--lr 1e+39 is not a finite float32"),
+        ("--momentum inf", "--momentum inf is not a finite float32"),
         ("--num-gpus 2", "a process uses one GPU; BYTEPS_GC_GPUS lists them"),
         ("--lr-decay-epoch 3;4", "is not a list of epochs"),
         ("--k 3", "--k needs --compressor"),

@@ -436,6 +436,32 @@ def test_a_wrong_push_is_refused_and_the_next_step_is_served(implementation, row
         assert cluster.reply == bytes(control.reply()), f"after {name}"
 
 
+@rows(framed)
+@every_implementation
+def test_an_absent_worker_counts_as_zeros(implementation, row):
+    """The sum is that of the others, as in a cluster without the absent one, which comes back at the next step."""
+    three, two = (Cluster(implementation, row.compressor, D, mu=0.9, ef=True, workers=count) for count in (3, 2))
+    for step in range(2):
+        gs = gradients("normal", D, 3, step)
+        expected = two.step(gs[:2], 0.1)
+        for worker, gradient in list(zip(three.workers, gs))[:2]:
+            three.server.push(bytes(worker.compress(gradient, 0.1)))
+        reply = bytes(three.server.reply(absent=1))
+        for worker in three.workers[:2]:
+            assert worker.decompress(reply).tobytes() == expected.tobytes()
+    three.workers[2].load_state(dict(three.workers[2].state(), step=2))
+    assert np.isfinite(three.step(gradients("normal", D, 3, 2), 0.1)).all()
+
+
+@rows(framed)
+@every_implementation
+def test_a_step_without_any_push_is_refused(implementation, row):
+    cluster = Cluster(implementation, row.compressor, D, workers=2)
+    cluster.step(gradients("normal", D, 2), 0.1)
+    cluster.compress(gradients("normal", D, 2), 0.1)
+    assert_rejected(cluster.workers[0], bytes(cluster.server.reply(absent=2)), Refusal.MISSING)
+
+
 def assert_rejected(worker, reply, code):
     """A worker reads the server's reason for a refused step. ``code``: None for any."""
     found = refused(lambda: worker.decompress(reply))

@@ -14,9 +14,10 @@ LAYERS = [
     {"compressors", "driver", "toolchain"},
     {"native"},
     {"settings", "routes"},
-    {"wire", "arguments", "exchange", "hashes", "checkpoint", "data", "report"},
+    {"wire", "arguments", "exchange", "broadcasting", "joining", "arrayfile", "hashes", "checkpoint", "data", "report"},
     {"agreement", "momentum", "optimizers", "statefile"},
     {"gradients", "parameters", "states"},
+    {"rejoin"},
     {"trainer"},
     {"mxnet"},
     {"cluster", "engine", "training"},
@@ -25,7 +26,8 @@ LAYERS = [
     {"commands"},
     {"__main__"},
 ]
-FRAMEWORKS = {"exchange", "agreement", "momentum", "optimizers", "statefile", "gradients", "parameters", "states"}
+FRAMEWORKS = {"exchange", "broadcasting", "joining", "agreement", "momentum", "optimizers", "statefile", "gradients"}
+FRAMEWORKS |= {"parameters", "states", "rejoin"}
 FRAMEWORKS |= {"trainer", "mxnet", "training.session", "training.run"}
 
 

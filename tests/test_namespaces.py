@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from byteps_gc.cluster import local, namespaces, one_machine, ssh
+from byteps_gc.cluster import local, namespaces, one_machine, secret, ssh
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.local import PEER_LOST, UNREACHED
 from byteps_gc.cluster.namespaces import NamespaceHosts
@@ -247,8 +247,8 @@ def start_roles(hosts, workers, **names):
 @pytest.mark.cluster
 def test_a_host_that_is_cut_off_ends_the_job_on_all(machine, commands):
     """Nobody gets a word from it, nor it from the others: each ends by itself."""
-    with NamespaceHosts(3) as hosts:
-        roles = start_roles(hosts, hosts, BYTEPS_GC_DEATH_TIMEOUT="3")
+    with NamespaceHosts(3) as hosts, secret.fresh() as variable:
+        roles = start_roles(hosts, hosts, BYTEPS_GC_DEATH_TIMEOUT="3", **variable)
         for worker in roles[2:]:
             line = ""
             while "running" not in line:
@@ -270,13 +270,27 @@ def test_a_host_that_is_cut_off_ends_the_job_on_all(machine, commands):
 @pytest.mark.cluster
 def test_a_worker_that_cannot_call_a_server_says_so(machine, commands):
     """Its host reaches the scheduler's; it would wait for a server's first answer for ever."""
-    with NamespaceHosts(3) as hosts:
+    with NamespaceHosts(3) as hosts, secret.fresh() as variable:
         hosts[2].network("ip", "route", "add", "unreachable", hosts[1].address)
-        roles = start_roles(hosts, (hosts[0], hosts[2]))
+        roles = start_roles(hosts, (hosts[0], hosts[2]), **variable)
         said = [role.communicate(timeout=60)[0] for role in roles]
         assert [role.returncode for role in roles] == [PEER_LOST] * 3 + [UNREACHED], said
         assert "byteps: worker-1 on 10.99.0.3 reaches the scheduler, but not the server at 10.99.0.2:" in said[3]
         assert all("byteps: worker-1 on 10.99.0.3 has died" in output for output in said[:3])
+
+
+@pytest.mark.cluster
+def test_a_worker_that_is_cut_off_from_a_server_says_so(machine, commands):
+    """Both still reach the scheduler, so nobody is silent, and nobody has died."""
+    with NamespaceHosts(3) as hosts, secret.fresh() as variable:
+        roles = start_roles(hosts, (hosts[0], hosts[2]), BYTEPS_GC_DEATH_TIMEOUT="3", **variable)
+        for worker in roles[2:]:
+            assert any("running" in line for line in iter(worker.stdout.readline, "")), "it has ended"
+        hosts[2].network("ip", "route", "add", "blackhole", hosts[1].address)
+        said = [role.communicate(timeout=30)[0] for role in roles]
+        assert [role.returncode for role in roles] == [PEER_LOST] * 3 + [UNREACHED], said
+        line = "byteps: worker-1 on 10.99.0.3 lost its connection to the server at 10.99.0.2:"
+        assert all(line in output and "could not connect again within 3 s" in output for output in said), said
 
 
 @pytest.mark.cluster
@@ -308,9 +322,12 @@ def test_a_run_that_failed_goes_on_on_all_hosts(machine):
             (one,) = folder.glob("*")
             one.rename(folder / f"cifar100-20260101-00000{runs.index(folder)}")
 
+        for host in hosts:  # the run goes on without a secret, and says so
+            host.path(f"{namespaces.home()}/secret").unlink()
         child = start("baseline", "--resume")
         output = output_of(child)
         assert child.returncode == 0, output
+        assert output.count(f"warning: {secret.OPEN}") == 1
         assert len(re.findall(r"\[SUCCESS\] 10\.99\.0\.[12]", output)) == 2
         assert output.count("baseline: continues from /") == 1 and "baseline: epoch 1/10" not in output
         epochs = record.read(runs[0] / "cifar100-20260101-000000" / "baseline" / "baseline.jsonl").epochs

@@ -4,7 +4,7 @@ import json
 import sys
 
 from byteps_gc.bench import released_engine
-from byteps_gc.cluster import local, roles
+from byteps_gc.cluster import local, roles, secret
 import pytest
 from test_training import EF, ONEBIT, train
 
@@ -72,9 +72,10 @@ def test_a_server_of_another_version_says_so(commands):
 def test_a_server_without_the_compressors_says_so(commands):
     """BytePS's own server, started by hand: it says why and ends, and so do the others."""
     cluster = roles.Cluster(workers=1, servers=1, port=local.free_port())
+    file = str(secret.make(commands.folder / secret.NAME))
 
     def start(role, worker, *words):
-        base = commands.environment(BYTEPS_MIN_COMPRESS_BYTES="2000")
+        base = commands.environment(BYTEPS_MIN_COMPRESS_BYTES="2000", BYTEPS_GC_SECRET_FILE=file)
         env = roles.environment(cluster, role, worker, address=local.LOOPBACK, base=base)
         return commands.start(sys.executable, *words, **env)
 

@@ -4,6 +4,7 @@ import csv
 import json
 
 from byteps_gc import report
+from byteps_gc.commands import main
 from byteps_gc.errors import UserError
 from byteps_gc.report import record, rows, table
 from byteps_gc.report.progress import Progress
@@ -109,6 +110,46 @@ def test_without_a_terminal_every_epoch_is_a_line(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "topk: started"
     assert lines[1].startswith("topk: epoch 1/2: accuracy 50.00%, loss 1.000") and len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (b"\x93\xff\x00" * 99, "no record of a run in {}"),
+        (b'[1]\n"start"\n{"event": []}\n', "no record of a run in {}"),
+        (b'{"event": "start", "epochs": "two"}\n', "{}/a.jsonl line 1 is not of a run's record: epochs is two"),
+        (
+            b'{"event": "start", "epochs": 2}\n{"event": "epoch", "loss": []}',
+            "{}/a.jsonl line 2 is not of a run's record: ",
+        ),
+        (
+            b'{"event": "start", "epochs": 2, "model": "net"}\n{"event": "epoch", "seconds": 1}',
+            "{}/a.jsonl is not the record of a run: it lacks dataset, workers, compression, epoch, accuracy",
+        ),
+    ],
+)
+def test_a_damaged_record_is_one_line(tmp_path, capsys, text, message):
+    (tmp_path / "a.jsonl").write_bytes(text)
+    assert main(["report", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("byteps_gc: " + message.format(tmp_path)) and len(err.splitlines()) == 1
+
+
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    write(tmp_path / "job.jsonl", {})
+    (tmp_path / "file").touch()
+    for words, message in (
+        (["--out", tmp_path / "file"], f"cannot access {tmp_path}/file: {tmp_path}/file is a file, not a folder\n"),
+        (["--html", tmp_path], f"cannot access {tmp_path}: Is a directory\n"),
+        (["--out", "/proc/nothing"], "cannot access /proc/nothing: No such file or directory\n"),
+    ):
+        assert main(["report", str(tmp_path), *map(str, words)]) == 1
+        assert capsys.readouterr().err == f"byteps_gc: {message}"
+    (tmp_path / "configuration.json").write_text("[]")
+    assert main(["report", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"byteps_gc: {tmp_path}/configuration.json is damaged, or was not written by reproduce.sh\n"
+    )
 
 
 def test_the_report_command(commands, tmp_path):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -392,7 +393,13 @@ def test_checkpoints_without_hashes(tmp_path):
         f" remove {progress} to continue from an earlier checkpoint with --resume, or name another one"
     )
     progress.unlink()
-    hashes.check_file(tmp_path / "epoch-1.params", ".params")
+    parameters = tmp_path / "epoch-1.params"
+    with pytest.raises(
+        UserError, match="^.*epoch-1.params is damaged, or is not a file of MXNet's arrays: it ends 23 "
+    ):
+        hashes.check_file(parameters, ".params")
+    parameters.write_bytes(struct.pack("<4Q", 0x112, 0, 0, 0))
+    hashes.check_file(parameters, ".params")
     (tmp_path / "epoch-1.states").write_bytes(b"")
     with pytest.raises(UserError, match="epoch-1.states is damaged: it is empty; "):
         hashes.check_file(tmp_path / "epoch-1.states", ".states")
@@ -562,4 +569,4 @@ def test_what_rank_0_loads_is_checked(commands):
     assert lines[5].startswith("saved/a.json holds no SHA-256: ")
     assert lines[7] == f"saved/a.states is damaged: it is empty; {advice}"
     assert "was not written by DistributedTrainer.save_states of this version" in lines[8]
-    assert lines[9].startswith("cannot load checkpoint saved/a.params: ")
+    assert lines[9].startswith("saved/a.params is damaged, or is not a file of MXNet's arrays: it ends ")

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 
+from byteps_gc.cluster import secret
 from byteps_gc.cluster.local import PEER_LOST, free_port, listens
 import pytest
 
@@ -97,7 +98,8 @@ def test_run_may_be_a_link(commands, tmp_path):
 def test_the_roles_by_hand(commands, tmp_path):
     """scheduler.sh, server.sh and worker.sh, each started by itself as on a cluster's hosts."""
     port = free_port()
-    names = dict(LOW, BYTEPS_GC_PORT=str(port))
+    file = secret.make(tmp_path / secret.NAME)
+    names = dict(LOW, BYTEPS_GC_PORT=str(port), BYTEPS_GC_SECRET_FILE=str(file))
     result = commands.run(EXAMPLE / "server.sh", BYTEPS_GC_PYTHON=sys.executable)
     assert (result.status, "needs BYTEPS_GC_PORT" in result.output) == (2, True)
     roles = [commands.start(EXAMPLE / "scheduler.sh", **names)]

@@ -5,6 +5,7 @@ from pathlib import Path
 import sys
 
 from byteps_gc.cluster import secret
+from byteps_gc.cluster.local import free_port
 from byteps_gc.errors import ClusterError
 import pytest
 import zmq
@@ -49,6 +50,21 @@ def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch):
     with pytest.raises(ClusterError, match="cannot write .*: No space left on device"):
         secret.make(tmp_path / "secret")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_without_a_temporary_folder_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(secret.tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(ClusterError, match="cannot make a folder for the secret of this job: No such file"):
+        with secret.fresh():
+            pass
+
+
+def test_a_fresh_secret_is_private_and_gone_afterwards():
+    with secret.fresh() as variable:
+        file = Path(variable["BYTEPS_GC_SECRET_FILE"])
+        assert secret.load(file)
+        assert [oct(path.stat().st_mode) for path in (file, file.parent)] == ["0o100600", "0o40700"]
+    assert not file.parent.exists()
 
 
 class Unwritable(bytes):
@@ -101,6 +117,17 @@ def test_a_role_with_a_wrong_secret_says_so(commands, tmp_path):
         )
         assert result.status == 2 and result.output.startswith("byteps_gc: BYTEPS_GC_SECRET_FILE=/"), result.output
         assert len(result.output.splitlines()) == 1
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("with_secret", [True, False])
+def test_a_scheduler_without_a_secret_warns(commands, tmp_path, with_secret):
+    place = {"DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": str(free_port()), "BYTEPS_GC_START_TIMEOUT": "1"}
+    place.update(DMLC_ROLE="scheduler", DMLC_NUM_WORKER="1", DMLC_NUM_SERVER="1")
+    if with_secret:
+        place["BYTEPS_GC_SECRET_FILE"] = str(secret.make(tmp_path / "mine"))
+    result = commands.python("-m", "byteps_gc", "role", **place)
+    assert result.output.count(f"byteps_gc: warning: {secret.OPEN}\n") == (0 if with_secret else 1), result.output
 
 
 @pytest.mark.cluster

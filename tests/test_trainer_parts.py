@@ -19,7 +19,7 @@ def other(**changes):
 
 @pytest.mark.parametrize("same", [{}, {"name": "dense0_weight"}, {"shape": [10, 0]}, {"shape": None}])
 def test_descriptions_that_agree(same):
-    assert agreement.difference([[SETTINGS, WEIGHT], [SETTINGS, other(**same)], [SETTINGS, WEIGHT]]) is None
+    assert agreement.difference(range(3), [[SETTINGS, WEIGHT], [SETTINGS, other(**same)], [SETTINGS, WEIGHT]]) is None
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_descriptions_that_agree(same):
     ],
 )
 def test_descriptions_that_differ(changes, words):
-    found = agreement.difference([[SETTINGS, WEIGHT], [SETTINGS, other(**changes)], [SETTINGS, WEIGHT]])
+    found = agreement.difference(range(3), [[SETTINGS, WEIGHT], [SETTINGS, other(**changes)], [SETTINGS, WEIGHT]])
     assert found.startswith(
         "parameter 0 is not the same on all workers: dense8_weight (10, 4) float32 grad_req=write on"
     )
@@ -41,12 +41,12 @@ def test_descriptions_that_differ(changes, words):
 
 
 def test_settings_and_numbers_that_differ():
-    found = agreement.difference([[SETTINGS], [["settings", {"compression": {"k": 1}}]]])
+    found = agreement.difference(range(2), [[SETTINGS], [["settings", {"compression": {"k": 1}}]]])
     assert found == (
         'the workers\' trainers have different settings: {"compression": {}} on worker 0;'
         ' {"compression": {"k": 1}} on worker 1'
     )
-    found = agreement.difference([[SETTINGS, WEIGHT], [SETTINGS]])
+    found = agreement.difference(range(2), [[SETTINGS, WEIGHT], [SETTINGS]])
     assert found == "the workers' trainers have different numbers of parameters: 1 on worker 0; 0 on worker 1"
 
 

@@ -30,7 +30,7 @@ from byteps_gc.bench import shapes, tables
 from byteps_gc.cluster import folders
 from byteps_gc.cluster.namespaces import bits_per_second
 from byteps_gc.errors import UserError
-from byteps_gc.report import rows, table
+from byteps_gc.report import configuration, rows, table
 
 FORWARD = 1 / 3  # share of the compute time: one matrix product forward, two backward
 # names in ``bench compressors`` of the guide's compressors with error feedback and momentum
@@ -94,7 +94,7 @@ def measured(folder: Path) -> Iterator[Measured]:
     file = folder / folders.CONFIGURATION
     if not file.is_file():
         raise UserError(f"{folder} is not a folder of reproduce.sh or report --out: {folders.CONFIGURATION} is missing")
-    about = json.loads(file.read_text())["configuration"]
+    about = configuration.read(file).get("configuration", {})
     for row in rows.group(rows.find([folder])):
         start = row.runs[0].start
         images = start["batch_size"] * start["workers"]

@@ -186,7 +186,7 @@ class Door:
     def _turned_away(self, address: str, failure: Optional[Event]) -> None:
         """Report somebody who connected in vain; one that may be a missing host with another secret tries again."""
         why = secret_trouble(failure, self._keys) if failure else ""
-        if why and (not address or address in self.expected):
+        if why:
             self.trouble = f"{address or 'a host'} was turned away: {why}"
         if address and why:
             self._report(f"{address}, {why}", f"{address} was turned away: {why}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import socket
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from byteps_gc import env
+from byteps_gc import env, variables
 from byteps_gc.cluster import local
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
@@ -16,13 +16,12 @@ from byteps_gc.errors import SettingsError
 
 def address_of(name: str) -> str:
     """The IPv4 address of a host; :class:`SettingsError` if it has none, or a name that cannot be one."""
-    env.check_name(name)
+    if not variables.is_address(name):
+        raise SettingsError(f"host {variables.shown(name)!r} is not {variables.Addresses().accepted}")
     try:
         address = socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
     except OSError as error:
         raise SettingsError(f"cannot resolve host {name!r} to an IPv4 address: {error}") from None
-    except ValueError:  # of the encoding: an empty label, or a character that no name has
-        raise SettingsError(f"{name!r} is not a host name or an IPv4 address") from None
     kind = ipaddress.ip_address(address)
     if kind.is_unspecified or kind.is_multicast or kind.is_reserved:
         raise SettingsError(f"host {name!r} has the address {address}, which no host can have")

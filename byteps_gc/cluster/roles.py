@@ -6,6 +6,7 @@ from typing import Dict, Mapping, Optional
 
 from byteps_gc import driver
 from byteps_gc.errors import SettingsError
+from byteps_gc.variables import TABLE
 
 LOOPBACK = "127.0.0.1"
 
@@ -30,9 +31,10 @@ class Cluster:
     port: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("servers", 1)):
-            if getattr(self, name) < least:
-                raise SettingsError(f"{name}={getattr(self, name)} is not an integer of at least {least}")
+        for name, variable in (("workers", "DMLC_NUM_WORKER"), ("servers", "DMLC_NUM_SERVER")):
+            most = TABLE[variable].most
+            if not 1 <= getattr(self, name) <= most:
+                raise SettingsError(f"{name}={getattr(self, name)} is not an integer from 1 to {most}")
         if not 0 <= self.port < 65536:
             raise SettingsError(f"port={self.port} is not a port from 1 to 65535 (0: any free one)")
 

@@ -7,13 +7,13 @@ BYTEPS_GC_SECRET_FILE, uses the pair as server and as client, and accepts only c
 import contextlib
 import os
 from pathlib import Path
+import shutil
 import stat
 import tempfile
 from typing import Dict, Iterator, NamedTuple, Optional
 
 from byteps_gc import env
 from byteps_gc.errors import ClusterError
-import zmq
 
 NAME = "secret"  # of the file in the folder of settings.sh, where run.sh looks for it
 LENGTH = 40  # characters of a key in Z85
@@ -34,6 +34,8 @@ class Keys(NamedTuple):
 
 def make(file: Path) -> Path:
     """Write a new secret to a new file; :class:`ClusterError` if it exists or cannot be written."""
+    import zmq  # here, so that doctor runs without it
+
     _, key = zmq.curve_keypair()
     try:
         handle = os.open(str(file), os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
@@ -52,6 +54,8 @@ def make(file: Path) -> Path:
 
 def load(file: Path) -> Keys:
     """Read a secret; :class:`ClusterError` if the file is missing, open to other users, or holds something else."""
+    import zmq
+
     name = f"BYTEPS_GC_SECRET_FILE={file}"
     try:
         with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as stream:
@@ -81,5 +85,11 @@ def fresh() -> Iterator[Dict[str, str]]:
 
     Yields the variable by which the job's processes find it.
     """
-    with tempfile.TemporaryDirectory(prefix="byteps_gc-secret-") as folder:  # its mode is 700
+    try:
+        folder = tempfile.mkdtemp(prefix="byteps_gc-secret-")  # its mode is 700
+    except OSError as error:
+        raise ClusterError(f"cannot make a folder for the secret of this job: {error.strerror}", 2) from None
+    try:
         yield {"BYTEPS_GC_SECRET_FILE": str(make(Path(folder, NAME)))}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

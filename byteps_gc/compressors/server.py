@@ -94,13 +94,13 @@ class ReferenceServer:
             if (frame.flags ^ other.flags) & flag:
                 raise FrameError(code)
 
-    def reply(self) -> bytes:
-        """End the step: the answer for all workers.
+    def reply(self, absent: int = 0) -> bytes:
+        """End the step: the answer for all workers. absent: how many have not pushed, and count as zeros.
 
         An ERROR frame if a push was refused or is missing. A raw partition has no room for a reason: all NaN then.
         """
         arrived = len(self._pushes) + len(self._raw)
-        if not self._refused and arrived != self.partition.workers:
+        if not self._refused and (not arrived or arrived + absent != self.partition.workers):
             self._refused = FrameError(Refusal.MISSING, f"{arrived} of {self.partition.workers}")
         if not self._refused and self._elements() != self.partition.d:
             self._refused = FrameError(Refusal.ELEMENTS, f"{self._elements()} instead of {self.partition.d}")

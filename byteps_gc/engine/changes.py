@@ -70,7 +70,11 @@ FIXUPS = (
         "the server trusts every request, overwrites a reply that a slow worker has not read yet, looks up compressors"
         " in a map that changes meanwhile, and sums every push as a dense array; the fix-up replaces it with our own"
         " server, which checks each request against the key's size, dtype, compressor and round",
-        files=((SERVER, "server.cc"), (SERVER_HEADER, "server.h")),
+        files=(
+            (SERVER, "server.cc"),
+            (SERVER_HEADER, "server.h"),
+            (COMMON + "byteps_gc_protocol.h", "protocol.h"),
+        ),
     ),
     Fixup(
         "event-driven-network",
@@ -589,22 +593,75 @@ FIXUPS = (
         ),
     ),
     Fixup(
-        "announced-sizes",
+        "announced-tensors",
         "before the first exchange of a tensor a worker sends as many unused bytes as the tensor has, to announce"
-        " its size, which takes as long as an uncompressed step on a slow network; the fix-up sends the size only",
+        " its size, which takes as long as an uncompressed step on a slow network; the fix-up sends a description"
+        " instead, so that servers can compare what the workers have, and name it in messages",
         edits=(
+            Edit(
+                COMMON + "operations.cc",
+                '#include "compressor/compressor.h"\n',
+                '#include "byteps_gc_membership.h"\n#include "compressor/compressor.h"\n',
+            ),
             Edit(
                 COMMON + "operations.cc",
                 "      // false means not to delete data when SArray is deleted\n"
                 "      ps::SArray<char> vals(data + accumulated, len, false);\n",
-                "      uint64_t size_of_part = len;\n"
-                "      ps::SArray<char> vals(reinterpret_cast<char *>(&size_of_part), sizeof size_of_part, false);\n"
-                "      ps::SArray<int> lens({static_cast<int>(sizeof size_of_part)});\n",
+                "      Announcement is;\n"
+                "      is.bytes = len;\n"
+                "      is.tensor_bytes = size;\n"
+                "      is.partition_bytes = bound;\n"
+                "      is.part = i;\n"
+                "      is.worker = WorkerName(BytePSGlobal::GetWorkerID());\n"
+                "      is.tensor = name.substr(name.find('.') + 1);  // without \"byteps.\"\n"
+                "      is.options = Announcement::Options(context.kwargs);\n"
+                "      const std::string text = is.Write();\n"
+                "      ps::SArray<char> vals(const_cast<char *>(text.data()), text.size(), false);\n"
+                "      ps::SArray<int> lens({static_cast<int>(text.size())});\n",
             ),
             Edit(
                 COMMON + "operations.cc",
                 "      ps->Wait(ps->ZPush(pskv.keys, vals, pskv.lens, cmd));\n",
                 "      ps->Wait(ps->ZPush(pskv.keys, vals, lens, cmd));\n",
+            ),
+        ),
+    ),
+    Fixup(
+        "membership",
+        "a worker that has fewer batches than others, or ends early, leaves the others waiting for ever; the fix-up"
+        " adds byteps_gc_join(), after which a worker takes part with zeros until all have joined, and tells the"
+        " servers when a worker leaves",
+        files=((COMMON + "byteps_gc_membership.h", "membership.h"),),
+        edits=(
+            Edit(
+                COMMON + "global.cc",
+                "#include <malloc.h>\n",
+                '#include <malloc.h>\n#include "byteps_gc_membership.h"\n',
+            ),
+            Edit(
+                COMMON + "global.cc",
+                "  if (_ps) {\n    // shutdown _ps and wait",
+                '  if (_ps) {\n    TellServers(_ps, kLeave, GetRank(), "");\n    // shutdown _ps and wait',
+            ),
+            Edit(
+                COMMON + "operations.cc",
+                "int byteps_rank() { return BytePSGlobal::GetRank(); }\n",
+                "// Takes part in all exchanges with zeros until all workers have joined. Returns the text of\n"
+                "// the last one, its rank and the text's length; it stays until the next call.\n"
+                "const char* byteps_gc_join(const char* text, uint64_t size, int* last, uint64_t* length) {\n"
+                "  static std::string answer;\n"
+                "  const std::string mine(text, size);\n"
+                "  answer = mine;\n"
+                "  *last = BytePSGlobal::GetRank();\n"
+                "  if (BytePSGlobal::IsDistributed()) {\n"
+                "    Member one;\n"
+                "    const std::string found = TellServers(BytePSGlobal::GetOrInitPS(), kJoin, *last, mine);\n"
+                '    BPS_CHECK(one.Read(found.data(), found.size())) << "the answer to a join is malformed";\n'
+                "    *last = one.rank;\n"
+                "    answer = one.text;\n  }\n"
+                "  *length = answer.size();\n"
+                "  return answer.data();\n}\n\n"
+                "int byteps_rank() { return BytePSGlobal::GetRank(); }\n",
             ),
         ),
     ),

@@ -153,15 +153,15 @@ class Server(_Partition):
         """Take a worker's frame; :class:`FrameError` if it is refused, and with it the step."""
         self._accepted(self._library.bgc_server_push(self._handle, address(frame), len(frame), self._why))
 
-    def reply_view(self) -> memoryview:
-        """End the step: the frame that answers all workers."""
+    def reply_view(self, absent: int = 0) -> memoryview:
+        """End the step: the frame that answers all workers. absent: workers that count as zeros."""
         size = ctypes.c_size_t()
-        start = self._library.bgc_server_reply(self._handle, self.elements, ctypes.byref(size))
+        start = self._library.bgc_server_reply(self._handle, self.elements, absent, ctypes.byref(size))
         return view(start, size.value)
 
-    def reply(self) -> bytes:
+    def reply(self, absent: int = 0) -> bytes:
         """As :meth:`reply_view`, copied."""
-        return bytes(self.reply_view())
+        return bytes(self.reply_view(absent))
 
     def add(self, frame: Any, out: np.ndarray) -> None:
         """Add one frame's values to ``out``, float32 of shape (d,)."""
@@ -245,6 +245,14 @@ class Tensor:
         """Return whether all values of the last exchange are finite, and why a reply was refused, or empty."""
         found = library().bgc_outcome(self._number, self._why)
         return found == 0, self._why.value.decode(errors="replace") if found == 2 else ""
+
+    def steps(self) -> int:
+        """Return how many exchanges of this tensor there have been, those without this worker included."""
+        return library().bgc_steps(self._number)
+
+    def pass_over(self, steps: int) -> None:
+        """Note that there have been this many exchanges, some without this worker; its next frame is of the next."""
+        library().bgc_pass_over(self._number, steps)
 
 
 def checksum(data: np.ndarray) -> int:

@@ -33,7 +33,10 @@ _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     ),
     "bgc_server_free": (None, (_POINTER,)),
     "bgc_server_push": (ctypes.c_int, (_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_char_p)),
-    "bgc_server_reply": (_POINTER, (_POINTER, ctypes.c_size_t, ctypes.POINTER(ctypes.c_size_t))),
+    "bgc_server_reply": (
+        _POINTER,
+        (_POINTER, ctypes.c_size_t, ctypes.c_size_t, ctypes.POINTER(ctypes.c_size_t)),
+    ),
     "bgc_server_add": (
         ctypes.c_int,
         (_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_size_t, _POINTER, ctypes.c_char_p),
@@ -49,6 +52,8 @@ _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "bgc_tensor": (ctypes.c_int, (ctypes.c_char_p,)),
     "bgc_step": (None, (ctypes.c_int, ctypes.c_float, ctypes.c_int, ctypes.c_float)),
     "bgc_outcome": (ctypes.c_int, (ctypes.c_int, ctypes.c_char_p)),
+    "bgc_steps": (ctypes.c_uint32, (ctypes.c_int,)),
+    "bgc_pass_over": (None, (ctypes.c_int, ctypes.c_uint32)),
     "bgc_registered": (ctypes.c_int, ()),
     "bgc_checksum": (ctypes.c_uint32, (_POINTER, ctypes.c_size_t)),
 }

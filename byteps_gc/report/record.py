@@ -24,8 +24,13 @@ from pathlib import Path
 import time
 from typing import IO, Any, Dict, List, Optional, Sequence
 
-from byteps_gc.errors import reported
+from byteps_gc.errors import UserError, reported
 from byteps_gc.report import environment
+
+NUMBER = (int, float, type(None))
+# what the events have that their readers use; all values of an epoch are numbers
+TYPES = {"model": str, "dataset": str, "compression": dict, "flags": dict, "environment": dict}
+TYPES.update((name, NUMBER) for name in ("workers", "epochs", "first_epoch", "batch_size", "batch", "batches", "epoch"))
 
 
 def beside(log: str) -> Path:
@@ -138,13 +143,30 @@ class Record:
 
 
 def read(path: Path) -> Record:
-    """Read a record as far as it is written; an incomplete last line is left out."""
+    """Read a record as far as it is written; an incomplete last line is left out, and whatever is no event.
+
+    :class:`UserError` for an event with values of another kind.
+    """
     record = Record(path.stem)
     if not path.is_file():
         return record
-    for line in path.read_text().splitlines():
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
-            record.add(json.loads(line))
-        except ValueError:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(event, dict):
+            wrong = misfit(event)
+            if wrong:
+                raise UserError(f"{path} line {number} is not of a run's record: {wrong} is {str(event[wrong])[:60]}")
+            record.add(event)
     return record
+
+
+def misfit(event: Dict[str, Any]) -> str:
+    """Return the name of an event's value that is not of its kind; empty if there is none."""
+    kinds = dict.fromkeys(event, NUMBER) if event.get("event") == "epoch" else TYPES
+    for name, value in event.items():
+        if name in kinds and name != "event" and not isinstance(value, kinds[name]):
+            return name
+    return ""

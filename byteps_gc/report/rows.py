@@ -13,6 +13,10 @@ BASELINE = "baseline"
 COMMON = ("model", "dataset", "workers", "batch_size", "train_samples", "val_samples")
 COMMON += ("min_compress_bytes", "partition_bytes")
 ALIKE = ("epochs", "flags")
+NEEDED = (
+    ("model", "dataset", "workers", "epochs", "compression"),
+    ("epoch", "accuracy", "seconds"),
+)  # of start, epochs
 SEED = "--seed"
 HALF = "-fp16"  # at the end of the name of a job with float16 push/pull
 
@@ -134,8 +138,14 @@ def position(job: str, jobs: Sequence[str]) -> Tuple[int, int]:
 
 
 def read(files: Sequence[Path]) -> List[record.Record]:
-    """Return the records in some files that have at least one epoch."""
-    return [one for one in map(record.read, files) if one.start and one.epochs]
+    """Return the records in some files that have at least one epoch; :class:`UserError` for one that is damaged."""
+    found = [(file, one) for file, one in zip(files, map(record.read, files)) if one.start and one.epochs]
+    for file, one in found:
+        lacks = [name for name in NEEDED[0] if one.start.get(name) is None]
+        lacks += [name for name in NEEDED[1] if any(epoch.get(name) is None for epoch in one.epochs)]
+        if lacks:
+            raise UserError(f"{file} is not the record of a run: it lacks {', '.join(lacks)}")
+    return [one for _, one in found]
 
 
 def group(records: Sequence[record.Record]) -> List[Row]:

@@ -7,6 +7,7 @@ from typing import Any, Callable, NoReturn, Sequence
 
 from byteps_gc import arguments, driver, env
 from byteps_gc.errors import UserError
+from byteps_gc.native import RATE_LIMIT
 from byteps_gc.report import tensorboard
 from byteps_gc.training import resume
 
@@ -82,10 +83,12 @@ def flag(name: str, parser: argparse.ArgumentParser) -> str:
 
 
 def require(parser: argparse.ArgumentParser, opt: argparse.Namespace, names: Sequence[str], least: int) -> None:
-    """A parser's error, which ends the process, unless the named options are at least so much."""
+    """End the process with a parser error unless the named options are at least ``least``, and finite as float32."""
     for name in names:
         if not getattr(opt, name) >= least:
             parser.error(f"{flag(name, parser)} {getattr(opt, name)} is not {least} or more")
+        if not getattr(opt, name) < RATE_LIMIT:
+            parser.error(f"{flag(name, parser)} {getattr(opt, name)} is not a finite float32")
 
 
 def parse(

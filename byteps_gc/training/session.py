@@ -79,6 +79,6 @@ def learning_rates(opt: argparse.Namespace, batches: int, mode: str = "step") ->
 
 def agree(**values: int) -> None:
     """Raise :class:`UserError` on all workers unless each value is the same on all of them."""
-    for (name, value), found in zip(values.items(), agreement.gather(list(values.values()), "agreement").T):
+    for (name, value), found in zip(values.items(), agreement.gather(list(values.values()), "agreement")[1].T):
         if len(set(found.tolist())) > 1:
             raise UserError(f"the workers have different data: {name.replace('_', ' ')} is {value} on this one")

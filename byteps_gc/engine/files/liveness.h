@@ -109,7 +109,8 @@ class Liveness {
   // A text that has come by a connection; returns what is wrong with it. The first one of a member is its "hello":
   // who is not let in is told so.
   const char* Heard(const std::string& connection, const std::string& text) {
-    if (text.size() > kText || !Printable(text)) return "a text that is none";
+    // an empty one stands for the end of a connection
+    if (text.empty() || text.size() > kText || !Printable(text)) return "a text that is none";
     std::lock_guard<std::mutex> guard(mu_);
     const bool hello = text.compare(0, 6, "hello ") == 0;
     if (schedules() != (hello || members_.count(connection) > 0)) return "a text of a process that is not a member";

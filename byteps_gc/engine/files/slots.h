@@ -80,20 +80,21 @@ class RegionSocket {
     return sendmsg(fd_, &envelope.message, MSG_NOSIGNAL) == sizeof gift;
   }
 
-  // The next gift, false if there is none. Its file is -1 unless a process of this user gave it.
+  // The next gift, false if there is none. Its file is -1 unless a process of this user gave it, and gave only this one.
   bool Take(Gift* gift, int* file) {
     Envelope envelope(gift);
     *file = -1;
     const ssize_t size = recvmsg(fd_, &envelope.message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (size < 0) return false;
+    bool alone = true;
     ucred giver{};
     giver.uid = static_cast<uid_t>(-1);
     for (cmsghdr* control = CMSG_FIRSTHDR(&envelope.message); control; control = CMSG_NXTHDR(&envelope.message, control)) {
       if (control->cmsg_level != SOL_SOCKET) continue;
-      if (control->cmsg_type == SCM_RIGHTS) *file = TheOnly(control);
+      if (control->cmsg_type == SCM_RIGHTS) alone = TakeFile(control, file);
       if (control->cmsg_type == SCM_CREDENTIALS) memcpy(&giver, CMSG_DATA(control), sizeof giver);
     }
-    const bool whole = size == sizeof *gift && !(envelope.message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+    const bool whole = alone && size == sizeof *gift && !(envelope.message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
     if (*file >= 0 && (!whole || giver.uid != geteuid())) {
       close(*file);
       *file = -1;
@@ -114,15 +115,14 @@ class RegionSocket {
     alignas(cmsghdr) char room[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(ucred))] = {};
   };
 
-  // The file that has come, -1 and all closed if there are more.
-  static int TheOnly(const cmsghdr* control) {
-    const size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    int file = -1;
-    for (size_t i = 0; i < count; ++i) {
-      memcpy(&file, CMSG_DATA(control) + i * sizeof file, sizeof file);
-      if (count > 1) close(file);
+  // Takes the first file that was sent, and closes others: where one fits, two do, as room is aligned. Whether it was one.
+  static bool TakeFile(cmsghdr* control, int* file) {
+    const size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof *file;
+    for (size_t i = count; i > 0; --i) {
+      if (*file >= 0) close(*file);
+      memcpy(file, CMSG_DATA(control) + (i - 1) * sizeof *file, sizeof *file);
     }
-    return count == 1 ? file : -1;
+    return count == 1;
   }
 
   const sockaddr* address() const { return reinterpret_cast<const sockaddr*>(&address_); }
@@ -279,8 +279,9 @@ class GivenRegions {
       guard.lock();
     }
     if (place.region >= giver.regions.size()) return nullptr;
-    giver.places[key] = place;
-    return giver.regions[place.region]->At(place);
+    char* there = giver.regions[place.region]->At(place);
+    if (there) giver.places[key] = place;
+    return there;
   }
 
   // Copies an answer to where the key was pushed from; false if that is not a place for so much.

@@ -64,7 +64,7 @@ inline void Write(const Meta& meta, char* bytes) {
   header.app = meta.app_id;
   header.customer = meta.customer_id;
   header.timestamp = meta.timestamp;
-  header.option = meta.option;
+  if (meta.control.empty()) header.option = meta.option;  // others leave it as it was in memory
   if (meta.control.cmd == Control::BARRIER && meta.request) header.group = meta.control.barrier_group;
   memcpy(bytes, &header, sizeof header);
   bytes += sizeof header;

@@ -149,7 +149,10 @@ class Socket {
   bool HasInput() {
     int events = 0;
     size_t size = sizeof events;
-    return zmq_getsockopt(handle_, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN);
+    while (zmq_getsockopt(handle_, ZMQ_EVENTS, &events, &size) != 0) {
+      if (errno != EINTR) return false;
+    }
+    return events & ZMQ_POLLIN;
   }
 
   std::mutex lock_;

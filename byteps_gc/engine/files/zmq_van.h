@@ -458,18 +458,21 @@ class ZMQVan : public Van {
     return found == members_.end() ? Meta::kEmpty : found->second;
   }
 
-  // Whether a list has this job's nodes, each once.
-  static bool Whole(const Meta& meta) {
+  // Whether a list has this job's nodes, each once, and this one.
+  bool Whole(const Meta& meta) const {
     auto* office = Postoffice::Get();
     const int workers = office->num_workers(), servers = office->num_servers();
     std::set<int> ids;
+    std::set<std::string> addresses;
+    bool here = false;
     for (const Node& node : meta.control.node) {
       const bool fits = node.role == Node::SCHEDULER ? node.id == kScheduler
                         : node.role == Node::WORKER  ? IsWorker(node.id)
                                                      : IsServer(node.id);
-      if (!fits || !ids.insert(node.id).second) return false;
+      if (!fits || !ids.insert(node.id).second || !addresses.insert(AddressOf(node)).second) return false;
+      here = here || (node.role == my_node_.role && AddressOf(node) == AddressOf(my_node_));
     }
-    return static_cast<int>(ids.size()) == workers + servers + 1;
+    return here && static_cast<int>(ids.size()) == workers + servers + 1;
   }
 
   // Takes over a message's data.
@@ -489,7 +492,7 @@ class ZMQVan : public Van {
   const char* CheckData(Message* msg) {
     auto& data = msg->data;
     const Meta& meta = msg->meta;
-    if (my_node_.role == Node::SCHEDULER || meta.app_id != 0 || meta.customer_id != 0) return "data that nobody asked for";
+    if (!joined_ || meta.app_id != 0 || meta.customer_id != 0) return "data that nobody asked for";
     if (meta.request == is_worker_) return "data that nobody asked for";
     const bool member = is_worker_ ? IsServer(meta.sender) : IsWorker(meta.sender);
     if (!member) return "data of a node that is not a member";
@@ -534,6 +537,7 @@ class ZMQVan : public Van {
 
   // Says once for each source that its messages are dropped.
   void Report(std::vector<Part>* parts, const char* what) {
+    // libzmq 4.3.4 may leave the address out of the first part of a message
     const char* address = parts->empty() ? nullptr : zmq_msg_gets(parts->back().get(), "Peer-Address");
     const std::string source = address ? address : "a local socket";
     if (reported_.size() < kSources && reported_.insert(source + what).second)

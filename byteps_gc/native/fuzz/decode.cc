@@ -6,7 +6,6 @@
 // A target is CODEC-push, CODEC-reply or options; the first argument of the program names it.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -16,6 +15,7 @@
 
 #include "crc32c.h"
 #include "half.h"
+#include "input.h"
 #include "partition.h"
 #include "processor.h"
 
@@ -33,9 +33,12 @@
 #define ASAN_UNPOISON_MEMORY_REGION(begin, size) ((void)(begin), (void)(size))
 #endif
 
-uint64_t fuzz_accepted = 0, fuzz_refused = 0;  // changed frames, for the driver's report
-
 namespace {
+
+using fuzz::count;
+using fuzz::fail;
+using fuzz::Input;
+using fuzz::require;
 
 using bgc::kHeader;
 using bgc::Options;
@@ -50,28 +53,6 @@ constexpr size_t kRoom = 1 << 15;  // bytes of the longest frame
 constexpr size_t kLongest = 3500;  // elements
 constexpr uint32_t kStep = 2;      // the step whose frames are changed
 constexpr float kEta = 0.1f;
-
-[[noreturn]] void fail(const char* what) {
-  std::fprintf(stderr, "fuzz: %s\n", what);
-  std::abort();
-}
-void require(bool condition, const char* what) {
-  if (!condition) fail(what);
-}
-
-// What the fuzzer gave, read from its front; zeros where it ends.
-class Input {
- public:
-  Input(const uint8_t* data, size_t size) : data_(data), left_(size) {}
-  size_t left() const { return left_; }
-  uint8_t byte() { return left_ ? (--left_, *data_++) : 0; }
-  uint32_t two() { return byte() | uint32_t(byte()) << 8; }
-  uint32_t four() { return two() | two() << 16; }
-
- private:
-  const uint8_t* data_;
-  size_t left_;
-};
 
 // Memory of which only the first bytes may be touched.
 class Guarded {
@@ -345,8 +326,6 @@ View changed(const Case& c, const Bytes& base, uint8_t control, Input* in) {
   repair(&frame, control & 7, control >> 3 & 7);
   return {frame_memory().only(frame.size), frame.size};
 }
-
-void count(bool accepted) { ++(accepted ? fuzz_accepted : fuzz_refused); }
 
 // What reads a frame: it is refused with a code that the table has, or accepted without one.
 void count(bool accepted, const bgc::Refusal& why) {

@@ -10,9 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "input.h"
+
 extern "C" int LLVMFuzzerInitialize(int* count, char*** words);
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
-extern uint64_t fuzz_accepted, fuzz_refused;
 
 namespace {
 

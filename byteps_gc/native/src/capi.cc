@@ -92,9 +92,9 @@ int bgc_server_push(void* server, const uint8_t* frame, size_t size, char* why) 
   return told(refusal, why);
 }
 
-const uint8_t* bgc_server_reply(void* server, size_t d, size_t* size) {
+const uint8_t* bgc_server_reply(void* server, size_t d, size_t absent, size_t* size) {
   PlainArithmetic plain;
-  const bgc::View frame = static_cast<Server*>(server)->reply(d);
+  const bgc::View frame = static_cast<Server*>(server)->reply(d, absent);
   *size = frame.size;
   return frame.data;
 }

@@ -26,7 +26,8 @@ BGC_API void bgc_worker_load(void* worker, size_t d, const float* momentum, cons
 BGC_API void* bgc_server_new(const char* options, int dtype, size_t registered, int workers, char* why);
 BGC_API void bgc_server_free(void* server);
 BGC_API int bgc_server_push(void* server, const uint8_t* frame, size_t size, char* why);
-BGC_API const uint8_t* bgc_server_reply(void* server, size_t d, size_t* size);
+// absent: workers that have not pushed, and count as zeros.
+BGC_API const uint8_t* bgc_server_reply(void* server, size_t d, size_t absent, size_t* size);
 BGC_API int bgc_server_add(void* server, const uint8_t* frame, size_t size, size_t d, float* out, char* why);
 // Residual (d floats, or null), its eta, next step.
 BGC_API void bgc_server_save(void* server, size_t d, float* residual, float* eta, uint32_t* step);
@@ -43,6 +44,9 @@ BGC_API int bgc_tensor(const char* name);
 BGC_API void bgc_step(int tensor, float eta, int before, float factor);
 // After it: 0 if all values that arrived are finite, 1 if not, 2 with the reason if a reply was refused or an error.
 BGC_API int bgc_outcome(int tensor, char* why);
+// How many exchanges of that tensor there have been, and that there have been this many, some without this worker.
+BGC_API uint32_t bgc_steps(int tensor);
+BGC_API void bgc_pass_over(int tensor, uint32_t steps);
 // How many partitions BytePS has registered since the last call.
 BGC_API int bgc_registered(void);
 // "NAME text" of a refusal's code, empty if there is none.

@@ -33,7 +33,7 @@ struct Push {
   Array<uint32_t> indices;  // its entries
   Array<float> values;
 };
-using Pushes = std::vector<Push>;
+using Pushes = std::vector<const Push*>;  // of a step, in the order of the workers
 
 // Stores eight values past the cache where `stream` says so: nobody reads them before the next step.
 inline void keep(F8 value, bool stream, float* out) { stream ? value.stream(out) : value.store(out); }
@@ -98,7 +98,7 @@ class Codec {
 
   // Whether the reply is encoded like a push, from the sum; otherwise merge() makes it.
   virtual bool encoded_reply() const = 0;
-  // Writes one block of the sum of pushes, in their order.
+  // Writes one block of the sum of pushes.
   virtual void sum_block(const Pushes&, size_t /*offset*/, size_t /*n*/, float* /*out*/) const {}
   // Writes the payload of the reply to pushes, or returns false if it takes more than `most` bytes. A sum that is
   // not finite is only flagged.

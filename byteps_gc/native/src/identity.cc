@@ -58,9 +58,9 @@ class Identity : public Codec {
 
   bool encoded_reply() const override { return true; }
   void sum_block(const Pushes& pushes, size_t offset, size_t n, float* out) const override {
-    read_values(pushes[0].header, pushes[0].payload.get() + 2 * offset, n, out);
+    read_values(pushes[0]->header, pushes[0]->payload.get() + 2 * offset, n, out);
     for (size_t w = 1; w < pushes.size(); ++w)
-      add_block(pushes[w].header, pushes[w].payload.get(), offset, n, out);
+      add_block(pushes[w]->header, pushes[w]->payload.get(), offset, n, out);
   }
 
  private:

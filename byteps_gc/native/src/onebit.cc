@@ -77,8 +77,8 @@ class Onebit : public Codec {
       return signed_by(push.payload.get()[(offset + i) / 8], F8::all(push.header.scale));
     };
     for (size_t i = 0; i < n; i += 8) {
-      F8 sum = part(pushes[0], i);
-      for (size_t w = 1; w < pushes.size(); ++w) sum = sum + part(pushes[w], i);
+      F8 sum = part(*pushes[0], i);
+      for (size_t w = 1; w < pushes.size(); ++w) sum = sum + part(*pushes[w], i);
       sum.store(out + i);
     }
   }

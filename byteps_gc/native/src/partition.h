@@ -73,6 +73,8 @@ class Worker : public Partition {
   bool finite() const { return finite_; }
 
   uint32_t step() const { return step_; }
+  // Other workers have made these steps without this one.
+  void pass_over(uint32_t steps) { step_ += steps; }
   void save(float* momentum, float* residual) const;
   void load(uint32_t step, float eta, size_t d, const float* momentum, const float* residual);
 
@@ -95,7 +97,8 @@ class Server : public Partition {
   // Takes what a worker pushed; false, with the reason, if it is refused: then the whole step is.
   bool push(View frame, Refusal* why);
   // Ends the step: the answer to all workers, for a partition of d elements. Valid until the next call.
-  View reply(size_t d);
+  // absent: workers that have not pushed, and count as zeros.
+  View reply(size_t d, size_t absent = 0);
   // Decodes one frame and adds it to d floats.
   bool add(View frame, size_t d, float* out, Refusal* why) const;
 
@@ -114,7 +117,8 @@ class Server : public Partition {
   void prepare(size_t d);
   void end_step();
 
-  Pushes pushes_;
+  std::vector<Push> pushes_;  // of each worker
+  Pushes present_;            // of this step
   size_t arrived_ = 0;
   Header first_;               // of this step
   uint32_t next_ = 0, d_ = 0;  // steps below next_ were served

@@ -35,6 +35,8 @@ struct Tensor {
   std::atomic<float> eta{1}, factor{1};
   std::atomic<bgc::Before> before{bgc::Before::kKeep};
   std::atomic<int> not_finite{0};  // partitions
+  std::atomic<uint32_t> steps{0};  // exchanges of this tensor, and
+  std::atomic<uint32_t> missed{0};  // those of them that other workers made without this one
   std::mutex mutex;                // of all below
   std::string failure;
 
@@ -47,6 +49,7 @@ struct Tensor {
 struct Process {
   int workers = 1, worker = 0;
   bool keeps_sums = false;  // this BytePS leaves the sum of a compressed key to its compressor
+  int (*absent)() = nullptr;  // of workers, in the sum that is asked for now
   std::atomic<int> registered{0};
   std::mutex mutex;  // of all below
   std::map<std::string, int> numbers;
@@ -85,12 +88,19 @@ void multiply(const BPSTensor& gradient, size_t n, size_t element, float factor)
 class WorkerSide : public Compressor {
  public:
   WorkerSide(const bgc::Registration& r, uint32_t stream, std::shared_ptr<Tensor> tensor)
-      : worker_(r, uint16_t(process().worker), stream), element_(r.element()), tensor_(std::move(tensor)) {}
+      : worker_(r, uint16_t(process().worker), stream),
+        element_(r.element()),
+        first_(stream == bgc::crc32c(tensor->name.data(), tensor->name.size())),
+        tensor_(std::move(tensor)) {}
 
   BPSTensor Compress(BPSTensor gradient) override {
     bgc::PlainArithmetic plain;
     elements_ = gradient.size / element_;
     multiply(gradient, elements_, element_, tensor_->factor);
+    const uint32_t missed = tensor_->missed;
+    worker_.pass_over(missed - missed_);
+    missed_ = missed;
+    if (first_) ++tensor_->steps;
     const bgc::View frame = worker_.compress(gradient.data, elements_, tensor_->eta, tensor_->before);
     return {const_cast<char*>(reinterpret_cast<const char*>(frame.data)), frame.size, gradient.dtype};
   }
@@ -110,8 +120,10 @@ class WorkerSide : public Compressor {
  private:
   bgc::Worker worker_;
   const size_t element_;
+  const bool first_;  // of the tensor's partitions
   const std::shared_ptr<Tensor> tensor_;
   size_t elements_ = 0;
+  uint32_t missed_ = 0;
 };
 
 struct Free {
@@ -139,7 +151,7 @@ class ServerSide : public Compressor {
 
   BPSTensor Compress(BPSTensor sum) override {
     bgc::PlainArithmetic plain;
-    const bgc::View frame = server_.reply(sum.size / element_);
+    const bgc::View frame = server_.reply(sum.size / element_, process().absent ? size_t(process().absent()) : 0);
     return {const_cast<char*>(reinterpret_cast<const char*>(frame.data)), frame.size, sum.dtype};
   }
 
@@ -223,6 +235,7 @@ int bgc_register(int server, char* why) {
     return 0;
   }
   process().keeps_sums = dlsym(RTLD_DEFAULT, "byteps_gc_compressor_keeps_sums") != nullptr;
+  process().absent = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "byteps_gc_absent_workers"));
   char place[1];  // what registers has no members
   reinterpret_cast<byteps::common::compressor::RegisterFunction>(found)(
       place, "byteps_gc_compressor", Constructor(server ? on_server : on_worker));
@@ -257,6 +270,14 @@ int bgc_outcome(int tensor, char* why) {
   tell(one->failure, why);
   one->failure.clear();
   return 2;
+}
+
+uint32_t bgc_steps(int tensor) { return tensor_at(tensor)->steps; }
+
+void bgc_pass_over(int tensor, uint32_t steps) {
+  const auto one = tensor_at(tensor);
+  one->missed += steps - one->steps;
+  one->steps = steps;
 }
 
 int bgc_registered(void) { return process().registered.exchange(0); }

@@ -57,13 +57,13 @@ class RandomK : public SparseCodec {
   }
   bool merge(const Pushes& pushes, size_t most, uint8_t* out, Payload* payload) const override {
     float* sums = summed(pushes);
-    payload->count = pushes[0].header.count;
+    payload->count = pushes[0]->header.count;
     payload->length = uint32_t(write_values(sums, payload->count, false, out, payload, sums));
     if (!payload->length) payload->flags = kNonfinite;
     return payload->length <= most;
   }
   void merge_dense(const Pushes& pushes, float* out) const override {
-    const Header& h = pushes[0].header;
+    const Header& h = pushes[0]->header;
     const float* sums = summed(pushes);
     uint32_t* indices = scratch<uint32_t>(3).reserve(h.count);
     draw_indices(h.d, h.count, drawn(h), indices);
@@ -87,11 +87,11 @@ class RandomK : public SparseCodec {
     return check_values(h, payload, h.count, why);
   }
   static float* summed(const Pushes& pushes) {
-    const uint32_t k = pushes[0].header.count;
+    const uint32_t k = pushes[0]->header.count;
     float* sums = scratch<float>(0).reserve(k);
-    std::memcpy(sums, pushes[0].values.get(), size_t(k) * 4);
+    std::memcpy(sums, pushes[0]->values.get(), size_t(k) * 4);
     for (size_t w = 1; w < pushes.size(); ++w)
-      for (uint32_t i = 0; i < k; ++i) sums[i] += pushes[w].values.get()[i];
+      for (uint32_t i = 0; i < k; ++i) sums[i] += pushes[w]->values.get()[i];
     return sums;
   }
   Draw drawn(const Header& h) const { return seeded({0, h.stream, h.step, 0, 0}); }

@@ -89,8 +89,8 @@ void Server::end_step() {
   refused_ = {};
 }
 
-View Server::reply(size_t d) {
-  if (!refused_ && arrived_ != registration_.workers)
+View Server::reply(size_t d, size_t absent) {
+  if (!refused_ && (!arrived_ || arrived_ + absent != size_t(registration_.workers)))
     refuse(&refused_, Code::MISSING, std::to_string(arrived_) + " of " + std::to_string(registration_.workers));
   if (!refused_ && first_.d != d)
     refuse(&refused_, Code::ELEMENTS, std::to_string(first_.d) + " instead of " + std::to_string(d));
@@ -130,7 +130,12 @@ View Server::refusal(size_t d) {
 
 View Server::answer(size_t d) {
   bool finite = true;
-  for (const Push& push : pushes_) finite &= !(push.header.flags & kNonfinite);
+  present_.clear();
+  for (const Push& push : pushes_) {
+    if (!push.here) continue;
+    present_.push_back(&push);
+    finite &= !(push.header.flags & kNonfinite);
+  }
   if (feedback_) feedback_->start(first_.flags & kSkipped, first_.flags & kReset);
   Header header = first_;
   header.flags = kReply;
@@ -138,7 +143,7 @@ View Server::answer(size_t d) {
   Payload payload;
   if (finite && codec_->encoded_reply()) {
     auto source = [&](size_t offset, size_t n, float* room) {
-      codec_->sum_block(pushes_, offset, n, room);
+      codec_->sum_block(present_, offset, n, room);
       pad(room, n);
       return static_cast<const float*>(room);
     };
@@ -146,9 +151,9 @@ View Server::answer(size_t d) {
   } else if (finite) {
     const size_t bytes = d * registration_.element();
     uint8_t* out = frame_.reserve(kHeader + d * 4 + d / 4 + 256) + kHeader;
-    if (!codec_->merge(pushes_, bytes - kHeader - 1, out, &payload)) {
+    if (!codec_->merge(present_, bytes - kHeader - 1, out, &payload)) {
       float* values = scratch<float>(6).reserve(d);
-      codec_->merge_dense(pushes_, values);
+      codec_->merge_dense(present_, values);
       narrow(values, d, frame_.reserve(bytes));
       return {frame_.get(), bytes};
     }

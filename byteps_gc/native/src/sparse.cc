@@ -162,8 +162,8 @@ bool SparseCodec::keep(const uint8_t* payload, Push* push, Refusal* why) const {
 }
 
 static Union united(const Pushes& pushes) {
-  Union sum(pushes[0].header.d);
-  for (const Push& push : pushes) sum.add(push.indices.get(), push.values.get(), push.header.count);
+  Union sum(pushes[0]->header.d);
+  for (const Push* push : pushes) sum.add(push->indices.get(), push->values.get(), push->header.count);
   return sum;
 }
 

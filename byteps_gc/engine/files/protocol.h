@@ -1,0 +1,105 @@
+// What workers and servers say to each other apart from gradients: what a tensor is, and who takes part.
+#ifndef BYTEPS_GC_PROTOCOL_H
+#define BYTEPS_GC_PROTOCOL_H
+
+#include <cstdint>
+#include <map>
+#include <sstream>
+#include <string>
+#include <unordered_map>
+
+namespace byteps {
+namespace common {
+
+// Types of requests: BytePS's own, and ours. A command pairs one with a dtype as Cantor does; that of kMembership is
+// paired with what the worker does.
+constexpr int kPushPullRequest = 0, kCompressorRequest = 2, kMembership = 3;
+enum Membership { kJoin, kLeave };
+
+inline int Command(int type, int dtype) { return (type + dtype) * (type + dtype + 1) / 2 + dtype; }
+
+// A worker's description of one part of a tensor, the first thing that it sends of it. In bytes: a line of numbers, then
+// a line for each text.
+struct Announcement {
+  uint64_t bytes = 0, tensor_bytes = 0, partition_bytes = 0;  // of this part, of all, and of a part at most
+  uint32_t part = 0;
+  std::string worker, tensor;  // "worker-1 on 10.0.0.2", and the name that the tensor was declared with
+  std::string options;         // "key=value" of its compressor, sorted, with a space between; empty without one
+
+  static constexpr size_t kMost = 4096, kText = 256;  // bytes of all, and of a name
+  static constexpr uint64_t kMostBytes = INT32_MAX;   // of a part: messages count them as int
+
+  std::string Write() const {
+    std::ostringstream text;
+    text << bytes << ' ' << tensor_bytes << ' ' << partition_bytes << ' ' << part << '\n'
+         << Printable(worker, kText) << '\n' << Printable(tensor, kText) << '\n' << Printable(options, kMost / 2);
+    return text.str();
+  }
+
+  // False, having changed only this object, if the bytes are no announcement.
+  bool Read(const char* data, size_t size) {
+    if (size > kMost) return false;
+    std::istringstream text(std::string(data, size));
+    std::string numbers, more;
+    if (!std::getline(text, numbers) || !std::getline(text, worker) || !std::getline(text, tensor)) return false;
+    if (!std::getline(text, options)) options.clear();
+    if (std::getline(text, more)) return false;
+    for (const std::string* one : {&numbers, &worker, &tensor, &options}) {
+      if (Printable(*one, kMost) != *one) return false;
+    }
+    if (worker.empty() || tensor.empty() || worker.size() > kText || tensor.size() > kText) return false;
+    std::istringstream words(numbers);
+    if (!(words >> bytes >> tensor_bytes >> partition_bytes >> part) || words >> more) return false;
+    return bytes > 0 && bytes <= kMostBytes && bytes <= tensor_bytes && bytes <= partition_bytes &&
+           part <= (tensor_bytes - 1) / partition_bytes;
+  }
+
+  static std::string Options(const std::unordered_map<std::string, std::string>& options) {
+    std::string text;
+    for (const auto& option : std::map<std::string, std::string>(options.begin(), options.end())) {
+      text += (text.empty() ? "" : " ") + option.first + "=" + option.second;
+    }
+    return text;
+  }
+
+  // A text of one line without control characters, and no longer than `most` bytes.
+  static std::string Printable(std::string text, size_t most) {
+    if (text.size() > most) text.resize(most);
+    for (char& one : text) {
+      if ((one >= 0 && one < ' ') || one == 127) one = '?';
+    }
+    return text;
+  }
+};
+
+// What a worker says when it joins or leaves, and the answer to a worker that has joined: a line with a rank, one with
+// a name, and any text. The answer's are those of the worker that joined last.
+struct Member {
+  int rank = 0;
+  std::string name, text;
+
+  static constexpr size_t kMost = 16 << 20;
+
+  std::string Write() const {
+    return std::to_string(rank) + "\n" + Announcement::Printable(name, Announcement::kText) + "\n" + text;
+  }
+
+  bool Read(const char* data, size_t size) {
+    if (size > kMost) return false;
+    const std::string whole(data, size);
+    const size_t first = whole.find('\n'), second = first == std::string::npos ? first : whole.find('\n', first + 1);
+    if (second == std::string::npos || first == 0 || first > 6) return false;
+    for (size_t i = 0; i < first; ++i) {
+      if (whole[i] < '0' || whole[i] > '9') return false;
+    }
+    rank = std::stoi(whole);
+    name = whole.substr(first + 1, second - first - 1);
+    text = whole.substr(second + 1);
+    return !name.empty() && Announcement::Printable(name, Announcement::kText) == name;
+  }
+};
+
+}  // namespace common
+}  // namespace byteps
+
+#endif  // BYTEPS_GC_PROTOCOL_H
