@@ -12,7 +12,7 @@ import pytest
 from conftest import PROGRAMS, Commands
 from doors import Door, doors
 
-ROUNDS = 800  # at most
+ROUNDS = 1000  # at most
 PACE = 0.05  # seconds of a round at least, so that ROUNDS are not over before the attacks are
 WORKERS, SERVERS = 2, 2
 WARM_UP = 5  # rounds until memory is what it remains

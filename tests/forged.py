@@ -10,6 +10,7 @@ NODE = struct.Struct("<iiiiBB2x64s32s")
 PLACE = struct.Struct("<QQQ")
 EMPTY, TERMINATE, ADD_NODE, BARRIER, ACK, HEARTBEAT = range(6)  # ps-lite's commands
 REQUEST, PUSH = 1, 2
+KEYS = (0, 2**63)  # one of each of two servers; which of them has which depends on who arrives first
 NOBODY = 2**31 - 1  # the id of a node that has none yet
 ALL = 7  # the group of all nodes
 FLOAT32 = 0
@@ -92,41 +93,50 @@ def controls() -> Iterator[List[bytes]]:
 
 
 def headers() -> Iterator[Header]:
-    """A push's header with one field wrong in turn."""
+    """A push's header with one field in turn as no push has it."""
     good = Header()
-    for name in ("head", "app", "customer", "timestamp", "option", "group"):
+    for name in ("app", "customer", "group"):
         for value in EXTREMES:
             yield good.but(**{name: value})
     for value in (0, MAGIC + 1, 2**32 - 1):
         yield good.but(magic=value)
-    for value in (0, 1, 2, 4, 128, 255):
+    for value in (0, PUSH, 4, 128, 255):
         yield good.but(flags=value)
     for value in (1, 4096, 4097, 65535):
         yield good.but(nodes=value)
 
 
-def data() -> Iterator[List[bytes]]:
-    """A push, and the same with each field and each part wrong in turn, and pulls."""
-    yield push()
-    yield pull()
+def requests(key: int) -> Iterator[List[bytes]]:
+    """Well-formed pushes and pulls."""
+    yield push(key)
+    yield pull(key)
+    for name in ("head", "timestamp", "option"):
+        for value in EXTREMES:
+            yield push(key, header=Header().but(**{name: value}))
+            yield pull(key, header=Header(flags=REQUEST).but(**{name: value}))
+
+
+def malformed(key: int) -> Iterator[List[bytes]]:
+    """Pushes and pulls with each field and each part wrong in turn."""
     for header in headers():
-        yield push(header=header)
-        yield pull(header=header)
-    header, key, values, length = push()
+        yield push(key, header=header)
+        yield pull(key, header=header)
+    header, name, values, length = push(key)
     for size in (0, 1, 31, 33, 64):
-        yield [(header * 2)[:size], key, values, length]
-    for wrong in (b"", key[:7], key + b"\0", key * 2, b"\xff" * 8):
+        yield [(header * 3)[:size], name, values, length]
+    for wrong in (b"", name[:7], name + b"\0", name * 2, b"\xff" * 8):
         yield [header, wrong, values, length]
     for wrong in (b"", length[:3], length + b"\0", length * 2):
-        yield [header, key, values, wrong]
+        yield [header, name, values, wrong]
     for size in (0, 15, 17, *EXTREMES):
-        yield push(length=size)
-    for count in range(1, 8):
-        yield (push() * 2)[:count]
+        yield push(key, length=size if size != -1 else -2)
+    for count in (1, 2, 3, 5, 6, 7):
+        yield (push(key) * 2)[:count]
     for place in ((0, 0, 16), (2**64 - 1, 0, 16), (0, 2**64 - 1, 16), (0, 0, 2**64 - 1), (0, 0, 2**31)):
-        yield [header, key, b"", length, PLACE.pack(*place)]
-        yield [header, key, values, length, PLACE.pack(*place)]
-    yield [header, key, b"", length, PLACE.pack(0, 0, 16)[:-1]]
+        yield [header, name, values, length, PLACE.pack(*place)]
+    for place in ((2**64 - 1, 0, 16), (0, 2**64 - 1, 16), (0, 0, 2**64 - 1), (0, 0, 2**31)):
+        yield [header, name, b"", length, PLACE.pack(*place)]
+    yield [header, name, b"", length, PLACE.pack(0, 0, 16)[:-1]]
 
 
 TEXTS: Tuple[bytes, ...] = (
@@ -162,4 +172,5 @@ def texts() -> Iterator[List[bytes]]:
 
 def everything() -> Dict[str, Sequence[List[bytes]]]:
     """All messages that are forged, by kind."""
-    return {"control messages": list(controls()), "texts": list(texts()), "data": list(data())}
+    data = [message for key in KEYS for message in (*requests(key), *malformed(key))]
+    return {"control messages": list(controls()), "texts": list(texts()), "data": data}

@@ -17,6 +17,8 @@ import pytest
 
 import attacker
 from doors import local_sockets
+import forged
+import strangers
 
 pytestmark = pytest.mark.cluster
 
@@ -182,3 +184,18 @@ def test_regions_that_are_not_what_they_say(job, reference):
     assert regions(pid) == 1
     assert open_files(pid) == files
     assert not any(job.end(reference).values())
+
+
+def test_malformed_data_of_a_worker(attacked, reference):
+    """Whatever else a member can do, it cannot make a server read what it has not got."""
+    job = attacked(way="tcp")  # the workers call elsewhere, so that what is sent in their names changes no answer's way
+    messages = [message for key in forged.KEYS for message in forged.malformed(key)]
+    for role in ("server-0", "server-1"):
+        (address, _) = local_sockets(job.running[role].pid)
+        for worker in (9, 11):
+            strangers.say_locally(address, messages, b"ps%d" % worker)
+            job.survives(f"malformed messages of worker {worker} to {role}")
+    reports = job.end(reference)
+    for role in ("server-0", "server-1"):
+        for what in ("values of another length", "data without a key of this server", "values without a length"):
+            assert any(f"dropped {what} from" in line for line in reports[role])
