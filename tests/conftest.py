@@ -139,3 +139,21 @@ def commands(tmp_path):
     """Runs commands in a temporary folder."""
     with commands_in(tmp_path) as runner:
         yield runner
+
+
+@pytest.fixture
+def attacked(commands):
+    """Starts a job (:class:`attacked_job.Job`) with the options given, which ends with the test."""
+    from attacked_job import Job
+
+    yield lambda pace=None, **options: Job(commands, **options).start(pace).warm_up()
+    commands.end()
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory):
+    """The digests of such a job that nobody attacks."""
+    from attacked_job import undisturbed
+
+    with commands_in(tmp_path_factory.mktemp("reference")) as runner:
+        return undisturbed(runner)

@@ -93,8 +93,8 @@ FIXUPS = (
     ),
     Fixup(
         "bounded-messages",
-        "libzmq bounds each part of a message, but not the number of parts, so that an unfinished message can fill the"
-        " memory; the fix-up bounds the message",
+        "libzmq bounds each part of a message, but not the number of parts, and whoever calls may send as much before"
+        " it has shown who it is; the fix-up bounds the message, and the parts of a handshake to 4096 bytes",
         edits=(
             Edit(
                 LIBZMQ + "src/session_base.hpp",
@@ -110,17 +110,48 @@ FIXUPS = (
             Edit(
                 LIBZMQ + "src/session_base.cpp",
                 "    if (_pipe && _pipe->write (msg_)) {\n",
-                "    if (options.maxmsgsize >= 0) {\n"
-                "        const int64_t overhead = 64; // of a part\n"
-                "        _unfinished += static_cast<int64_t> (msg_->size ()) + overhead;\n"
-                "        if (_unfinished > options.maxmsgsize + 32 * overhead) {\n"
-                "            errno = EMSGSIZE;\n"
-                "            return -1;\n"
-                "        }\n"
-                "        if (!(msg_->flags () & msg_t::more))\n"
-                "            _unfinished = 0;\n"
+                "    const int64_t overhead = 64; // of a part\n"
+                "    const int64_t unfinished = _unfinished + static_cast<int64_t> (msg_->size ()) + overhead;\n"
+                "    if (options.maxmsgsize >= 0 && unfinished > options.maxmsgsize + 32 * overhead) {\n"
+                "        errno = EMSGSIZE;\n"
+                "        return -1;\n"
                 "    }\n"
-                "    if (_pipe && _pipe->write (msg_)) {\n",
+                "    const bool more = msg_->flags () & msg_t::more;\n"
+                "    if (_pipe && _pipe->write (msg_)) {\n"
+                "        _unfinished = more ? unfinished : 0;\n",
+            ),
+            Edit(
+                LIBZMQ + "src/session_base.cpp",
+                "    //  Remove any half-read message from the in pipe.\n",
+                "    _unfinished = 0;\n\n    //  Remove any half-read message from the in pipe.\n",
+            ),
+            Edit(
+                LIBZMQ + "src/session_base.cpp",
+                "    if (_pipe)\n        _pipe->rollback ();\n",
+                "    _unfinished = 0;\n    if (_pipe)\n        _pipe->rollback ();\n",
+            ),
+            Edit(
+                LIBZMQ + "src/i_decoder.hpp",
+                "    virtual msg_t *msg () = 0;\n",
+                "    virtual msg_t *msg () = 0;\n\n    virtual void set_max_msg_size (int64_t) {}\n",
+            ),
+            Edit(
+                LIBZMQ + "src/v2_decoder.hpp",
+                "    msg_t *msg () { return &_in_progress; }\n",
+                "    msg_t *msg () { return &_in_progress; }\n"
+                "    void set_max_msg_size (int64_t size_) { _max_msg_size = size_; }\n",
+            ),
+            Edit(LIBZMQ + "src/v2_decoder.hpp", "    const int64_t _max_msg_size;\n", "    int64_t _max_msg_size;\n"),
+            Edit(
+                LIBZMQ + "src/zmtp_engine.cpp",
+                "_options.in_batch_size, _options.maxmsgsize, _options.zero_copy",
+                "_options.in_batch_size, std::min<int64_t> (_options.maxmsgsize, 4096), _options.zero_copy",
+                times=3,
+            ),
+            Edit(
+                LIBZMQ + "src/stream_engine_base.cpp",
+                "    bool flush_session = false;\n",
+                "    _decoder->set_max_msg_size (_options.maxmsgsize);\n    bool flush_session = false;\n",
             ),
         ),
     ),
@@ -702,6 +733,21 @@ FIXUPS = (
                     "std::string(DEFAULT_BASE_SOCKET_PATH_SEND)",
                     "std::string(DEFAULT_BASE_SOCKET_PATH_RECV)",
                 )
+            ),
+            Edit(
+                COMMON + "communicator.cc",
+                "  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, (const char*)&tv, sizeof tv);\n",
+                "  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, (const char*)&tv, sizeof tv);\n  ShowSenders(fd);\n",
+            ),
+            Edit(
+                COMMON + "communicator.cc",
+                "recv(_recv_fd, buffer, sizeof(buffer), MSG_WAITALL)",
+                "ReceiveOwn(_recv_fd, buffer, sizeof(buffer))",
+            ),
+            Edit(
+                COMMON + "communicator.cc",
+                "recv(_recv_fd, data, MAX_LINE, MSG_WAITALL)",
+                "ReceiveOwn(_recv_fd, data, max_len)",
             ),
             Edit(
                 COMMON + "communicator.cc",

@@ -116,7 +116,7 @@ class Liveness {
     if (schedules() != (hello || members_.count(connection) > 0)) return "a text of a process that is not a member";
     if (hello) {
       const std::string refusal = Admit(connection, text.substr(6));
-      if (!refusal.empty()) say_(connection, "no " + refusal);
+      if (!refusal.empty() && refused_.insert(connection).second) say_(connection, "no " + refusal);
       if (!refusal.empty()) return "an introduction of a process that this job has no place for";
     }
     heard_.emplace_back(connection, text);
@@ -127,6 +127,7 @@ class Liveness {
   // A connection has ended.
   void Closed(const std::string& connection) {
     std::lock_guard<std::mutex> guard(mu_);
+    refused_.erase(connection);
     if (schedules() && !members_.count(connection)) return;
     heard_.emplace_back(connection, "");
     alarm_.Raise();
@@ -426,9 +427,10 @@ class Liveness {
   Alarm alarm_;
   std::atomic<bool> started_{false}, ended_{false};
 
-  std::mutex mu_;                                                        // of the next five
+  std::mutex mu_;                                                        // of the next six
   std::deque<std::pair<std::string, std::string>> heard_;                // texts, by the connections they came by
   std::map<std::string, int> members_;                                   // on the scheduler, by connection: worker, or -1
+  std::set<std::string> refused_;                                        // connections that have been told so
   std::map<std::string, std::pair<std::string, std::string>> settings_;  // who said them first, and what
   std::string verdict_;
   bool doomed_ = false;

@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -44,6 +45,33 @@ inline socklen_t AbstractAddress(const std::string& name, sockaddr_un* address) 
   std::memcpy(address->sun_path + 1, name.data(), name.size());
   return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 +
                                 name.size());
+}
+
+// Before the socket is bound: ReceiveOwn() learns who has sent.
+inline void ShowSenders(int fd) {
+  const int on = 1;
+  BPS_CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on), 0) << std::strerror(errno);
+}
+
+// recv() of what this user's processes send. Whoever knows an abstract address
+// can send as well; that is dropped.
+inline ssize_t ReceiveOwn(int fd, void* data, size_t size) {
+  while (true) {
+    iovec content{data, size};
+    alignas(cmsghdr) char room[CMSG_SPACE(sizeof(ucred))];
+    msghdr message{};
+    message.msg_iov = &content;
+    message.msg_iovlen = 1;
+    message.msg_control = room;
+    message.msg_controllen = sizeof room;
+    const ssize_t received = recvmsg(fd, &message, 0);
+    if (received < 0) return received;
+    const cmsghdr* control = CMSG_FIRSTHDR(&message);
+    if (!control || control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_CREDENTIALS) continue;
+    ucred sender;
+    std::memcpy(&sender, CMSG_DATA(control), sizeof sender);
+    if (sender.uid == geteuid()) return received;
+  }
 }
 
 }  // namespace common

@@ -169,7 +169,8 @@ class Doorkeeper {
       if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) failed_ = "is not a process of this job";
       if (event != ZMQ_EVENT_DISCONNECTED) continue;
       // a handshake that has failed ends its connection next
-      const std::string address = addresses_[value];
+      const auto found = addresses_.find(value);
+      const std::string address = found == addresses_.end() ? "an unknown address" : found->second;
       addresses_.erase(value);
       if (failed_ && reported_.size() < kAddresses && reported_.insert(address).second)
         std::cerr << "byteps: turned away a connection from " << address << ": it " << failed_ << std::endl;

@@ -177,6 +177,7 @@ class ZMQVan : public Van {
   static constexpr size_t kSources = 100;  // of which it is reported that messages of theirs are dropped
   static constexpr int kSafetyNet = 1000;  // milliseconds after which a waiting thread looks without being called
   static constexpr int kInside = 4 << 20;  // bytes that a local connection holds, if the system allows it that many
+  static constexpr int kWaiting = 1000;    // messages of a caller that have come in; it has to wait with more
   static constexpr int kAtOnce = 64;       // messages of one socket before the others are looked at
   static constexpr int kFailures = 3;      // handshakes that the scheduler ends before this process gives up
   static constexpr int kFarewell = 200;    // milliseconds in which a scheduler that is still there is told "bye"
@@ -294,6 +295,7 @@ class ZMQVan : public Van {
     auto door = std::make_shared<Socket>(context_, ZMQ_ROUTER);
     door->Set(ZMQ_ROUTER_MANDATORY, 1);
     door->Set(ZMQ_ROUTER_HANDOVER, 1);  // a node that calls again is where its last call comes from
+    door->Set(ZMQ_RCVHWM, kWaiting);
     Bound(door.get());
     doorkeeper_->Watch(door.get());
     return door;
@@ -371,11 +373,8 @@ class ZMQVan : public Van {
   static std::string Name(int id) { return "ps" + std::to_string(id); }
 
   static int IdOf(const std::string& name) {
-    if (name.size() < 3 || name.compare(0, 2, "ps") != 0) return Meta::kEmpty;
-    for (size_t i = 2; i < name.size(); ++i) {
-      if (name[i] < '0' || name[i] > '9') return Meta::kEmpty;
-    }
-    return atoi(name.c_str() + 2);
+    const int id = name.compare(0, 2, "ps") == 0 ? atoi(name.c_str() + 2) : Meta::kEmpty;
+    return name == Name(id) ? id : Meta::kEmpty;
   }
 
   static Part Pack(SArray<char>& data, size_t copied) {

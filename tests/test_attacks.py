@@ -1,0 +1,123 @@
+"""Strangers on the network: nothing they send changes, ends, slows or bloats a job, and with a secret none gets in."""
+
+from byteps_gc.cluster import secret
+import pytest
+
+import attacker
+import forged
+import strangers
+
+pytestmark = pytest.mark.cluster
+
+TURNED_AWAY = 67  # the status of a process that the scheduler does not let in
+MANY = 300  # connections
+FILES = 200  # that scheduler and servers may open then
+# clients that no process of the job is; "ps9" and "ps11" are its workers on servers, where only a secret tells
+# them from others
+NOT_WORKERS = (b"", b"ps13", b"psX", b"ps", b"ps1", b"ps8", b"ps09", b"ps+9", b"ps4294967305", b"scheduler")
+ANYBODY = (b"ps9", b"ps11", *NOT_WORKERS)
+
+
+@pytest.fixture
+def key_file(tmp_path):
+    """A new secret."""
+    return secret.make(tmp_path / "secret")
+
+
+def make_noise(job):
+    """Everything that needs no secret: noise, floods and many connections."""
+    doors = job.doors()
+    assert sorted(door.role for door in doors) == ["scheduler", "server-0", "server-1"]
+    with attacker.held(doors), attacker.held(doors, attacker.greeting()):
+        for name, data in attacker.NOISE.items():
+            for door in doors:
+                answer = attacker.say(door, data)
+                assert strangers.commands(answer) <= {b"READY", b"ERROR"}, f"{door.role} answers {name}: {answer}"
+            job.survives(name)
+        for name, (beginning, chunk) in attacker.FLOODS.items():
+            for door in doors:
+                with door.connect() as connection:
+                    assert attacker.flood(connection, beginning, chunk) < attacker.MOST
+            job.survives(name)
+        for mechanism in (b"NULL", b"PLAIN", b"CURVE"):
+            with attacker.held(doors, attacker.unfinished_handshake(mechanism), 10):
+                job.survives(f"10 unfinished handshakes of {mechanism.decode()}")
+    with attacker.held(doors, count=MANY):
+        job.survives(f"{MANY} connections")
+    job.limit_files(FILES)
+    with attacker.held(doors, count=MANY):
+        job.survives(f"{MANY} connections to processes that may open {FILES} files")
+
+
+def test_noise_without_a_secret(attacked, reference):
+    """Clients that speak ZeroMQ's language, and the job's, but are none of its processes."""
+    job = attacked()
+    make_noise(job)
+    doors = job.doors()
+    for name, data in attacker.FRAMES.items():
+        for door in doors:
+            attacker.say_as_client(door, data)
+        job.survives(name)
+    for name, (beginning, chunk) in attacker.CLIENT_FLOODS.items():
+        for door in doors:
+            with attacker.client(door) as connection:
+                assert attacker.flood(connection, beginning, chunk) < attacker.MOST
+        job.survives(name)
+    for name, messages in forged.everything().items():
+        data = b"".join(map(attacker.message, messages))
+        for door in doors:
+            for identity in ANYBODY if door.role == "scheduler" else NOT_WORKERS:
+                answer = attacker.say_as_client(door, data, identity)
+                assert door.role == "scheduler" or not answer
+            job.survives(f"forged {name} to {door.role}")
+    reports = job.end(reference)
+    for name in ("scheduler", "server-0", "server-1"):
+        lines = "\n".join(reports[name])
+        assert "dropped a message of another program or version from 127.0.0.1" in lines
+        assert "turned away a connection from 127.0.0.1: it is not a process of this job" in lines
+
+
+@pytest.mark.parametrize("encrypt", ["1", "0"], ids=["encrypted", "authenticated"])
+def test_nobody_gets_in_without_the_secret(attacked, reference, key_file, encrypt):
+    """A forger who knows all but the secret receives nothing but the handshake's beginning."""
+    job = attacked(secret=key_file, BYTEPS_GC_ENCRYPT=encrypt)
+    make_noise(job)
+    keys = secret.load(key_file)
+    messages = [message for some in forged.everything().values() for message in some]
+    for door in job.doors():
+        for name, options in strangers.intruders(keys).items():
+            for identity in (b"ps9", b"ps13"):
+                outcome = strangers.attempt(door, messages, identity, **options)
+                assert not outcome.welcome, f"{door.role} lets in {identity} with {name}"
+                assert strangers.commands(outcome.received) <= {b"WELCOME", b"ERROR"}, (door, name, outcome.received)
+            job.survives(f"a client with {name} at {door.role}")
+        welcome = strangers.attempt(door, messages, b"ps13", **strangers.member(keys))
+        assert welcome.welcome == (encrypt == "1" or door.role == "scheduler")
+        job.survives(f"a member's nonsense at {door.role}")
+        answer = attacker.say(door, welcome.sent)
+        assert strangers.commands(answer) <= {b"WELCOME", b"ERROR"}
+        job.survives(f"a replay at {door.role}")
+    reports = job.end(reference)
+    for name in ("scheduler", "server-0", "server-1"):
+        assert "byteps: turned away a connection from 127.0.0.1: it is not a process of this job" in reports[name]
+
+
+def test_strays_are_turned_away(attacked, reference, key_file, tmp_path):
+    """A worker and a server that were started by mistake with the address of a running job, or with another secret."""
+    job = attacked(secret=key_file)
+    other = str(secret.make(tmp_path / "other"))
+    strays = {
+        "worker-0": job.stray("worker"),
+        "server": job.stray("server"),
+        "worker-0 with another secret": job.stray("worker", BYTEPS_GC_SECRET_FILE=other),
+    }
+    for name, process in strays.items():
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == TURNED_AWAY, f"{name}: {process.returncode}\n{output}"
+        (line,) = [line for line in output.splitlines() if line.startswith("byteps: ")]
+        if "secret" in name:
+            assert "its secret differs (BYTEPS_GC_SECRET_FILE)" in line
+        else:
+            assert f" does not accept {name} on " in line and "the job at this address runs already: 2 workers" in line
+        job.survives(f"a stray {name}")
+    job.end(reference)
