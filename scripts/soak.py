@@ -1,11 +1,12 @@
 """Run clusters repeatedly, and count the failures: .venv/bin/python scripts/soak.py --minutes 60
 
-Alternates between four kinds of runs, until the time is over or each has run --runs times:
+Alternates between five kinds of runs, until the time is over or each has run --runs times:
   race         push_pull of many tensors with workers paused at random: every sum is checked; 2, 4 and 8 workers in
                turn, through shared memory and through sockets
   compressors  500 steps with each compressor with workers paused at random: all workers end with equal parameters
   ends         start, train, stop with all cores busy: status 0 within 5 s of the last step, nothing left behind
   faults       a random process is killed or stopped: all others end, name it, and exit with the right status
+  attacks      a job is attacked from the network and by local users, and connections are reset: its sums stay the same
 A failure is printed with the output of its run; the exit status is then 1.
 """
 
@@ -172,7 +173,15 @@ def faults(folder, number, rng):
         demand(last and victim in last[-1], f"{victim} is not named:\n{run.output[-3000:]}")
 
 
-PARTS = {part.__name__: part for part in (race, compressors, ends, faults)}
+def attacks(folder, number, rng):
+    """All attacks and resets of the tests."""
+    files = [TESTS / name for name in ("test_attacks.py", "test_local_attacks.py", "test_resets.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files)]
+    done = subprocess.run(command, cwd=TESTS.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    demand(done.returncode == 0, done.stdout[-6000:])
+
+
+PARTS = {part.__name__: part for part in (race, compressors, ends, faults, attacks)}
 
 
 def main():
