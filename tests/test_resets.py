@@ -10,8 +10,6 @@ from attacked_job import SERVER_ADDRESS, SERVERS, WORKERS
 pytestmark = pytest.mark.cluster
 
 RESETS = 12
-# what was sent again may have been answered before the connection ended, and that answer may arrive after all
-TWICE = f"byteps: dropped an answer that nobody waits for from {SERVER_ADDRESS['tcp']}"
 
 
 def reset(port):
@@ -37,5 +35,4 @@ def test_messages_in_flight_are_sent_again(attacked, tmp_path, reference, encryp
         count = sum(reset(server.port) for server in servers)
         job.survives(f"reset {number} of {count} connections")
     assert count == WORKERS * SERVERS
-    for name, lines in job.end(reference).items():
-        assert lines in ([], [TWICE] if name.startswith("worker") else [])
+    assert not any(job.end(reference).values())

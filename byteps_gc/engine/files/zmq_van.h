@@ -174,6 +174,8 @@ class ZMQVan : public Van {
  private:
   static constexpr size_t kCopied = 512;   // bytes up to which a copy is cheaper than keeping count of owners
   static constexpr size_t kKeys = 0, kValues = 1, kLengths = 2, kWithLengths = 3;  // of the data of a message
+  // a server's second answer, after a connection was lost: no news
+  static constexpr const char* kUnasked = "an answer that nobody waits for";
   static constexpr size_t kSources = 100;  // of which it is reported that messages of theirs are dropped
   static constexpr int kSafetyNet = 1000;  // milliseconds after which a waiting thread looks without being called
   static constexpr int kInside = 4 << 20;  // bytes that a local connection holds, if the system allows it that many
@@ -496,8 +498,8 @@ class ZMQVan : public Van {
     if (meta.request == is_worker_) return "data that nobody asked for";
     const bool member = is_worker_ ? IsServer(meta.sender) : IsWorker(meta.sender);
     if (!member) return "data of a node that is not a member";
-    if (is_worker_ && !Asked(meta, false)) return "an answer that nobody waits for";
-    if (is_worker_ && data.empty()) return Asked(meta, true) ? nullptr : "an answer that nobody waits for";  // it has arrived
+    if (is_worker_ && !Asked(meta, false)) return kUnasked;
+    if (is_worker_ && data.empty()) return Asked(meta, true) ? nullptr : kUnasked;  // it has arrived
     if (data.size() < 2 || data.size() > kWithLengths + 1) return "data in the wrong number of parts";
     if (data[kKeys].size() != sizeof(uint64_t) || !Mine(KeyOf(data[kKeys]))) return "data without a key of this server";
     if (data.size() == 2) return !is_worker_ && !meta.push && data[kValues].empty() ? nullptr : "values without a length";
@@ -515,7 +517,7 @@ class ZMQVan : public Van {
     memcpy(&length, data[kLengths].data(), sizeof length);
     const bool pull = !is_worker_ && !meta.push;
     if (length < 0 || data[kValues].size() != (pull ? 0 : static_cast<size_t>(length))) return "values of another length";
-    return !is_worker_ || Asked(meta, true) ? nullptr : "an answer that nobody waits for";
+    return !is_worker_ || Asked(meta, true) ? nullptr : kUnasked;
   }
 
   static bool IsWorker(int id) { return id >= 9 && id % 2 == 1 && (id - 9) / 2 < Postoffice::Get()->num_workers(); }
@@ -539,6 +541,7 @@ class ZMQVan : public Van {
 
   // Says once for each source that its messages are dropped.
   void Report(std::vector<Part>* parts, const char* what) {
+    if (what == kUnasked) return;
     // libzmq 4.3.4 may leave the address out of the first part of a message
     const char* address = parts->empty() ? nullptr : zmq_msg_gets(parts->back().get(), "Peer-Address");
     const std::string source = address ? address : "a local socket";
