@@ -8,6 +8,7 @@ import sys
 
 from byteps_gc import env, hashes
 from byteps_gc.data import packing
+import mxnet as mx
 import numpy as np
 import pytest
 
@@ -194,12 +195,14 @@ def test_a_mistake_is_one_line(capsys, monkeypatch, records, words, message, tmp
 
 
 def test_files_to_resume_from_are_checked(capsys, monkeypatch, records, tmp_path):
-    """Against the .json next to them; without one, they only must not be empty."""
+    """Against the .json next to them; without one, they must be files of arrays and not empty."""
     monkeypatch.setenv("DMLC_WORKER_ID", "0")
     file = tmp_path / "a.params"
     words = [*SMALL, *records, "--resume-params", file, "--resume-states", tmp_path / "a.states"]
     file.write_bytes(b"parameters")
     (tmp_path / "a.states").write_bytes(b"")
+    assert f"{file} is damaged, or is not a file of MXNet's arrays: " in refused(capsys, monkeypatch, *words)
+    mx.nd.save(str(file), {"a": mx.nd.ones(1)})
     assert f"{tmp_path}/a.states is damaged: it is empty; " in refused(capsys, monkeypatch, *words)
     (tmp_path / "a.json").write_text('{"epoch": 0}')
     assert f"{tmp_path}/a.json holds no SHA-256: " in refused(capsys, monkeypatch, *words)

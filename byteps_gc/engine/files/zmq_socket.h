@@ -87,6 +87,8 @@ class Socket {
     // what is queued is bounded by the tensors; a sender that waits would hold the lock that the receiver needs
     Set(ZMQ_SNDHWM, 0);
     Set(ZMQ_RCVHWM, 0);
+    // what waits for a caller that has gone can never be sent, and must not keep the context from ending
+    Set(ZMQ_LINGER, 0);
     // a firewall on the way may forget a connection that nothing is said on, as while a net is validated
     Set(ZMQ_TCP_KEEPALIVE, 1);
     Set(ZMQ_TCP_KEEPALIVE_IDLE, 60);
