@@ -4,6 +4,7 @@ import gzip
 import os
 from pathlib import Path
 import pickle
+import signal
 import struct
 
 from byteps_gc.data import images
@@ -167,7 +168,15 @@ def test_the_loader_keeps_the_order(threads):
     assert not np.allclose(next(iter(loader))[0], batches[0][0])
 
 
-def test_gluons_loader_does_not_repeat_itself():
+@pytest.fixture
+def default_sigterm():
+    """SIGTERM ends child processes: commands that other tests call set a handler, with which a pool may wait for ever."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_gluons_loader_does_not_repeat_itself(default_sigterm):
     """Why ours exists: with the same seeds, the processes of Gluon's DataLoader draw other crops and flips."""
     import byteps_gc.mxnet  # noqa: F401
     from gluoncv.data import transforms as gcv_transforms
