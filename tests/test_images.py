@@ -170,7 +170,7 @@ def test_the_loader_keeps_the_order(threads):
 
 @pytest.fixture
 def default_sigterm():
-    """SIGTERM ends child processes: commands that other tests call set a handler, with which a pool may wait for ever."""
+    """End child processes by SIGTERM: with a handler, as other tests set, a pool may wait for ever."""
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGTERM, before)
