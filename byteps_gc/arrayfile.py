@@ -39,7 +39,7 @@ class Reader:
         return list(layout.unpack(self._stream.read(layout.size)))
 
     def skip(self, size: int) -> None:
-        """Pass over so many bytes."""
+        """Skip bytes."""
         self._take(size)
         self._stream.seek(size, os.SEEK_CUR)
 

@@ -108,10 +108,11 @@ def require_keys(name: str, nbytes: int) -> None:
             f"{name}: {MOST_TENSORS} tensors have been exchanged already; give arrays that are exchanged again and"
             " again a name, so that each is declared once"
         )
-    if nbytes > MOST_PARTITIONS * env.integer("BYTEPS_PARTITION_BYTES"):
+    partition = env.partition_bytes()
+    if nbytes > MOST_PARTITIONS * partition:
         raise ExchangeError(
-            f"{name}: {nbytes} bytes are more than {MOST_PARTITIONS} partitions of BYTEPS_PARTITION_BYTES="
-            f"{env.integer('BYTEPS_PARTITION_BYTES')}; increase it"
+            f"{name}: {nbytes} bytes are more than {MOST_PARTITIONS} partitions of BYTEPS_PARTITION_BYTES={partition};"
+            " increase it"
         )
 
 

@@ -71,7 +71,7 @@ class Job:
         return file.read_text().split("\n")[:-1] if file.exists() else []
 
     def wait_for_rounds(self, count: int, seconds: float, when: str) -> None:
-        """Fail if the job does not do so many more rounds."""
+        """Fail unless the job completes ``count`` more rounds within ``seconds``."""
         wanted, deadline = len(self.digests()) + count, time.monotonic() + seconds
         while len(self.digests()) < wanted:
             ended = [name for name, process in self.running.items() if process.poll() is not None]
@@ -113,7 +113,7 @@ class Job:
         return [door for name, one in self.running.items() if "worker" not in name for door in doors(name, one.pid)]
 
     def limit_files(self, count: int) -> None:
-        """Let scheduler and servers open no more than so many files."""
+        """Limit the open files of scheduler and servers to ``count``."""
         for name, process in self.running.items():
             if "worker" not in name:
                 resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (count, count))

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set
 
 from byteps_gc.cluster import secret
 import zmq
@@ -39,19 +39,13 @@ class Recorder:
             back = threading.Thread(target=self._copy_back, daemon=True)
             self._threads.append(back)
             back.start()
-            while True:
-                data = self._caller.recv(1 << 16)
-                if not data:
-                    break
+            for data in chunks(self._caller):
                 self.sent += data
                 self._target.sendall(data)
 
     def _copy_back(self) -> None:
         with contextlib.suppress(OSError):
-            while True:
-                data = self._target.recv(1 << 16)
-                if not data:
-                    break
+            for data in chunks(self._target):
                 self.received += data
                 self._caller.sendall(data)
         end(self._caller)
@@ -63,6 +57,11 @@ class Recorder:
                 end(one)
         for thread in self._threads:
             thread.join(10)
+
+
+def chunks(connection: socket.socket) -> Iterator[bytes]:
+    """What comes by a connection until its end, as it comes."""
+    return iter(lambda: connection.recv(1 << 16), b"")
 
 
 def end(connection: socket.socket) -> None:

@@ -131,7 +131,7 @@ class Door:
             yield peer, message
 
     def _let_in(self, arrival: Arrival, name: str) -> Optional[Peer]:
-        """Return a new peer; None, and it is told why, if the host is unknown or here already."""
+        """Return a new peer; None, after a message with the reason, if the host is unknown or here already."""
         peer = Peer(name, lambda data: self._send(arrival.sender, data))
         self._handles.add(arrival.handle)
         if not self._open:

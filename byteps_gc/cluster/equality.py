@@ -16,7 +16,7 @@ UNSET = "(unset)"
 
 
 def engine_build() -> str:
-    """Return the hash of the sources of the installed engine's build; empty without one, or for BytePS as released."""
+    """Return the hash of the sources of the installed engine's build; empty without one, or for stock BytePS."""
     found = importlib.util.find_spec("byteps")
     for folder in (found.submodule_search_locations or []) if found else []:
         file = Path(folder, "gc_build.json")

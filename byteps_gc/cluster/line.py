@@ -30,9 +30,6 @@ class Line:
         self._ended = False
         self._reported = False
 
-    def shut(self) -> None:
-        """Do nothing: nobody connects to this host."""
-
     def close(self) -> None:
         """End the connection; what was sent is still delivered."""
         self._line.close(deliver=bool(self.peers) and not self._ended)

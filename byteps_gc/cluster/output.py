@@ -33,7 +33,7 @@ class Output:
         self._reader.start()
 
     def join(self, seconds: float) -> None:
-        """Wait until all is read, but not longer than so many seconds."""
+        """Wait until all is read, for ``seconds`` at most."""
         self._reader.join(seconds)
 
     def _read(self) -> None:

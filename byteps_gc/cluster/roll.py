@@ -1,12 +1,13 @@
 """The rendezvous: the hosts of a run know of each other, so that none waits for one that failed or never started.
 
 Every other host connects to the scheduler's address and the run's port, says which host it is, what it runs and its
-settings, and is told to go, with the plan of the first host, which has worker 0, when all have connected. The
-connections stay: who fails says why to the host that schedules, which says it to the others, and one that ends without
+settings. When all have connected, each gets the plan of the first host, which has worker 0, and starts. The connections
+stay: who fails says why to the host that schedules, which says it to the others, and one that ends without
 a word is a failure as well.
 """
 
 import contextlib
+import functools
 import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -110,16 +111,21 @@ class Roll:
                 if heed:
                     self._heed(peer, message)
 
+    @functools.cached_property
+    def _settings(self) -> Dict[str, str]:
+        """What must be equal on all hosts, as this one has it."""
+        return settings(self.host)
+
     def _connect(self) -> Union[Door, Line]:
         """Let the other hosts connect, or connect to the one that schedules."""
         if self.host.schedules:
             return Door(self.host.scheduler, self.host.port, self._others, self.keys)
-        mine = {"words": self.words, "settings": settings(self.host), "plan": self._plan}
+        mine = {"words": self.words, "settings": self._settings, "plan": self._plan}
         hello = messages.pack("hello", host=self.here, **mine)
         return Line(self.host.scheduler, self.host.port, hello, self.keys)
 
     def _heed(self, peer: Peer, message: Dict[str, Any]) -> None:
-        """Take a peer's message; :class:`ClusterError` if it says that the run cannot go on."""
+        """Take a peer's message; :class:`ClusterError` if it ends the run."""
         kind = message["kind"]
         if peer.done or kind == "probe":
             return
@@ -142,6 +148,6 @@ class Roll:
         if hello["words"] != self.words:
             there, here = " ".join(hello["words"]), " ".join(self.words)
             raise ClusterError(f"{name} was asked to run {there!r}, but this host was asked to run {here!r}")
-        differs = difference(name, hello["settings"], self.here, settings(self.host))
+        differs = difference(name, hello["settings"], self.here, self._settings)
         if differs:
             raise ClusterError(messages.printable(differs))

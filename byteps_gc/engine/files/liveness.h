@@ -42,6 +42,9 @@
 
 namespace ps {
 
+// Where others reach a node: "10.0.0.2:1234".
+inline std::string AddressOf(const Node& node) { return node.hostname + ":" + std::to_string(node.port); }
+
 class Liveness {
  public:
   // Sends a text by a connection: on the scheduler a member's, on a member the scheduler's, whose name is empty.
@@ -66,8 +69,7 @@ class Liveness {
   // Ends a worker that cannot call a server: it would wait for its answers for ever.
   void Reach(const Node& server) const {
     if (Answers(server.hostname, server.port)) return;
-    const std::string where = server.hostname + ":" + std::to_string(server.port);
-    Leave(Name() + " reaches the scheduler, but not the server at " + where +
+    Leave(Name() + " reaches the scheduler, but not the server at " + AddressOf(server) +
               "; check the firewall: all ports must be open between the hosts of a job",
           kUnreached);
   }
@@ -107,7 +109,7 @@ class Liveness {
   }
 
   // A text that has come by a connection; returns what is wrong with it. The first one of a member is its "hello":
-  // who is not let in is told so.
+  // who is not let in gets the reason.
   const char* Heard(const std::string& connection, const std::string& text) {
     // an empty one stands for the end of a connection
     if (text.empty() || text.size() > kText || !Printable(text)) return "a text that is none";
@@ -148,7 +150,7 @@ class Liveness {
 
   // On a member: what answers at the scheduler's address does not let it in.
   [[noreturn]] void Refused() const {
-    Leave("what answers at " + scheduler_.hostname + ":" + std::to_string(scheduler_.port) + " does not accept " + Name() +
+    Leave("what answers at " + AddressOf(scheduler_) + " does not accept " + Name() +
               ": it is another program or version, or its secret differs (BYTEPS_GC_SECRET_FILE)",
           kTurnedAway);
   }
@@ -365,7 +367,7 @@ class Liveness {
     if (text.compare(0, 10, "scheduler ") == 0) peers_[connection].name = text.substr(10);
     if (!schedules() && text.empty() && peers_.empty()) peers_[connection].name = "scheduler on " + scheduler_.hostname;
     if (text.compare(0, 3, "no ") == 0)
-      Leave("the scheduler at " + scheduler_.hostname + ":" + std::to_string(scheduler_.port) + " does not accept " + Name() +
+      Leave("the scheduler at " + AddressOf(scheduler_) + " does not accept " + Name() +
                 ": " + text.substr(3),
             kTurnedAway);
     auto found = peers_.find(connection);
@@ -383,7 +385,7 @@ class Liveness {
   }
 
   std::string NoBegin() const {
-    return "the scheduler at " + scheduler_.hostname + ":" + std::to_string(scheduler_.port) +
+    return "the scheduler at " + AddressOf(scheduler_) +
            " did not start the job within " + Text(start_limit_) +
            "; start the scheduler and all servers and workers, or increase BYTEPS_GC_START_TIMEOUT";
   }
@@ -430,7 +432,7 @@ class Liveness {
   std::mutex mu_;                                                        // of the next six
   std::deque<std::pair<std::string, std::string>> heard_;                // texts, by the connections they came by
   std::map<std::string, int> members_;                                   // on the scheduler, by connection: worker, or -1
-  std::set<std::string> refused_;                                        // connections that have been told so
+  std::set<std::string> refused_;                                        // connections that have got the reason
   std::map<std::string, std::pair<std::string, std::string>> settings_;  // who said them first, and what
   std::string verdict_;
   bool doomed_ = false;

@@ -72,7 +72,6 @@ class ZMQVan : public Van {
     }
     sources_.clear();
     made_.clear();
-    noted_.clear();
     connections_.clear();
     members_.clear();
     joined_ = false;
@@ -103,7 +102,7 @@ class ZMQVan : public Van {
     addresses_[node.id] = AddressOf(node);
     if (node.role == Node::SCHEDULER ? Sender(kScheduler) != nullptr : !is_worker_ || node.role == Node::WORKER) return;
     auto sender = std::make_shared<Socket>(context_, ZMQ_DEALER);
-    std::string address = "tcp://" + node.hostname + ":" + std::to_string(node.port);
+    std::string address = "tcp://" + AddressOf(node);
     if (node.role == Node::SCHEDULER) {
       Secret::Get().Identify(sender.get());
       sender->SetPatience(kFarewell);
@@ -441,8 +440,6 @@ class ZMQVan : public Van {
     return nullptr;
   }
 
-  static std::string AddressOf(const Node& node) { return node.hostname + ":" + std::to_string(node.port); }
-
   // On the scheduler: a node has an id from now on.
   void Connected(const Node& node) {
     for (auto& connection : connections_) {
@@ -669,11 +666,9 @@ class ZMQVan : public Van {
   // On a server: a worker is answered where it has called.
   void Note(const Message& msg, const std::shared_ptr<Socket>& door) {
     if (my_node_.role != Node::SERVER) return;
-    auto& noted = noted_[msg.meta.sender];
-    if (noted == door) return;
-    noted = door;
     std::lock_guard<std::mutex> guard(sockets_mu_);
-    ways_[msg.meta.sender] = Way{door, Name(msg.meta.sender)};
+    auto& way = ways_[msg.meta.sender];
+    if (way.door != door) way = Way{door, Name(msg.meta.sender)};
   }
 
   void* context_ = nullptr;
@@ -704,7 +699,6 @@ class ZMQVan : public Van {
   std::unordered_map<int, Call> made_;                             // by the node that was called
   std::unordered_map<int, std::string> addresses_;                // of nodes
   std::chrono::steady_clock::time_point checked_ = std::chrono::steady_clock::now();
-  std::unordered_map<int, std::shared_ptr<Socket>> noted_;        // by worker: where it has called
   std::map<std::string, std::string> connections_;                // on the scheduler: addresses, by the names of connections
   std::map<std::string, int> members_;                            // and ids
   bool joined_ = false, closed_ = false;  // on a member: it has the list of nodes; the scheduler has gone
