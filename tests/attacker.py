@@ -61,7 +61,7 @@ def unfinished_handshake(mechanism: bytes) -> bytes:
 
 def random_bytes(size: int, seed: int = 0) -> bytes:
     """The same each time."""
-    return random.Random(seed).getrandbits(8 * size).to_bytes(size, "little")
+    return bytes(random.Random(seed).choices(range(256), k=size))
 
 
 def heard(connection: socket.socket, seconds: float = LISTENS) -> bytes:
