@@ -1,13 +1,15 @@
-"""The compression flags that every training script has."""
+"""The compression flags that every training script has: those of the compressors follow from their options."""
 
 import argparse
-from typing import Any, Dict
+import dataclasses
+from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 from byteps_gc import compressors
 from byteps_gc.errors import CompressionError
 from byteps_gc.settings import WRAPPERS, Settings, option_names
 
-FLAGS = {"scaling": "onebit_scaling", "momentum": "compress_momentum", "fp16": "fp16_pushpull"}
+FLAGS = {"compressor": "compressor", "ef": "ef", "momentum": "compress-momentum", "fp16": "fp16-pushpull"}
+SEED = "seed"  # a flag of every script, which random compressors use, too
 
 
 def add_compression(parser: argparse.ArgumentParser) -> None:
@@ -16,29 +18,13 @@ def add_compression(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--compressor", help=f"compressor of the gradients: {', '.join(compressors.known())} (default: none)"
     )
-    group.add_argument(
-        "--k",
-        type=number,
-        help="number of elements to keep, or fraction if below 1 (topk, randomk); number of levels (dithering)",
-    )
+    for name, fields in compressors.option_fields().items():
+        if name != SEED:
+            group.add_argument(flag(name), **reader(fields), help="; ".join(meanings(fields)))
     group.add_argument("--ef", help=f"add error feedback: {', '.join(WRAPPERS['ef'])}")
     group.add_argument(
         "--compress-momentum", help=f"apply momentum inside the compressor: {', '.join(WRAPPERS['momentum'])}"
     )
-    group.add_argument(
-        "--onebit-scaling",
-        action="store_true",
-        default=None,
-        help="scale the signs by the mean absolute value (onebit)",
-    )
-    group.add_argument("--normalize", help="norm that scales the levels (dithering): max or l2 (default: max)")
-    group.add_argument("--partition", help="spacing of the levels (dithering): linear or natural (default: linear)")
-    group.add_argument(
-        "--bucket",
-        type=int,
-        help="number of elements that share a norm (dithering): 512 to 8192, or 0 for all (default: 0)",
-    )
-    group.add_argument("--half", action="store_true", default=None, help="send the compressor's values as float16")
     group.add_argument(
         "--seed", type=int, default=0, help="seed for weights, data order and random compressors (default: 0)"
     )
@@ -48,6 +34,25 @@ def add_compression(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="send uncompressed gradients and sparse compressors' values as float16",
     )
+
+
+def reader(fields: Mapping[str, dataclasses.Field]) -> Dict[str, Any]:
+    """Return how a parser reads the flag of an option, which compressors may declare as integer or as number."""
+    kinds = {field.metadata["kind"] for field in fields.values()}
+    if kinds == {bool}:
+        return {"action": "store_true", "default": None}
+    return {"type": {int: int, str: str}[kinds.pop()] if len(kinds) == 1 and float not in kinds else number}
+
+
+def meanings(fields: Mapping[str, dataclasses.Field]) -> Iterator[str]:
+    """Yield what an option means, each meaning with the compressors that have it."""
+    owners: Dict[Tuple[str, str], List[str]] = {}
+    for name, field in fields.items():
+        choices = ": " + " or ".join(field.metadata["choices"]) if field.metadata["choices"] else ""
+        given = "" if any(field.default is no for no in (dataclasses.MISSING, False)) else f"; default: {field.default}"
+        owners.setdefault((field.metadata["help"] + choices, given), []).append(name)
+    for (text, given), names in owners.items():
+        yield f"{text} ({', '.join(names)}{given})".replace("%", "%%")
 
 
 def number(text: str) -> Any:
@@ -61,18 +66,18 @@ def number(text: str) -> Any:
 def compression(options: argparse.Namespace) -> Settings:
     """The settings that the flags ask for; :class:`CompressionError` for flags that do not go together."""
     params: Dict[str, Any] = {}
-    for key in ("compressor", "ef", "momentum", "fp16", *option_names()):
-        value = getattr(options, FLAGS.get(key, key))
+    for key in (*FLAGS, *sorted(option_names())):
+        value = getattr(options, flag(key)[2:].replace("-", "_"))
         if value is not None:
             params[key] = value
     if not params.get("compressor"):
-        foreign = [key for key in option_names() if key in params and key != "seed"]
+        foreign = [key for key in sorted(option_names()) if key in params and key != SEED]
         if foreign:
             raise CompressionError(f"{flag(foreign[0])} needs --compressor; known: {', '.join(compressors.known())}")
-        params.pop("seed", None)
+        params.pop(SEED, None)
         return Settings.from_params(params)
     kind = compressors.find(params["compressor"])
-    params = {key: value for key, value in params.items() if key != "seed" or key in kind.option_names()}
+    params = {key: value for key, value in params.items() if key != SEED or key in kind.option_names()}
     for key in sorted(option_names().intersection(params).difference(kind.option_names())):
         raise CompressionError(
             f"{flag(key)} is not an option of {kind.name}; its options: {', '.join(map(flag, kind.option_names()))}"
@@ -81,5 +86,7 @@ def compression(options: argparse.Namespace) -> Settings:
 
 
 def flag(key: str) -> str:
-    """The flag that sets a key of the compression parameters."""
-    return "--" + FLAGS.get(key, key).replace("_", "-")
+    """Return the flag that sets a key of the compression parameters."""
+    if key in FLAGS:
+        return f"--{FLAGS[key]}"
+    return f"--{compressors.flag(next(iter(compressors.option_fields()[key].values())))}"

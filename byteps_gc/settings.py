@@ -13,7 +13,7 @@ WRAPPERS = {"ef": ("vanilla",), "momentum": ("nesterov",)}
 
 def option_names() -> frozenset:
     """The options of all compressors together."""
-    return frozenset(name for kind in compressors.known() for name in compressors.find(kind).option_names())
+    return frozenset(compressors.option_fields())
 
 
 def keys() -> tuple:
@@ -52,8 +52,7 @@ class Settings:
     def from_params(cls, params: Optional[Mapping[str, Any]]) -> "Settings":
         """Read BytePS's dict of compression parameters, which stays as it is.
 
-        Keys: compressor, the compressor's options (k, scaling, seed, half,
-        partition, normalize, bucket), ef, momentum, fp16. None, False and "" mean "not given". An
+        Keys: compressor, the compressor's options, ef, momentum, fp16. None, False and "" mean "not given". An
         option of another compressor is ignored with a warning, because BytePS's
         own examples pass them all; everything else that is not known raises
         :class:`CompressionError`.

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Dict, Optional
 
-from byteps_gc.compressors import Identity
+from byteps_gc.compressors.identity import Identity
 from byteps_gc.compressors.options import option_texts
 from byteps_gc.settings import Settings
 

@@ -7,15 +7,20 @@ from dataclasses import dataclass, field, replace
 import math
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from byteps_gc.compressors import Compressor, Dithering, Identity, Onebit, RandomK, TopK
+from byteps_gc.compressors import Compressor
 from byteps_gc.compressors import frame as frames
 from byteps_gc.compressors.coding import pack_bits, rice_parameter, write_codes, write_numbers
 from byteps_gc.compressors.crc32c import crc32c
+from byteps_gc.compressors.dithering import Dithering
 from byteps_gc.compressors.frame import Frame
+from byteps_gc.compressors.identity import Identity
+from byteps_gc.compressors.onebit import Onebit
 from byteps_gc.compressors.partition import encoded_of
 from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.randomk import RandomK
 from byteps_gc.compressors.reference import ReferenceServer, ReferenceWorker
 from byteps_gc.compressors.refusals import FrameError, Refusal
+from byteps_gc.compressors.topk import TopK
 import numpy as np
 
 Faults = Iterator[Tuple[str, Frame, Refusal]]

@@ -1,35 +1,43 @@
 """The registry of compressors, and the options of each."""
 
+import argparse
+from dataclasses import dataclass
 import json
 
-from byteps_gc import compressors
-from byteps_gc.compressors import Dithering, Identity, Onebit, RandomK, TopK
+from byteps_gc import arguments, compressors
+from byteps_gc.compressors import registry as registration
+from byteps_gc.compressors.base import option
+from byteps_gc.compressors.dithering import Dithering
+from byteps_gc.compressors.identity import Identity
+from byteps_gc.compressors.onebit import Onebit
+from byteps_gc.compressors.randomk import RandomK
+from byteps_gc.compressors.topk import TopK
 from byteps_gc.errors import CompressionError
+from byteps_gc.settings import Settings
 from hypothesis import given
 from hypothesis import strategies as st
+from laws import ROWS
 import pytest
 
-EXAMPLES = [
-    Onebit(),
-    Onebit(scaling=True),
-    TopK(k=0.001),
-    TopK(k=5, half=True),
-    RandomK(k=0.5, seed=3),
-    Dithering(k=2),
-    Dithering(k=30, partition="natural", normalize="l2", bucket=512, seed=1),
-    Identity(half=True),
-]
+
+@pytest.fixture
+def registry(monkeypatch):
+    """The registry's dict, as it was afterwards."""
+    kinds = dict(registration._kinds)
+    monkeypatch.setattr(registration, "_kinds", kinds)
+    return kinds
 
 
-def test_known_names():
-    assert compressors.known() == ("dithering", "identity", "onebit", "randomk", "topk")
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_options_survive_json_and_repr(row):
+    one = row.compressor
+    assert compressors.find(one.name)(**json.loads(json.dumps(one.options()))) == one
+    assert eval(repr(one), {type(one).__name__: type(one)}) == one
 
 
-@pytest.mark.parametrize("one", EXAMPLES, ids=repr)
-def test_options_survive_json_and_repr(one):
-    again = compressors.find(one.name)(**json.loads(json.dumps(one.options())))
-    assert again == one
-    assert eval(repr(one)) == one
+@pytest.mark.parametrize("kind", compressors.kinds(), ids=lambda kind: kind.name)
+def test_the_examples_are_options(kind):
+    assert kind.examples and all(kind(**options) for options in kind.examples)
 
 
 def test_a_compressor_cannot_be_changed():
@@ -38,13 +46,67 @@ def test_a_compressor_cannot_be_changed():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(CompressionError, match="'topkk'; known: dithering, identity, onebit, randomk, topk"):
+    with pytest.raises(CompressionError, match=f"'topkk'; known: {', '.join(compressors.known())}"):
         compressors.find("topkk")
 
 
-def test_a_name_is_registered_once():
-    with pytest.raises(CompressionError, match="compressor onebit is already registered"):
-        compressors.register(Onebit)
+def test_every_definition_is_registered():
+    """The package imports all of its modules, and what declares a name has to register it."""
+    found, left = set(), [compressors.Compressor]
+    while left:
+        left += left.pop().__subclasses__()
+        found.update(kind for kind in left if kind.name and kind.__module__.startswith("byteps_gc."))
+    assert found == set(compressors.kinds()) and len(found) > 4
+
+
+def declared(options, name="new", number=250):
+    """A compressor that is not registered."""
+    fields = {key: kind.annotation for key, kind in options.items()}
+    body = {key: kind.field for key, kind in options.items()}
+    return dataclass(frozen=True)(
+        type("New", (compressors.Compressor,), {"name": name, "codec": number, "__annotations__": fields, **body})
+    )
+
+
+class Declared:
+    """An option of :func:`declared`."""
+
+    def __init__(self, kind, **words):
+        self.annotation, self.field = kind, option(kind, "what it means", **words)
+
+
+@pytest.mark.parametrize(
+    "kind, reason",
+    [
+        (declared({}, name="onebit"), "compressor onebit is already registered"),
+        (declared({}, number=2), "compressor new: number 2 is that of topk"),
+        (declared({"version": Declared(int)}), "compressor new: the option name version is reserved"),
+        (declared({"half": Declared(int)}), "compressor new: topk has another option half"),
+        (declared({"seed": Declared(int, flag="new-seed")}), "compressor new: randomk has another option seed"),
+        (declared({"pace": Declared(float, flag="k")}), "compressor new: topk has another option pace"),
+    ],
+)
+def test_what_cannot_be_registered(registry, kind, reason):
+    before = dict(registry)
+    with pytest.raises(CompressionError, match=reason):
+        compressors.register(kind)
+    assert registry == before
+
+
+def test_a_registered_compressor_has_flags_and_settings(registry):
+    """An option of its own gets a flag with its help; other compressors' flags and jobs stay what they are."""
+    new = compressors.register(
+        declared({"k": Declared(int), "way": Declared(str, choices=("a",)), "fast_mode": Declared(bool, default=False)})
+    )
+    parser = argparse.ArgumentParser()
+    arguments.add_compression(parser)
+    words = "--compressor new --k 3 --fast-mode --way a".split()
+    assert arguments.compression(parser.parse_args(words)) == Settings(new(k=3, fast_mode=True, way="a"))
+    words = "--compressor topk --k 0.5 --seed 3".split()
+    assert arguments.compression(parser.parse_args(words)) == Settings(TopK(k=0.5))
+    assert "--way WAY what it means: a (new)" in " ".join(parser.format_help().split())
+    with pytest.raises(CompressionError, match="--way is not an option of topk; its options: --k, --half"):
+        arguments.compression(parser.parse_args([*words, "--way", "a"]))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@ import json
 import warnings
 
 from byteps_gc import wire
-from byteps_gc.compressors import Dithering, Onebit, RandomK, TopK
+from byteps_gc.compressors.dithering import Dithering
+from byteps_gc.compressors.onebit import Onebit
+from byteps_gc.compressors.randomk import RandomK
+from byteps_gc.compressors.topk import TopK
 from byteps_gc.errors import CompressionError
 from byteps_gc.settings import Settings
 from hypothesis import given

@@ -1,27 +1,37 @@
 """The two contestants of ``bench compressors``: one operation of this package, and the same of stock BytePS."""
 
 from functools import partial
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
 
-from byteps_gc import native
+from byteps_gc import compressors, native
 from byteps_gc.bench import released
-from byteps_gc.compressors import Compressor, Dithering, Identity, Onebit, RandomK, TopK
+from byteps_gc.compressors import Compressor
 import numpy as np
 
 ELEMENTS = 1_024_000  # BytePS's default partition, 4096000 bytes
 ETA = 0.1
 MU = 0.9
 
-CODECS: Dict[str, Compressor] = {
-    "onebit scaling": Onebit(scaling=True),
-    "topk k=0.001": TopK(k=0.001),
-    "topk k=0.1": TopK(k=0.1),
-    "randomk k=0.001": RandomK(k=0.001, seed=1),
-    "dithering k=2 linear l2": Dithering(k=2, partition="linear", normalize="l2", seed=1),
-    "dithering k=2 linear l2 bucket=512": Dithering(k=2, partition="linear", normalize="l2", bucket=512, seed=1),
-    "dithering k=4 natural max": Dithering(k=4, partition="natural", normalize="max", seed=1),
-    "identity half": Identity(half=True),
-}
+SEED = 1  # stock BytePS takes 0 for the time of day
+
+
+def title(name: str, options: Mapping[str, Any]) -> str:
+    """Return a compressor and its options as a row is named: words as they are, numbers with their names."""
+    words = [name]
+    for key, value in options.items():
+        words.append(key if value is True else value if isinstance(value, str) else f"{key}={value}")
+    return " ".join(words)
+
+
+def rows() -> Iterator[Tuple[str, Compressor]]:
+    """Yield the examples of every compressor, with the names of their rows."""
+    for kind in compressors.kinds():
+        for options in kind.examples:
+            seed = {"seed": SEED} if "seed" in kind.option_names() else {}
+            yield title(kind.name, options), kind(**options, **seed)
+
+
+CODECS: Dict[str, Compressor] = dict(rows())
 # What is around the compressor in each operation. decompress is a worker's, decompress+add a server's.
 OPS: Dict[str, Dict[str, Any]] = {
     "compress": {},

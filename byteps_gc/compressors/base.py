@@ -6,8 +6,9 @@ is refused before anything is sent. It maps one partition of a gradient (float32
 at most BYTEPS_PARTITION_BYTES bytes) to a payload and back, as docs/wire_format.md
 defines; the native compressor of the same ``name`` gives the same bytes.
 
-A new compressor is a leaf file with a subclass (``name``, ``codec``, ``encode``,
-``entries``, ``max_payload``), a line in ``__init__.py`` and a row in tests/laws.py.
+A new compressor is a leaf file with a subclass (``name``, ``codec``, ``encode``, ``entries``, ``max_payload``) that
+:func:`~byteps_gc.compressors.registry.register` decorates: docs/adding_a_compressor.md. Flags of scripts, rows of
+benchmarks and inputs of tests follow from what it declares.
 
 Error feedback, momentum and the size threshold are not options of a compressor:
 they wrap one (see :mod:`byteps_gc.settings` and :mod:`byteps_gc.compressors.wrappers`).
@@ -15,7 +16,7 @@ they wrap one (see :mod:`byteps_gc.settings` and :mod:`byteps_gc.compressors.wra
 
 import dataclasses
 import numbers
-from typing import Any, ClassVar, Dict, Optional, Sequence
+from typing import Any, ClassVar, Dict, Mapping, Optional, Sequence
 
 from byteps_gc.compressors.entries import Encoded, Entries, read_sparse, write_sparse
 from byteps_gc.compressors.frame import HALF
@@ -23,6 +24,8 @@ from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.values import is_unit
 from byteps_gc.errors import CompressionError
 import numpy as np
+
+Examples = Sequence[Mapping[str, Any]]
 
 
 def option(
@@ -32,12 +35,14 @@ def option(
     choices: Sequence[str] = (),
     least: Optional[float] = None,
     most: Optional[float] = None,
+    flag: str = "",
 ) -> Any:
     """Declare an option: its type (bool, int, float or str), its meaning, and what it accepts.
 
-    ``least`` and ``most`` are inclusive. An option without a default must be given.
+    ``least`` and ``most`` are inclusive. An option without a default must be given. ``flag``: the name of the scripts'
+    flag, without the dashes, if it is not that of the option; ``help`` is the flag's help text.
     """
-    metadata = {"kind": kind, "help": help, "choices": tuple(choices), "least": least, "most": most}
+    metadata = {"kind": kind, "help": help, "choices": tuple(choices), "least": least, "most": most, "flag": flag}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -76,12 +81,14 @@ class Compressor:
     lossless_reply: the server's reply holds the sum exactly, so that it may also travel raw; otherwise the
         server encodes the sum as a worker does, with error feedback of its own.
     optional_flags: flags of a frame that its payload decides about.
+    examples: options that are worth measuring; benchmarks have a row for each.
     """
 
     name: ClassVar[str] = ""
     codec: ClassVar[int] = 0
     lossless_reply: ClassVar[bool] = True
     optional_flags: ClassVar[int] = 0
+    examples: ClassVar[Examples] = ({},)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 import math
 from typing import ClassVar, Optional, Tuple
 
-from byteps_gc.compressors.base import Compressor, option
+from byteps_gc.compressors.base import Compressor, Examples, option
 from byteps_gc.compressors.coding import read_codes, read_numbers, write_codes, write_numbers
 from byteps_gc.compressors.entries import Encoded, Entries, check_count
 from byteps_gc.compressors.frame import DENSE, REPLY
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.refusals import FrameError, Refusal
+from byteps_gc.compressors.registry import register
 from byteps_gc.compressors.sums import s2
 from byteps_gc.compressors.values import finite
 from byteps_gc.errors import CompressionError
@@ -20,6 +21,7 @@ NATURAL_MOST = 30
 BUCKET_LEAST = 512
 
 
+@register
 @dataclass(frozen=True)
 class Dithering(Compressor):
     """Unbiased rounding of x / ||x|| to levels (Alistarh et al., arXiv 1610.02132).
@@ -37,6 +39,11 @@ class Dithering(Compressor):
     name: ClassVar[str] = "dithering"
     codec: ClassVar[int] = 4
     optional_flags: ClassVar[int] = DENSE
+    examples: ClassVar[Examples] = (
+        {"k": 2, "partition": "linear", "normalize": "l2"},
+        {"k": 2, "partition": "linear", "normalize": "l2", "bucket": 512},
+        {"k": 4, "partition": "natural", "normalize": "max"},
+    )
     k: int = option(int, "number of levels", least=1, most=2**20)
     partition: str = option(str, "spacing of the levels", default="linear", choices=("linear", "natural"))
     normalize: str = option(str, "norm that scales the levels", default="max", choices=("max", "l2"))

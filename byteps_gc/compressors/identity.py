@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from typing import ClassVar, Optional
 
-from byteps_gc.compressors.base import Compressor, option
+from byteps_gc.compressors.base import Compressor, Examples, option
 from byteps_gc.compressors.entries import Encoded, Entries, check_count
 from byteps_gc.compressors.frame import HALF
 from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.registry import register
 from byteps_gc.compressors.values import read_values, write_values
 import numpy as np
 
 
+@register
 @dataclass(frozen=True)
 class Identity(Compressor):
     """C(x) = x, or x rounded to float16 after a division by a power of two that puts max |x| below 2^15.
@@ -24,6 +26,7 @@ class Identity(Compressor):
     name: ClassVar[str] = "identity"
     codec: ClassVar[int] = 5
     lossless_reply: ClassVar[bool] = False
+    examples: ClassVar[Examples] = ({"half": True},)
     half: bool = option(bool, "send values as float16", default=False)
 
     def fixed_flags(self) -> int:

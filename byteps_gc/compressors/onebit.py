@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from byteps_gc.compressors.base import Compressor, option
+from byteps_gc.compressors.base import Compressor, Examples, option
 from byteps_gc.compressors.entries import Encoded, Entries, check_count
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.refusals import FrameError, Refusal
+from byteps_gc.compressors.registry import register
 from byteps_gc.compressors.sums import s1
 import numpy as np
 
 
+@register
 @dataclass(frozen=True)
 class Onebit(Compressor):
     """C(x) = s * sgn(x) with sgn(0) = +1 and s = ||x||_1 / d, or s = 1 without ``scaling``.
@@ -25,7 +27,8 @@ class Onebit(Compressor):
     name: ClassVar[str] = "onebit"
     codec: ClassVar[int] = 1
     lossless_reply: ClassVar[bool] = False
-    scaling: bool = option(bool, "scale the signs by the mean absolute value", default=False)
+    examples: ClassVar[Examples] = ({"scaling": True},)
+    scaling: bool = option(bool, "scale the signs by the mean absolute value", default=False, flag="onebit-scaling")
 
     def advice(self, feedback: bool) -> str:
         return "" if feedback else "onebit without error feedback is biased and may not converge; use ef=vanilla"

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar, Optional
 
-from byteps_gc.compressors.base import option
+from byteps_gc.compressors.base import Examples, option
 from byteps_gc.compressors.entries import Encoded, Entries, check_count
 from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.registry import register
 from byteps_gc.compressors.sparse import Sparse
 from byteps_gc.compressors.values import read_values, write_values
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 INDEX_DOMAIN = 1
 
 
+@register
 @dataclass(frozen=True)
 class RandomK(Sparse):
     """Values of k elements drawn uniformly, the same for all workers (Stich et al., arXiv 1809.07599).
@@ -26,6 +28,7 @@ class RandomK(Sparse):
 
     name: ClassVar[str] = "randomk"
     codec: ClassVar[int] = 3
+    examples: ClassVar[Examples] = ({"k": 0.001},)
     seed: int = option(int, "seed for drawing the elements", default=0, least=0, most=2**32 - 1)
 
     def advice(self, feedback: bool) -> str:

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import ClassVar, Optional
 
+from byteps_gc.compressors.base import Examples
 from byteps_gc.compressors.coding import rice_parameter
 from byteps_gc.compressors.entries import Encoded, Entries, check_count, read_sparse, write_sparse
 from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.registry import register
 from byteps_gc.compressors.sparse import Sparse
 import numpy as np
 
 
+@register
 @dataclass(frozen=True)
 class TopK(Sparse):
     """Indices and values of the k largest magnitudes (Stich et al., arXiv 1809.07599).
@@ -23,6 +26,7 @@ class TopK(Sparse):
 
     name: ClassVar[str] = "topk"
     codec: ClassVar[int] = 2
+    examples: ClassVar[Examples] = ({"k": 0.001}, {"k": 0.1})
 
     def advice(self, feedback: bool) -> str:
         if feedback or self.k >= 0.01:
