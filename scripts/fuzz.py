@@ -15,6 +15,7 @@ import tempfile
 import time
 
 from byteps_gc import env
+from byteps_gc.compressors import known
 from byteps_gc.engine import changes, fixups, source
 from byteps_gc.engine.compile import PS_LITE
 from byteps_gc.native.build import ISAS, SOURCE, best_isa
@@ -22,8 +23,7 @@ from byteps_gc.native.build import ISAS, SOURCE, best_isa
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "fuzz"
 HARNESS = SOURCE.parent / "fuzz"
-CODECS = ("onebit", "topk", "randomk", "dithering", "identity")
-DECODERS = [f"{codec}-{kind}" for codec in CODECS for kind in ("push", "reply")] + ["options"]
+DECODERS = [f"{codec}-{kind}" for codec in known() for kind in ("push", "reply")] + ["options"]
 ENGINE = ["message-scheduler", "message-server", "message-worker", "liveness", "regions", "requests"]
 TARGETS = DECODERS + ENGINE
 SANITIZERS = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all")

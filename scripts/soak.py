@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 
+from byteps_gc import compressors
 from byteps_gc.cluster.local import PEER_LOST
 from byteps_gc.processes import exit_on_sigterm
 
@@ -35,11 +36,7 @@ PROGRAMS = TESTS / "programs"
 EF = {"ef": "vanilla", "momentum": "nesterov"}
 COMPRESSORS = (
     {},
-    {"compressor": "onebit", "scaling": True, **EF},
-    {"compressor": "topk", "k": 0.05, **EF},
-    {"compressor": "randomk", "k": 0.05, **EF},
-    {"compressor": "dithering", "k": 2, "normalize": "l2", "bucket": 512, **EF},
-    {"compressor": "identity", "half": True},
+    *({"compressor": kind.name, **kind.examples[-1], **EF} for kind in compressors.kinds()),
     {"fp16": True},
 )
 SLOTS = ("1024", "1000000000")  # bytes from which values go through shared memory: most of a run's, or none

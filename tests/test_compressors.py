@@ -1,10 +1,10 @@
 """The registry of compressors, and the options of each."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 import json
 
-from byteps_gc import arguments, compressors
+from byteps_gc import arguments, compressors, native
 from byteps_gc.compressors import registry as registration
 from byteps_gc.compressors.base import option
 from byteps_gc.compressors.dithering import Dithering
@@ -140,3 +140,60 @@ def test_a_wrong_option_is_refused_with_what_is_accepted(kind, options, words):
 @given(st.floats(0, 1, exclude_min=True, exclude_max=True) | st.integers(1, 10**9))
 def test_every_fraction_and_count_is_accepted(k):
     assert TopK(k=k).k == k
+
+
+class Given:
+    """Options of a compressor as somebody may register them, whatever they are."""
+
+    def __init__(self, name, options):
+        self.name, self.given = name, options
+
+    def options(self):
+        return self.given
+
+
+@pytest.mark.parametrize(
+    "name, options, reason",
+    [
+        ("twobit", {}, "unknown compressor twobit"),
+        ("onebit", {}, "option scaling is missing"),
+        ("onebit", {"scaling": "yes"}, "option scaling=yes is invalid"),
+        ("onebit", {"scaling": True, "k": 1}, "option k is unknown or too long"),
+        ("onebit", {"scaling": "x" * 201}, "option scaling is unknown or too long"),
+        ("topk", {"k": 1.5, "half": False}, "option k=1.5 is invalid"),
+        ("topk", {"k": "1e400", "half": False}, "option k=1e400 is invalid"),
+    ],
+)
+def test_the_library_refuses_options_in_one_line(name, options, reason):
+    with pytest.raises(CompressionError) as found:
+        native.Server(Given(name, options), 1000)
+    assert str(found.value) == reason
+
+
+def tried(field):
+    """Values of an option: inside its range, at its ends and outside."""
+    meta = field.metadata
+    if meta["choices"] or meta["kind"] is bool:
+        return [*(meta["choices"] or (True, False)), "other"]
+    bounds = {bound for bound in (meta["least"], meta["most"]) if bound is not None}
+    return sorted({-1, 0, 0.5, 1, 1.5, 30, 31, 511, 512, 2**32 - 1, 2**32}.union(*({b - 1, b, b + 1} for b in bounds)))
+
+
+def accepts(make):
+    """Whether something can be made."""
+    try:
+        make()
+    except CompressionError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_the_library_accepts_the_options_that_the_definition_does(row):
+    kind = type(row.compressor)
+    for field in fields(kind):
+        for value in tried(field):
+            options = {**row.compressor.options(), field.name: value}
+            expected = accepts(lambda: kind(**options))  # noqa: B023
+            found = accepts(lambda: native.Server(Given(kind.name, options), 1000))  # noqa: B023
+            assert found == expected, options

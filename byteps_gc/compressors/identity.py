@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar, Optional
 
-from byteps_gc.compressors.base import Compressor, Examples, option
-from byteps_gc.compressors.entries import Encoded, Entries, check_count
+from byteps_gc.compressors.base import Examples, option
+from byteps_gc.compressors.dense import Dense
+from byteps_gc.compressors.entries import Encoded
 from byteps_gc.compressors.frame import HALF
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.registry import register
@@ -14,7 +15,7 @@ import numpy as np
 
 @register
 @dataclass(frozen=True)
-class Identity(Compressor):
+class Identity(Dense):
     """C(x) = x, or x rounded to float16 after a division by a power of two that puts max |x| below 2^15.
 
     Without ``half`` a partition always travels raw.
@@ -25,7 +26,6 @@ class Identity(Compressor):
 
     name: ClassVar[str] = "identity"
     codec: ClassVar[int] = 5
-    lossless_reply: ClassVar[bool] = False
     examples: ClassVar[Examples] = ({"half": True},)
     half: bool = option(bool, "send values as float16", default=False)
 
@@ -39,6 +39,5 @@ class Identity(Compressor):
         written = write_values(p, self.half)
         return written and Encoded(p.size, *written)
 
-    def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
-        check_count(encoded, d, d)
-        return Entries.all(read_values(encoded.payload, d, encoded.scale, self.half))
+    def values(self, encoded: Encoded, d: int) -> np.ndarray:
+        return read_values(encoded.payload, d, encoded.scale, self.half)

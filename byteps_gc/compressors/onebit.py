@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from byteps_gc.compressors.base import Compressor, Examples, option
-from byteps_gc.compressors.entries import Encoded, Entries, check_count
+from byteps_gc.compressors.base import Examples, option
+from byteps_gc.compressors.dense import Dense
+from byteps_gc.compressors.entries import Encoded
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.refusals import FrameError, Refusal
 from byteps_gc.compressors.registry import register
@@ -14,7 +15,7 @@ import numpy as np
 
 @register
 @dataclass(frozen=True)
-class Onebit(Compressor):
+class Onebit(Dense):
     """C(x) = s * sgn(x) with sgn(0) = +1 and s = ||x||_1 / d, or s = 1 without ``scaling``.
 
     32 times smaller than float32. It is biased: train with error feedback and
@@ -26,7 +27,6 @@ class Onebit(Compressor):
 
     name: ClassVar[str] = "onebit"
     codec: ClassVar[int] = 1
-    lossless_reply: ClassVar[bool] = False
     examples: ClassVar[Examples] = ({"scaling": True},)
     scaling: bool = option(bool, "scale the signs by the mean absolute value", default=False, flag="onebit-scaling")
 
@@ -43,12 +43,9 @@ class Onebit(Compressor):
         scale = float(np.float32(s1(p) / p.size)) if self.scaling else 1.0
         return Encoded(p.size, np.packbits(p < 0, bitorder="little").tobytes(), scale)
 
-    def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
-        check_count(encoded, d, d)
-        if len(encoded.payload) != self.max_payload(d):
-            raise FrameError(Refusal.PAYLOAD, f"{len(encoded.payload)} bytes for {d} signs")
+    def values(self, encoded: Encoded, d: int) -> np.ndarray:
         bits = np.unpackbits(np.frombuffer(encoded.payload, np.uint8), bitorder="little")
         if bits[d:].any():
             raise FrameError(Refusal.PADDING)
         scale = np.float32(encoded.scale)
-        return Entries.all(np.where(bits[:d] == 1, -scale, scale))
+        return np.where(bits[:d] == 1, -scale, scale)

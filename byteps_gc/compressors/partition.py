@@ -134,9 +134,8 @@ class Partition:
         """The entries of a push or a reply that is checked and not NONFINITE; :class:`FrameError` for its payload."""
         if not self.compressor.has_scale(frame.scale, frame.flags, frame.d, self.ef):
             raise FrameError(Refusal.SCALE, f"{frame.scale:g}")
-        if frame.flags & REPLY:
-            return self.compressor.sum_entries(encoded_of(frame), frame.d, Draw(frame.stream, frame.step))
-        return self.compressor.entries(encoded_of(frame), frame.d, Draw(frame.stream, frame.step, frame.worker))
+        read = self.compressor.sum_entries if frame.flags & REPLY else self.compressor.entries
+        return read(encoded_of(frame), frame.d, Draw(frame.stream, frame.step, frame.worker))
 
 
 def encoded_of(frame: Frame) -> Encoded:

@@ -150,7 +150,7 @@ class ReferenceServer:
 
     def _encode(self, total: Entries, frame: Frame) -> Optional[Encoded]:
         """The payload of the reply, or None if the sum is not finite; E goes on."""
-        draw = Draw(frame.stream, frame.step)
+        draw = Draw(frame.stream, frame.step, SERVER)
         if not self.feedback:
             return self.compressor.encode_sum(total, frame.d, draw)
         eta = np.float32(frame.eta)

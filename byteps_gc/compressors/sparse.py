@@ -16,7 +16,7 @@ class Sparse(Compressor):
     half: bool = option(bool, "send values as float16", default=False)
 
     def check(self) -> None:
-        if not 0 < self.k < float("inf") or (self.k >= 1 and self.k != int(self.k)):
+        if not 0 < self.k < 2**32 or (self.k >= 1 and self.k != int(self.k)):
             raise CompressionError(
                 f"{self.name}: k={self.k!r} is neither a fraction between 0 and 1 nor an integer of at least 1"
             )

@@ -306,12 +306,11 @@ void forget(bgc::Array<T>* array) {
 
 // Scratch never shrinks: where a longer partition was before, ASan would not see who writes past its end.
 void forget_scratch() {
-  for (int which = 0; which < 8; ++which) {
-    forget(&bgc::scratch<uint8_t>(which));
-    forget(&bgc::scratch<uint16_t>(which));
-    forget(&bgc::scratch<uint32_t>(which));
-    forget(&bgc::scratch<uint64_t>(which));
-    forget(&bgc::scratch<float>(which));
+  for (int purpose = 0; purpose < int(bgc::Scratch::kEnd); ++purpose) {
+    forget(&bgc::scratch<uint8_t>(bgc::Scratch(purpose)));
+    forget(&bgc::scratch<uint32_t>(bgc::Scratch(purpose)));
+    forget(&bgc::scratch<uint64_t>(bgc::Scratch(purpose)));
+    forget(&bgc::scratch<float>(bgc::Scratch(purpose)));
   }
 }
 
@@ -431,40 +430,47 @@ void attack_reply(Case& c, uint8_t control, Input* in) {
   require(std::memcmp(values, c.expected.data(), c.bytes) == 0, "a good reply gives something else");
 }
 
-const std::vector<Texts>& rows(const std::string& codec) {
-  static const std::vector<std::pair<std::string, std::vector<Texts>>> all = {
-      {"onebit", {{{"scaling", "true"}}, {{"scaling", "true"}, {"ef", "vanilla"}}, {{"scaling", "false"}}}},
-      {"topk",
-       {{{"k", "0.1"}},
-        {{"k", "5"}, {"ef", "vanilla"}},
-        {{"k", "0.3"}, {"half", "true"}},
-        {{"k", "1000000000"}, {"half", "true"}, {"ef", "vanilla"}},
-        {{"k", "1000000000"}}}},
-      {"randomk",
-       {{{"k", "0.25"}}, {{"k", "7"}, {"seed", "4294967295"}, {"ef", "vanilla"}}, {{"k", "0.5"}, {"half", "true"}}}},
-      {"dithering",
-       {{{"k", "2"}},
-        {{"k", "4"}, {"partition", "natural"}, {"normalize", "l2"}, {"bucket", "512"}, {"seed", "1"}},
-        {{"k", "1"}, {"normalize", "l2"}, {"ef", "vanilla"}},
-        {{"k", "1048576"}},
-        {{"k", "127"}, {"bucket", "512"}, {"ef", "vanilla"}},
-        {{"k", "30"}, {"partition", "natural"}},
-        {{"k", "3"}, {"partition", "natural"}, {"ef", "vanilla"}}}},
-      {"identity", {{{"half", "true"}}, {{"half", "true"}, {"ef", "vanilla"}}, {{"half", "false"}}}}};
-  for (const auto& [name, found] : all)
-    if (name == codec) return found;
-  fail("unknown target");
+// Numbers that an option is tried with, where its rule accepts them.
+const char* const kNumbers[] = {"0.1", "0.3", "0.5", "0", "1", "2", "4", "5", "7", "30", "127", "512", "1000",
+                                "1048576", "1000000000", "4294967295"};
+
+std::vector<std::string> texts_of(const bgc::Rule& rule) {
+  if (rule.type == bgc::Rule::kFlag) return {"true", "false"};
+  if (rule.type == bgc::Rule::kChoice) return rule.choices;
+  return {std::begin(kNumbers), std::end(kNumbers)};
+}
+
+bool are_accepted(const Texts& options) {
+  Options read;
+  std::string why;
+  return bgc::read_options(options, &read, &why);
+}
+
+// Some combinations of all options of a codec, without and with error feedback; always the same.
+std::vector<Texts> rows(const std::string& codec) {
+  constexpr size_t count = 12;
+  const bgc::Kind* kind = bgc::find_kind(codec);
+  if (!kind) fail("unknown target");
+  std::vector<Texts> found;
+  for (uint32_t attempt = 0; found.size() < count; ++attempt) {
+    require(attempt < 100000, "a codec without options that it accepts");
+    Texts options = {{"version", std::to_string(bgc::kVersion)}, {"codec", codec}};
+    for (size_t i = 0; i < kind->rules.size(); ++i) {
+      const std::vector<std::string> texts = texts_of(kind->rules[i]);
+      options[kind->rules[i].key] = texts[bgc::philox(uint32_t(i), {attempt, 0, 0, 0, 0}).w[0] % texts.size()];
+    }
+    if (found.size() % 2) options["ef"] = "vanilla";
+    if (are_accepted(options)) found.push_back(options);
+  }
+  return found;
 }
 
 // The cases of one codec, made when they are first chosen.
 class Cases {
  public:
-  explicit Cases(const std::string& codec) {
-    for (Texts options : rows(codec)) {
-      options.insert({{"version", "1"}, {"codec", codec}});
-      rows_.push_back(options);
+  explicit Cases(const std::string& codec) : rows_(rows(codec)) {
+    for (const Texts& options : rows_)
       for (const bgc::DType dtype : {bgc::kFloat32, bgc::kFloat16}) least_.push_back(least_framed(options, dtype));
-    }
     cases_.resize(rows_.size() * 512);
   }
   Case& choose(uint8_t row, uint8_t rest) {
@@ -482,33 +488,54 @@ class Cases {
     const bgc::DType dtype = half ? bgc::kFloat16 : bgc::kFloat32;
     return std::make_unique<Case>(rows_[row], dtype, d, 1 + (rest >> 1 & 1), rest >> 2 & 3);
   }
-  std::vector<Texts> rows_;
+  const std::vector<Texts> rows_;
   std::vector<size_t> least_;
   std::vector<std::unique_ptr<Case>> cases_;
 };
 
 // Options
 
-const char* const kCodecs[] = {"onebit", "topk", "randomk", "dithering", "identity", "topk\nk=0.1", "randomk\nk=3",
-                               "dithering\nk=4"};
 const char* const kWords[] = {
-    "\nk=",       "\nscaling=",  "\nhalf=",    "\nseed=",    "\npartition=", "\nnormalize=", "\nbucket=",
-    "\nef=",      "\nmu=",       "\ntensor=",  "\nversion=", "\ncodec=",     "\ncompressor_type=", "\n", "=",
-    "true",       "false",       "linear",     "natural",    "max",          "l2",           "vanilla",
-    "0",          "1",           "2",          "30",         "31",           "512",          "8192",
-    "1048576",    "4294967295",  "4294967296", "0.001",      "0.5",          "0.9999999",    "-1",
-    "-0",         "0x1p3",       "1e400",      "1e-320",     "inf",          "nan",          " ",
-    "\nhalf=true", "\nef=vanilla", "\npartition=natural", "\nnormalize=l2", "\nbucket=512", "\nscaling=true",
-    "\nk=0.1",    "\nk=3",       "\nmu=0.9"};
+    "\nef=",   "\nmu=",   "\ntensor=",   "\nversion=", "\ncodec=",     "\ncompressor_type=", "\n",    "=",
+    "true",    "false",   "vanilla",     "0",          "1",           "2",                  "30",    "31",
+    "512",     "8192",    "1048576",     "4294967295", "4294967296",  "0.001",              "0.5",   "0.9999999",
+    "-1",      "-0",      "0x1p3",       "1e400",      "1e-320",      "inf",                "nan",   " ",
+    "\nef=vanilla", "\nmu=0.9"};
 
-// Mostly options that could be meant: words behind a version and a compressor.
+// Those, and the keys and choices of all codecs.
+std::vector<std::string> words() {
+  std::vector<std::string> found(std::begin(kWords), std::end(kWords));
+  for (const bgc::Kind& kind : bgc::kinds())
+    for (const bgc::Rule& rule : kind.rules) {
+      found.push_back("\n" + rule.key + "=");
+      found.insert(found.end(), rule.choices.begin(), rule.choices.end());
+    }
+  return found;
+}
+
+// For every codec its name, and a registration of some of its options.
+std::vector<std::string> begins() {
+  std::vector<std::string> found;
+  for (const bgc::Kind& kind : bgc::kinds()) {
+    found.push_back("version=" + std::to_string(bgc::kVersion) + "\ncodec=" + kind.name);
+    for (const Texts& options : rows(kind.name)) {
+      std::string text;
+      for (const auto& [key, value] : options) text += key + "=" + value + "\n";
+      found.push_back(text);
+    }
+  }
+  return found;
+}
+
+// Mostly options that could be meant: words behind a good registration, or behind a version and a compressor.
 std::string text_of(Input* in) {
+  static const std::vector<std::string> known = words(), firsts = begins();
   std::string text;
-  const uint8_t begin = in->byte();
-  if (begin & 0x38) text = std::string("version=1\ncodec=") + kCodecs[begin & 7] + "\n";
+  const uint8_t kind = in->byte(), begin = in->byte();
+  if (kind & 0x38) text = firsts[begin % firsts.size()] + "\n";
   while (in->left()) {
     const uint8_t byte = in->byte();
-    byte < 32 ? text.push_back(char(in->byte())) : void(text += kWords[byte % (sizeof kWords / sizeof *kWords)]);
+    byte < 32 ? text.push_back(char(in->byte())) : void(text += known[byte % known.size()]);
   }
   return text;
 }

@@ -4,6 +4,8 @@
 // the processor's cache (scan), then the payload is written (finish). Scratch
 // belongs to the thread, states to the wrappers: a codec keeps only hints that
 // make the next step faster and never change its result.
+//
+// A codec is a class in a file of its own, with a constant of type Registered.
 #pragma once
 
 #include <memory>
@@ -53,14 +55,19 @@ class Codec {
  public:
   explicit Codec(const Options& options) : options_(options) {}
   virtual ~Codec() = default;
-  virtual uint8_t number() const = 0;
+  uint8_t number() const { return options_.kind->number; }
+  // The key of an option that does not go with the others, or null. A codec may have its own.
+  static const char* wrong(const Options&) { return nullptr; }
 
   // the most bytes that a push of d elements takes
   virtual size_t max_payload(size_t d) const = 0;
 
   virtual void begin(uint32_t d) { d_ = d, most_ = 0; }
   // n values from `offset` on, readable and zero up to the next multiple of 32
-  virtual void scan(const float* x, size_t offset, size_t n) = 0;
+  virtual void scan(const float* x, size_t /*offset*/, size_t n) {
+    const uint32_t most = block_max_bits(x, n);
+    if (most > most_) most_ = most;
+  }
   // Writes the payload of p, all d values of which were scanned; false if one is not finite.
   virtual bool finish(const float* p, const Draw& draw, uint8_t* out, Payload* payload) = 0;
   // How much of p finish() reads again: nothing, single elements, or everything.
@@ -108,7 +115,7 @@ class Codec {
 
  protected:
   uint32_t d_ = 0;
-  uint32_t most_ = 0;  // max |x| as bits, for codecs that look for it
+  uint32_t most_ = 0;  // max |x| as bits, of what scan() has seen
   const Options options_;
 };
 
@@ -118,7 +125,15 @@ inline bool copy(const uint8_t* payload, Push* push) {
   return true;
 }
 
-bool is_codec(const std::string& name);
-std::unique_ptr<Codec> make_codec(const Options& options);  // of a name that is one
+inline std::unique_ptr<Codec> make_codec(const Options& options) { return options.kind->make(options); }
+
+// Registers a codec under its name, with its number in frames and its options.
+template <typename C>
+struct Registered {
+  Registered(const char* name, uint8_t number, std::vector<Rule> rules) {
+    add_kind({name, number, std::move(rules), make, C::wrong});
+  }
+  static std::unique_ptr<Codec> make(const Options& options) { return std::make_unique<C>(options); }
+};
 
 }  // namespace bgc

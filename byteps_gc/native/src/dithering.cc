@@ -15,14 +15,22 @@ constexpr uint32_t kUpperDomain = 2, kLowerDomain = 3;
 class Dithering : public SparseCodec {
  public:
   explicit Dithering(const Options& o)
-      : SparseCodec(o), s_(o.levels()), natural_(o.partition == "natural"), l2_(o.normalize == "l2") {
+      : SparseCodec(o),
+        s_(o.integer("k")),
+        bucket_(o.integer("bucket")),
+        seed_(o.integer("seed")),
+        natural_(o.choice("partition") == "natural"),
+        l2_(o.choice("normalize") == "l2") {
     width_ = floor_log2(2 * uint64_t(s_)) + 1;
   }
-  uint8_t number() const override { return 4; }
+  static const char* wrong(const Options& o) {
+    if (o.choice("partition") == "natural" && o.integer("k") > 30) return "k";
+    return o.integer("bucket") && o.integer("bucket") < 512 ? "bucket" : nullptr;
+  }
   Reads reads() const override { return kAll; }
   uint16_t optional_flags() const override { return kDense; }
   bool has_scale(const Header& h) const override {
-    return h.scale == (options_.feedback() && !(h.flags & kReply) ? shrink(h.d) : 1);
+    return h.scale == (options_.feedback && !(h.flags & kReply) ? shrink(h.d) : 1);
   }
   size_t max_payload(size_t d) const override { return 4 * buckets(d) + words_of(uint64_t(d) * width_); }
 
@@ -31,7 +39,7 @@ class Dithering : public SparseCodec {
     squares_ = 0;
   }
   void scan(const float* x, size_t offset, size_t n) override {
-    if (l2_ && !options_.bucket)
+    if (l2_ && !bucket_)
       squares_ += block_squares(x, n);
     else
       SparseCodec::scan(x, offset, n);
@@ -39,11 +47,11 @@ class Dithering : public SparseCodec {
 
   bool finish(const float* p, const Draw& draw, uint8_t* out, Payload* payload) override {
     if (most_ >= kInfinityBits || !std::isfinite(squares_)) return false;
-    uint32_t* indices = scratch<uint32_t>(0).reserve(d_);
-    uint32_t* levels = scratch<uint32_t>(1).reserve(d_);  // with the sign as the highest bit
-    float* values = scratch<float>(0).reserve(d_);
+    uint32_t* indices = scratch<uint32_t>(Scratch::kSent).reserve(d_);
+    uint32_t* levels = scratch<uint32_t>(Scratch::kLevels).reserve(d_);  // with the sign as the highest bit
+    float* values = scratch<float>(Scratch::kSent).reserve(d_);
     const size_t size = bucket_size(d_);
-    const float alpha = options_.feedback() ? shrink(d_) : 1;
+    const float alpha = options_.feedback ? shrink(d_) : 1;
     found_ = 0;
     for (size_t begin = 0, number = 0; begin < d_; begin += size, ++number) {
       const size_t n = std::min(size, d_ - begin);
@@ -72,7 +80,7 @@ class Dithering : public SparseCodec {
     const float alpha = h.scale;
     if (h.length < norms || h.length > max_payload(h.d) || h.length % 4) return refuse(why, Code::PAYLOAD);
     if (!check_norms(payload, buckets(h.d), why)) return false;
-    uint32_t* levels = scratch<uint32_t>(4).reserve(h.count);
+    uint32_t* levels = scratch<uint32_t>(Scratch::kEntryLevels).reserve(h.count);
     const bool good = h.flags & kDense ? read_dense(h, payload + norms, h.length - norms, indices, levels, why)
                                        : read_sparse(h, payload + norms, h.length - norms, indices, levels, why);
     if (!good) return false;
@@ -88,7 +96,7 @@ class Dithering : public SparseCodec {
   }
 
  private:
-  size_t bucket_size(size_t d) const { return options_.bucket ? options_.bucket : d; }
+  size_t bucket_size(size_t d) const { return bucket_ ? bucket_ : d; }
   size_t buckets(size_t d) const { return (d + bucket_size(d) - 1) / bucket_size(d); }
 
   // 1 / (1 + omega), omega the variance of the rounding relative to ||x||^2
@@ -114,7 +122,7 @@ class Dithering : public SparseCodec {
   }
 
   float norm_of(const float* x, size_t n) const {
-    if (!options_.bucket) return l2_ ? float(std::sqrt(squares_)) : float_of(most_);
+    if (!bucket_) return l2_ ? float(std::sqrt(squares_)) : float_of(most_);
     double squares = 0;
     uint32_t most = 0;
     float block[kBlock];
@@ -131,9 +139,9 @@ class Dithering : public SparseCodec {
   // Appends the elements of p[begin, begin + n) whose level is above zero.
   void quantise(const float* p, size_t begin, size_t n, float norm, Draw draw, uint32_t* indices, uint32_t* levels) {
     if (norm == 0) return;
-    draw.seed = options_.seed, draw.domain = kUpperDomain;
+    draw.seed = seed_, draw.domain = kUpperDomain;
     const float least = natural_ ? power_of_two(int(s_) - 1) : 0, factor = 256 * (natural_ ? least : float(s_));
-    const bool rare = l2_ && !options_.bucket;  // levels above zero, beside the norm of a whole partition
+    const bool rare = l2_ && !bucket_;  // levels above zero, beside the norm of a whole partition
     uint32_t words[32];  // random bytes of elements i & ~127 .. | 127
     size_t drawn = ~size_t(0);
     for (size_t i = begin; i < begin + n;) {
@@ -260,15 +268,18 @@ class Dithering : public SparseCodec {
     return bits.padding() || refuse(why, Code::PADDING);
   }
 
-  const uint32_t s_;
+  const uint32_t s_, bucket_, seed_;
   const bool natural_, l2_;
   int width_;
   double squares_ = 0;
   uint32_t found_ = 0;
 };
 
-}  // namespace
+const Registered<Dithering> kRegistered("dithering", 4,
+                                        {integer("k", 1, 1048576), choice("partition", {"linear", "natural"}),
+                                         choice("normalize", {"max", "l2"}), integer("bucket", 0, 8192),
+                                         integer("seed", 0, kMaxUint32)});
 
-std::unique_ptr<Codec> make_dithering(const Options& options) { return std::make_unique<Dithering>(options); }
+}  // namespace
 
 }  // namespace bgc

@@ -37,13 +37,26 @@ class Array {
   size_t size_ = 0;
 };
 
-// Scratch number `which` of this thread. A number has one user at a time: 0 and 1 the encoder's
-// selection, 2 the merge of a reply, 3 entries that are decoded, 4 levels that are,
-// 5 a gradient as float32, 6 blocks put together, 7 a copy of a payload.
+// What scratch memory is for. Each has one user at a time.
+enum class Scratch {
+  kSent,         // what an encoder selects: indices, values, signs
+  kLevels,       // levels or magnitudes of what it selects
+  kCounts,       // a histogram of magnitudes
+  kDrawn,        // elements that are drawn at random
+  kUnion,        // the sum of entries
+  kEntries,      // indices and values that are decoded
+  kEntryLevels,  // levels that are decoded
+  kGradient,     // a float16 gradient as float32
+  kWhole,        // all values of a partition
+  kPayload,      // a copy of a payload
+  kEnd
+};
+
+// This thread's scratch memory for one purpose.
 template <typename T>
-Array<T>& scratch(int which) {
-  static thread_local Array<T> arrays[8];
-  return arrays[which];
+Array<T>& scratch(Scratch purpose) {
+  static thread_local Array<T> arrays[int(Scratch::kEnd)];
+  return arrays[int(purpose)];
 }
 
 }  // namespace bgc

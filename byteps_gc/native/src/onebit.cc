@@ -1,20 +1,19 @@
 // onebit: the sign of every element, and one scale.
-#include "codecs.h"
+#include "dense.h"
 
 namespace bgc {
 
 namespace {
 
-class Onebit : public Codec {
+class Onebit : public DenseCodec {
  public:
-  using Codec::Codec;
-  uint8_t number() const override { return 1; }
+  explicit Onebit(const Options& o) : DenseCodec(o), scaling_(o.flag("scaling")) {}
   size_t max_payload(size_t d) const override { return (d + 7) / 8; }
 
   void begin(uint32_t d) override {
     Codec::begin(d);
     sum_ = 0;
-    signs_ = scratch<uint8_t>(0).reserve(d / 8 + 64);
+    signs_ = scratch<uint8_t>(Scratch::kSent).reserve(d / 8 + 64);
   }
 
   void scan(const float* x, size_t offset, size_t n) override {
@@ -32,46 +31,15 @@ class Onebit : public Codec {
     sum_ += block_abs_of(sums, x, n);
   }
 
-  bool finish(const float*, const Draw&, uint8_t* out, Payload* payload) override {
-    if (!std::isfinite(sum_)) return false;
-    payload->count = d_;
-    payload->length = uint32_t(max_payload(d_));
-    payload->scale = options_.scaling ? float(sum_ / double(d_)) : 1;
-    std::memcpy(out, signs_, payload->length);
-    return true;
-  }
-
-  bool has_scale(const Header& h) const override { return options_.scaling || h.scale == 1; }
+  bool has_scale(const Header& h) const override { return scaling_ || h.scale == 1; }
   Reads reads() const override { return kNothing; }
+  void settle(float*) override {}  // feed() computes what was lost
   void feed(const float* x, const float* last, size_t n, float scale, float ratio, bool stream, float* next,
             float* out) const override {
     const F8 s = F8::all(scale);
     feed_blocks(x, last, n, ratio, stream, next, out, [s](F8 p) { return p - signed_like(p, s); });
   }
 
-  bool write(const Header& h, const uint8_t* payload, float* out, Refusal* why) const override {
-    if (!check(h, payload, why)) return false;
-    const F8 s = F8::all(h.scale);
-    size_t i = 0;
-    for (; i + 8 <= h.d; i += 8) signed_by(payload[i / 8], s).store(out + i);
-    for (; i < h.d; ++i) out[i] = payload[i / 8] >> (i % 8) & 1 ? -h.scale : h.scale;
-    return true;
-  }
-
-  bool add(const Header& h, const uint8_t* payload, float* out, Refusal* why) const override {
-    if (!check(h, payload, why)) return false;
-    const F8 s = F8::all(h.scale);
-    size_t i = 0;
-    for (; i + 8 <= h.d; i += 8) (F8::load(out + i) + signed_by(payload[i / 8], s)).store(out + i);
-    for (; i < h.d; ++i) out[i] += payload[i / 8] >> (i % 8) & 1 ? -h.scale : h.scale;
-    return true;
-  }
-
-  bool keep(const uint8_t* payload, Push* push, Refusal* why) const override {
-    return check(push->header, payload, why) && copy(payload, push);
-  }
-
-  bool encoded_reply() const override { return true; }
   void sum_block(const Pushes& pushes, size_t offset, size_t n, float* out) const override {
     auto part = [&](const Push& push, size_t i) {
       return signed_by(push.payload.get()[(offset + i) / 8], F8::all(push.header.scale));
@@ -83,20 +51,40 @@ class Onebit : public Codec {
     }
   }
 
- private:
-  bool check(const Header& h, const uint8_t* payload, Refusal* why) const {
-    if (h.count != h.d) return refuse(why, Code::COUNT);
-    if (h.length != max_payload(h.d)) return refuse(why, Code::PAYLOAD);
+ protected:
+  bool encode(const float*, const Draw&, uint8_t* out, Payload* payload) override {
+    if (!std::isfinite(sum_)) return false;
+    payload->scale = scaling_ ? float(sum_ / double(d_)) : 1;
+    std::memcpy(out, signs_, payload->length);
+    return true;
+  }
+  bool check(const Header& h, const uint8_t* payload, Refusal* why) const override {
     if (h.d % 8 && payload[h.length - 1] >> (h.d % 8)) return refuse(why, Code::PADDING);
     return true;
   }
+  void decode_block(const Header& h, const uint8_t* payload, size_t offset, size_t n, float* out) const override {
+    const uint8_t* signs = payload + offset / 8;
+    const F8 s = F8::all(h.scale);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) signed_by(signs[i / 8], s).store(out + i);
+    for (; i < n; ++i) out[i] = signs[i / 8] >> (i % 8) & 1 ? -h.scale : h.scale;
+  }
+  void add_block(const Header& h, const uint8_t* payload, size_t offset, size_t n, float* out) const override {
+    const uint8_t* signs = payload + offset / 8;
+    const F8 s = F8::all(h.scale);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) (F8::load(out + i) + signed_by(signs[i / 8], s)).store(out + i);
+    for (; i < n; ++i) out[i] += signs[i / 8] >> (i % 8) & 1 ? -h.scale : h.scale;
+  }
 
+ private:
+  const bool scaling_;
   double sum_ = 0;
   uint8_t* signs_ = nullptr;
 };
 
-}  // namespace
+const Registered<Onebit> kRegistered("onebit", 1, {flag("scaling")});
 
-std::unique_ptr<Codec> make_onebit(const Options& options) { return std::make_unique<Onebit>(options); }
+}  // namespace
 
 }  // namespace bgc

@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
@@ -11,108 +12,128 @@ namespace bgc {
 
 namespace {
 
-struct Reader {
-  const Texts& texts;
-  std::string* why;
-  bool good = true;
+// What every registration may have.
+constexpr const char* kCommon[] = {"codec", "version", "ef", "mu", "tensor", "compressor_type"};
+constexpr const char* kUndigested[] = {"tensor", "compressor_type"};
 
-  void refuse(const char* key, const std::string& text) {
-    if (good) *why = std::string("option ") + key + "=" + text.substr(0, 40) + " is invalid";
-    good = false;
-  }
-  const std::string* find(const char* key) const {
-    auto found = texts.find(key);
-    return found == texts.end() ? nullptr : &found->second;
-  }
-  void flag(const char* key, bool* value) {
-    if (const std::string* text = find(key)) {
-      if (*text != "true" && *text != "false") refuse(key, *text);
-      *value = *text == "true";
-    }
-  }
-  void number(const char* key, double least, double most, double* value) {
-    if (const std::string* text = find(key)) {
-      char* end = nullptr;
-      errno = 0;
-      const double read = std::strtod(text->c_str(), &end);
-      if (text->empty() || *end || errno == ERANGE || !(read >= least && read <= most)) return refuse(key, *text);
-      *value = read;
-    }
-  }
-  void integer(const char* key, double most, uint32_t* value) {
-    double read = *value;
-    number(key, 0, most, &read);
-    if (read != std::floor(read)) return refuse(key, *find(key));
-    *value = uint32_t(read);
-  }
-  void choice(const char* key, const char* one, const char* other, std::string* value) {
-    if (const std::string* text = find(key)) {
-      if (*text != one && *text != other) refuse(key, *text);
-      *value = *text;
-    }
-  }
-};
+template <typename Keys>
+bool has(const Keys& keys, const std::string& key) {
+  return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
+}
 
-constexpr const char* kKnown[] = {"codec",  "k",    "scaling", "half",   "seed",    "partition", "normalize",
-                                  "bucket", "ef",   "mu",      "tensor", "version", "compressor_type"};
+bool reads_number(const std::string& text, double* value) {
+  char* end = nullptr;
+  errno = 0;
+  *value = std::strtod(text.c_str(), &end);
+  return !text.empty() && !*end && errno != ERANGE;
+}
 
-bool known(const std::string& key) {
-  for (const char* name : kKnown)
-    if (key == name) return true;
+bool accepts(const Rule& rule, const std::string& text) {
+  if (rule.type == Rule::kFlag) return text == "true" || text == "false";
+  if (rule.type == Rule::kChoice) return has(rule.choices, text);
+  double value;
+  if (!reads_number(text, &value) || !(value >= rule.least && value <= rule.most)) return false;
+  return rule.type == Rule::kNumber || value == std::floor(value);
+}
+
+bool refuse(std::string* why, const std::string& text) {
+  *why = text;
   return false;
+}
+
+bool invalid(std::string* why, const std::string& key, const std::string& text) {
+  return refuse(why, "option " + key + "=" + text.substr(0, 40) + " is invalid");
+}
+
+const std::string* find(const Texts& texts, const std::string& key) {
+  const auto found = texts.find(key);
+  return found == texts.end() ? nullptr : &found->second;
+}
+
+// What wraps a codec, and need not be there.
+bool optional(const Texts& texts, const Rule& rule, std::string* text, std::string* why) {
+  const std::string* given = find(texts, rule.key);
+  if (!given) return true;
+  *text = *given;
+  return accepts(rule, *given) || invalid(why, rule.key, *given);
+}
+
+bool check_version(const Texts& texts, std::string* why) {
+  std::string text = "0";
+  if (!optional(texts, integer("version", 0, 1e6), &text, why)) return false;
+  double version = 0;
+  reads_number(text, &version);
+  return version == kVersion ||
+         refuse(why, "requested compressors of version " + std::to_string(int(version)) +
+                         ", but this process has version " + std::to_string(kVersion));
+}
+
+bool check_keys(const Texts& texts, const Kind& kind, std::string* why) {
+  for (const auto& [key, text] : texts) {
+    bool known = has(kCommon, key);
+    for (const Rule& rule : kind.rules) known |= rule.key == key;
+    if (!known || text.size() > 200) return refuse(why, "option " + key.substr(0, 40) + " is unknown or too long");
+  }
+  return true;
+}
+
+uint32_t digest_of(const Texts& texts) {
+  std::string canonical;
+  for (const auto& [key, text] : texts)
+    if (!has(kUndigested, key)) canonical += key + "=" + text + ";";
+  return crc32c(canonical.data(), canonical.size());
 }
 
 }  // namespace
 
-uint32_t Options::entries(uint32_t d) const {
-  const double wanted = k < 1 ? std::floor(k * double(d) + 0.5) : k;
-  return wanted < 1 ? 1 : wanted > double(d) ? d : uint32_t(wanted);
+// Never destroyed: partitions may outlive static objects.
+static std::vector<Kind>& all_kinds() {
+  static std::vector<Kind>& all = *new std::vector<Kind>;
+  return all;
+}
+
+const std::vector<Kind>& kinds() { return all_kinds(); }
+
+void add_kind(Kind kind) {
+  auto at = all_kinds().begin();
+  while (at != all_kinds().end() && at->number < kind.number) ++at;
+  all_kinds().insert(at, std::move(kind));
+}
+
+const Kind* find_kind(const std::string& name) {
+  for (const Kind& kind : kinds())
+    if (kind.name == name) return &kind;
+  return nullptr;
+}
+
+double Options::number(const char* key) const {
+  double value = 0;
+  reads_number(values_.at(key), &value);
+  return value;
 }
 
 bool read_options(const Texts& texts, Options* options, std::string* why) {
-  std::string canonical;
-  for (const auto& [key, text] : texts) {
-    if (!known(key) || text.size() > 200) {
-      *why = "option " + key.substr(0, 40) + " is unknown or too long";
-      return false;
-    }
-    if (key != "tensor" && key != "compressor_type") canonical += key + "=" + text + ";";
-  }
-  Reader reader{texts, why};
   Options& o = *options;
-  uint32_t version = 0;
-  reader.integer("version", 1e6, &version);
-  if (reader.good && version != kVersion) {
-    *why = "requested compressors of version " + std::to_string(version) + ", but this process has version " +
-           std::to_string(kVersion);
-    return false;
+  if (!check_version(texts, why)) return false;
+  const std::string* codec = find(texts, "codec");
+  o.kind = codec ? find_kind(*codec) : nullptr;
+  if (!o.kind) return refuse(why, "unknown compressor " + (codec ? codec->substr(0, 40) : ""));
+  if (!check_keys(texts, *o.kind, why)) return false;
+  for (const Rule& rule : o.kind->rules) {
+    const std::string* text = find(texts, rule.key);
+    if (!text) return refuse(why, "option " + rule.key + " is missing");
+    if (!accepts(rule, *text)) return invalid(why, rule.key, *text);
+    o.values_[rule.key] = *text;
   }
-  const std::string* codec = reader.find("codec");
-  o.codec = codec ? *codec : "";
-  const bool sparse = o.codec == "topk" || o.codec == "randomk", dithering = o.codec == "dithering";
-  if (!is_codec(o.codec)) {
-    *why = "unknown compressor " + o.codec.substr(0, 40);
-    return false;
-  }
-  reader.flag("scaling", &o.scaling);
-  reader.flag("half", &o.half);
-  reader.number("k", 0, 4294967295.0, &o.k);
-  reader.integer("seed", 4294967295.0, &o.seed);
-  reader.choice("partition", "linear", "natural", &o.partition);
-  reader.choice("normalize", "max", "l2", &o.normalize);
-  reader.integer("bucket", 8192, &o.bucket);
-  reader.choice("ef", "vanilla", "vanilla", &o.ef);
-  double mu = 0;
-  reader.number("mu", 0, 1, &mu);
-  o.mu = float(mu);
-  o.has_momentum = reader.find("mu") != nullptr;
-  const bool whole = o.k == std::floor(o.k);
-  if (reader.good && sparse && !(o.k > 0 && (o.k < 1 || whole))) reader.refuse("k", std::to_string(o.k));
-  const double most = o.partition == "natural" ? 30 : 1048576;
-  if (reader.good && dithering && !(o.k >= 1 && o.k <= most && whole)) reader.refuse("k", std::to_string(o.k));
-  if (reader.good && o.bucket && o.bucket < 512) reader.refuse("bucket", std::to_string(o.bucket));
-  o.digest = crc32c(canonical.data(), canonical.size());
-  return reader.good;
+  std::string ef, mu;
+  if (!optional(texts, choice("ef", {"vanilla"}), &ef, why)) return false;
+  if (!optional(texts, number("mu", 0, 1), &mu, why)) return false;
+  o.feedback = !ef.empty();
+  o.has_momentum = !mu.empty();
+  o.mu = o.has_momentum ? float(std::strtod(mu.c_str(), nullptr)) : 0;
+  if (const char* key = o.kind->wrong(o)) return invalid(why, key, o.values_.at(key));
+  o.digest = digest_of(texts);
+  return true;
 }
 
 }  // namespace bgc

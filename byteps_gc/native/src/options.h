@@ -1,29 +1,67 @@
-// Options as the engine carries them: words, checked here because they come from the network.
+// Options as the engine carries them: texts, checked here because they come from the network.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
+#include <vector>
 
 namespace bgc {
 
-struct Options {
-  std::string codec, partition = "linear", normalize = "max", ef;
-  double k = 0;
-  uint32_t seed = 0, bucket = 0;
-  bool scaling = false, half = false;
-  bool has_momentum = false;
+using Texts = std::map<std::string, std::string>;
+
+// One option of a codec, and which texts it accepts.
+struct Rule {
+  std::string key;
+  enum Type { kFlag, kNumber, kInteger, kChoice } type;
+  double least = 0, most = 0;        // of numbers and integers, both accepted
+  std::vector<std::string> choices;  // of a choice
+};
+inline Rule flag(const char* key) { return {key, Rule::kFlag, 0, 0, {}}; }
+inline Rule number(const char* key, double least, double most) { return {key, Rule::kNumber, least, most, {}}; }
+inline Rule integer(const char* key, double least, double most) { return {key, Rule::kInteger, least, most, {}}; }
+inline Rule choice(const char* key, std::vector<std::string> choices) {
+  return {key, Rule::kChoice, 0, 0, std::move(choices)};
+}
+constexpr double kMaxUint32 = 4294967295.0;
+
+class Codec;
+class Options;
+
+// A codec as it registers itself (Registered, in codec.h).
+struct Kind {
+  std::string name;
+  uint8_t number;           // in frames
+  std::vector<Rule> rules;  // of its options
+  std::unique_ptr<Codec> (*make)(const Options&);
+  const char* (*wrong)(const Options&);  // the key of an option that does not go with the others, or null
+};
+// All of them, in the order of their numbers.
+const std::vector<Kind>& kinds();
+void add_kind(Kind kind);  // before main() begins
+const Kind* find_kind(const std::string& name);
+
+// A codec and its options, checked, and what wraps it.
+class Options {
+ public:
+  const Kind* kind = nullptr;
+  bool feedback = false, has_momentum = false;
   float mu = 0;
   uint32_t digest = 0;
 
-  bool feedback() const { return !ef.empty(); }
-  uint32_t levels() const { return uint32_t(k); }                 // dithering
-  uint32_t entries(uint32_t d) const;                             // topk, randomk: how many of d travel
+  // An option's value; the codec has a rule of this key.
+  bool flag(const char* key) const { return values_.at(key) == "true"; }
+  double number(const char* key) const;
+  uint32_t integer(const char* key) const { return uint32_t(number(key)); }
+  const std::string& choice(const char* key) const { return values_.at(key); }
+
+ private:
+  friend bool read_options(const Texts& texts, Options* options, std::string* why);
+  Texts values_;
 };
 
-using Texts = std::map<std::string, std::string>;
-
-// Reads and checks; false, with the reason. Every key has to be known.
+// Reads and checks; false, with the reason. Every option of the codec has to be there, and every key has to be known.
 bool read_options(const Texts& texts, Options* options, std::string* why);
 
 }  // namespace bgc

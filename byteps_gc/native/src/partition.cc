@@ -36,7 +36,7 @@ Partition::Partition(const Registration& registration)
 
 const float* Partition::wide(const void* data, size_t d) const {
   if (registration_.dtype == kFloat32) return static_cast<const float*>(data);
-  float* values = scratch<float>(5).reserve(d);
+  float* values = scratch<float>(Scratch::kGradient).reserve(d);
   from_half(static_cast<const uint8_t*>(data), d, 1, values);
   return values;
 }

@@ -21,7 +21,7 @@ bool Partition::encode(size_t d, float eta, const Draw& draw, const float* whole
   if (feedback)
     whole = feedback_->slots.next();
   else if (!whole && codec_->reads() != Codec::kNothing)
-    whole = kept = scratch<float>(6).reserve(d);
+    whole = kept = scratch<float>(Scratch::kWhole).reserve(d);
   codec_->begin(uint32_t(d));
   for (size_t offset = 0; offset < d; offset += kBlock) {
     const size_t n = d - offset < kBlock ? d - offset : kBlock;

@@ -10,7 +10,7 @@ constexpr uint32_t kDomain = 1;
 // k of d elements, uniformly and without replacement (Floyd), ascending
 void draw_indices(uint32_t d, uint32_t k, Draw draw, uint32_t* out) {
   draw.worker = 0, draw.domain = kDomain;
-  uint64_t* chosen = scratch<uint64_t>(1).reserve(d / 64 + 1);
+  uint64_t* chosen = scratch<uint64_t>(Scratch::kDrawn).reserve(d / 64 + 1);
   std::memset(chosen, 0, (d / 64 + 1) * 8);
   Words words{};
   for (uint32_t t = 0; t < k; ++t) {
@@ -26,25 +26,28 @@ void draw_indices(uint32_t d, uint32_t k, Draw draw, uint32_t* out) {
       out[n++] = uint32_t(word * 64 + __builtin_ctzll(rest));
 }
 
-class RandomK : public SparseCodec {
+class RandomK : public KeepingCodec {
  public:
-  using SparseCodec::SparseCodec;
-  uint8_t number() const override { return 3; }
-  uint16_t fixed_flags() const override { return options_.half ? kHalf : 0; }
+  explicit RandomK(const Options& o) : KeepingCodec(o), seed_(o.integer("seed")) {}
+  static std::vector<Rule> rules() {
+    std::vector<Rule> rules = KeepingCodec::rules();
+    rules.push_back(integer("seed", 0, kMaxUint32));
+    return rules;
+  }
   size_t max_payload(size_t d) const override {
-    return options_.entries(uint32_t(d)) * size_t(options_.half ? 2 : 4);
+    return kept(uint32_t(d)) * value_size();
   }
 
   bool finish(const float* p, const Draw& draw, uint8_t* out, Payload* payload) override {
     if (most_ >= kInfinityBits) return false;
-    const uint32_t k = options_.entries(d_);
-    uint32_t* indices = scratch<uint32_t>(0).reserve(k);
-    float* values = scratch<float>(0).reserve(k);
+    const uint32_t k = kept(d_);
+    uint32_t* indices = scratch<uint32_t>(Scratch::kSent).reserve(k);
+    float* values = scratch<float>(Scratch::kSent).reserve(k);
     draw_indices(d_, k, seeded(draw), indices);
-    const float factor = options_.feedback() ? 1 : float(double(d_) / k);
+    const float factor = options_.feedback ? 1 : float(double(d_) / k);
     for (uint32_t i = 0; i < k; ++i) values[i] = p[indices[i]] * factor;
     payload->count = k;
-    payload->length = uint32_t(write_values(values, k, options_.half, out, payload, values));
+    payload->length = uint32_t(write_values(values, k, half_, out, payload, values));
     sent_count_ = k, sent_indices_ = indices, sent_values_ = values;
     return payload->length != 0;
   }
@@ -65,7 +68,7 @@ class RandomK : public SparseCodec {
   void merge_dense(const Pushes& pushes, float* out) const override {
     const Header& h = pushes[0]->header;
     const float* sums = summed(pushes);
-    uint32_t* indices = scratch<uint32_t>(3).reserve(h.count);
+    uint32_t* indices = scratch<uint32_t>(Scratch::kEntries).reserve(h.count);
     draw_indices(h.d, h.count, drawn(h), indices);
     std::memset(out, 0, size_t(h.d) * 4);
     for (uint32_t i = 0; i < h.count; ++i) out[indices[i]] = sums[i];
@@ -82,13 +85,13 @@ class RandomK : public SparseCodec {
 
  private:
   bool check(const Header& h, const uint8_t* payload, Refusal* why) const {
-    if (h.count != options_.entries(h.d)) return refuse(why, Code::COUNT);
+    if (h.count != kept(h.d)) return refuse(why, Code::COUNT);
     if (h.length != value_bytes(h.flags, h.count)) return refuse(why, Code::PAYLOAD);
     return check_values(h, payload, h.count, why);
   }
   static float* summed(const Pushes& pushes) {
     const uint32_t k = pushes[0]->header.count;
-    float* sums = scratch<float>(0).reserve(k);
+    float* sums = scratch<float>(Scratch::kSent).reserve(k);
     std::memcpy(sums, pushes[0]->values.get(), size_t(k) * 4);
     for (size_t w = 1; w < pushes.size(); ++w)
       for (uint32_t i = 0; i < k; ++i) sums[i] += pushes[w]->values.get()[i];
@@ -96,13 +99,15 @@ class RandomK : public SparseCodec {
   }
   Draw drawn(const Header& h) const { return seeded({0, h.stream, h.step, 0, 0}); }
   Draw seeded(Draw draw) const {
-    draw.seed = options_.seed;
+    draw.seed = seed_;
     return draw;
   }
+
+  const uint32_t seed_;
 };
 
-}  // namespace
+const Registered<RandomK> kRegistered("randomk", 3, RandomK::rules());
 
-std::unique_ptr<Codec> make_randomk(const Options& options) { return std::make_unique<RandomK>(options); }
+}  // namespace
 
 }  // namespace bgc

@@ -14,7 +14,7 @@ Server::Server(const Registration& registration) : Partition(registration), push
 void Server::prepare(size_t d) {
   if (d_) return;
   d_ = uint32_t(d);
-  if (registration_.options.feedback() && !raw_ && codec_->encoded_reply())
+  if (registration_.options.feedback && !raw_ && codec_->encoded_reply())
     feedback_ = std::make_unique<ErrorFeedback>(*codec_, d);
 }
 
@@ -75,7 +75,7 @@ bool Server::push_raw(View data, Refusal* why) {
 }
 
 View Server::reply_raw(size_t d) {
-  float* values = scratch<float>(6).reserve(d);
+  float* values = scratch<float>(Scratch::kWhole).reserve(d);
   for (size_t i = 0; i < d; ++i) values[i] = float(sums_.get()[i]);
   const size_t bytes = d * registration_.element();
   narrow(values, d, frame_.reserve(bytes));
@@ -107,7 +107,7 @@ View Server::reply(size_t d, size_t absent) {
 View Server::refusal(size_t d) {
   const size_t bytes = d * registration_.element();
   if (raw_) {
-    float* values = scratch<float>(6).reserve(d);
+    float* values = scratch<float>(Scratch::kWhole).reserve(d);
     for (size_t i = 0; i < d; ++i) values[i] = __builtin_nanf("");
     narrow(values, d, frame_.reserve(bytes));
     end_step();
@@ -152,7 +152,7 @@ View Server::answer(size_t d) {
     const size_t bytes = d * registration_.element();
     uint8_t* out = frame_.reserve(kHeader + d * 4 + d / 4 + 256) + kHeader;
     if (!codec_->merge(present_, bytes - kHeader - 1, out, &payload)) {
-      float* values = scratch<float>(6).reserve(d);
+      float* values = scratch<float>(Scratch::kWhole).reserve(d);
       codec_->merge_dense(present_, values);
       narrow(values, d, frame_.reserve(bytes));
       return {frame_.get(), bytes};

@@ -77,7 +77,10 @@ void read_values(const Header& h, const uint8_t* data, size_t count, float* valu
   from_half(data, count, h.scale, values);
 }
 
-Union::Union(uint32_t d) : d_(d), sums_(scratch<float>(2).reserve(d)), present_(scratch<uint64_t>(2).reserve(d / 64 + 1)) {
+Union::Union(uint32_t d)
+    : d_(d),
+      sums_(scratch<float>(Scratch::kUnion).reserve(d)),
+      present_(scratch<uint64_t>(Scratch::kUnion).reserve(d / 64 + 1)) {
   std::memset(present_, 0, (d / 64 + 1) * 8);
 }
 
@@ -91,7 +94,7 @@ void Union::add(const uint32_t* indices, const float* values, size_t count) {
 }
 
 bool Union::write(size_t most, uint8_t* out, Payload* payload) {
-  uint32_t* indices = scratch<uint32_t>(2).reserve(d_);
+  uint32_t* indices = scratch<uint32_t>(Scratch::kUnion).reserve(d_);
   size_t count = 0;
   for (size_t word = 0; word <= d_ / 64; ++word)
     for (uint64_t rest = present_[word]; rest; rest &= rest - 1)
@@ -133,8 +136,8 @@ bool SparseCodec::union_entries(const Header& h, const uint8_t* payload, uint32_
 bool SparseCodec::read(const Header& h, const uint8_t* payload, uint32_t** indices, float** values,
                        Refusal* why) const {
   if (h.count > h.d) return refuse(why, Code::COUNT);
-  *indices = scratch<uint32_t>(3).reserve(h.count);
-  *values = scratch<float>(3).reserve(h.count);
+  *indices = scratch<uint32_t>(Scratch::kEntries).reserve(h.count);
+  *values = scratch<float>(Scratch::kEntries).reserve(h.count);
   return entries(h, payload, *indices, *values, why);
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "bits.h"
-#include "codecs.h"
+#include "codec.h"
 #include "half.h"
 
 namespace bgc {
@@ -48,10 +48,6 @@ class SparseCodec : public Codec {
  public:
   using Codec::Codec;
   Reads reads() const override { return kSome; }
-  void scan(const float* x, size_t, size_t n) override {
-    const uint32_t most = block_max_bits(x, n);
-    if (most > most_) most_ = most;
-  }
   bool write(const Header& header, const uint8_t* payload, float* out, Refusal* why) const override;
   bool add(const Header& header, const uint8_t* payload, float* out, Refusal* why) const override;
   bool keep(const uint8_t* payload, Push* push, Refusal* why) const override;
@@ -75,6 +71,31 @@ class SparseCodec : public Codec {
 
  private:
   bool read(const Header& header, const uint8_t* payload, uint32_t** indices, float** values, Refusal* why) const;
+};
+
+// What topk and randomk share: how many elements travel, and as what.
+class KeepingCodec : public SparseCodec {
+ public:
+  explicit KeepingCodec(const Options& o) : SparseCodec(o), half_(o.flag("half")), k_(o.number("k")) {}
+  uint16_t fixed_flags() const override { return half_ ? kHalf : 0; }
+  static std::vector<Rule> rules() { return {bgc::number("k", 0, kMaxUint32), flag("half")}; }
+  static const char* wrong(const Options& o) {
+    const double k = o.number("k");
+    return k > 0 && (k < 1 || k == std::floor(k)) ? nullptr : "k";
+  }
+
+ protected:
+  // how many of d elements travel
+  uint32_t kept(uint32_t d) const {
+    const double wanted = k_ < 1 ? std::floor(k_ * double(d) + 0.5) : k_;
+    return wanted < 1 ? 1 : wanted > double(d) ? d : uint32_t(wanted);
+  }
+  size_t value_size() const { return half_ ? 2 : 4; }
+
+  const bool half_;
+
+ private:
+  const double k_;
 };
 
 }  // namespace bgc

@@ -56,6 +56,14 @@ inline uint32_t block_max_bits(const float* x, size_t n) {
   return largest(most[0].max(most[1]).max(most[2].max(most[3])));
 }
 
+// the same of any n values
+inline uint32_t max_bits(const float* x, size_t n) {
+  size_t i = n / kLanes * kLanes;
+  uint32_t most = block_max_bits(x, i);
+  for (; i < n; ++i) most = most > (bits_of(x[i]) & 0x7fffffffu) ? most : bits_of(x[i]) & 0x7fffffffu;
+  return most;
+}
+
 constexpr uint32_t kInfinityBits = 0x7f800000u;
 
 }  // namespace bgc

@@ -7,22 +7,20 @@ namespace {
 
 constexpr size_t kSample = 64;  // one element of so many estimates the threshold
 
-class TopK : public SparseCodec {
+class TopK : public KeepingCodec {
  public:
-  using SparseCodec::SparseCodec;
-  uint8_t number() const override { return 2; }
-  uint16_t fixed_flags() const override { return options_.half ? kHalf : 0; }
+  using KeepingCodec::KeepingCodec;
   size_t max_payload(size_t d) const override {
-    const size_t k = options_.entries(uint32_t(d));
-    return most_index_bytes(d, k) + k * (options_.half ? 2 : 4);
+    const size_t k = kept(uint32_t(d));
+    return most_index_bytes(d, k) + k * value_size();
   }
 
   void begin(uint32_t d) override {
     Codec::begin(d);
     found_ = 0;
     threshold_ = hint_;
-    indices_ = scratch<uint32_t>(0).reserve(d);
-    bits_ = scratch<uint32_t>(1).reserve(d);
+    indices_ = scratch<uint32_t>(Scratch::kSent).reserve(d);
+    bits_ = scratch<uint32_t>(Scratch::kLevels).reserve(d);
   }
 
   // Candidates are collected while the values are in the cache, if the last step left a hint.
@@ -41,15 +39,15 @@ class TopK : public SparseCodec {
 
   bool finish(const float* p, const Draw&, uint8_t* out, Payload* payload) override {
     if (most_ >= kInfinityBits) return false;
-    const uint32_t k = options_.entries(d_);
+    const uint32_t k = kept(d_);
     if (!threshold_ || found_ < k) search(p, k);
     const uint32_t last = select(k);
     hint_ = bits_of(float_of(last) * 0.75f);
-    float* values = scratch<float>(0).reserve(k);
+    float* values = scratch<float>(Scratch::kSent).reserve(k);
     for (uint32_t i = 0; i < k; ++i) values[i] = p[indices_[i]];
     payload->count = k;
     const size_t stream = write_indices(indices_, k, d_, out);
-    const size_t bytes = write_values(values, k, options_.half, out + stream, payload, values);
+    const size_t bytes = write_values(values, k, half_, out + stream, payload, values);
     if (!bytes) return false;
     payload->length = uint32_t(stream + bytes);
     sent_count_ = k, sent_indices_ = indices_, sent_values_ = values;
@@ -59,7 +57,7 @@ class TopK : public SparseCodec {
  protected:
   bool entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values,
                Refusal* why) const override {
-    const uint32_t k = options_.entries(h.d);
+    const uint32_t k = kept(h.d);
     if (h.flags & kReply ? h.count < k : h.count != k) return refuse(why, Code::COUNT);
     if (h.flags & kReply) return union_entries(h, payload, indices, values, why);
     const size_t bytes = value_bytes(h.flags, h.count);
@@ -104,7 +102,7 @@ class TopK : public SparseCodec {
   };
   // Of the candidates, by their upper and then their lower 16 bits.
   Kth kth(uint32_t k) const {
-    uint32_t* counts = scratch<uint32_t>(2).reserve(65536);
+    uint32_t* counts = scratch<uint32_t>(Scratch::kCounts).reserve(65536);
     std::memset(counts, 0, 65536 * 4);
     for (uint32_t i = 0; i < found_; ++i) ++counts[bits_[i] >> 16];
     uint32_t upper = 65535, left = k;
@@ -133,8 +131,8 @@ class TopK : public SparseCodec {
   uint32_t *indices_ = nullptr, *bits_ = nullptr;
 };
 
-}  // namespace
+const Registered<TopK> kRegistered("topk", 2, TopK::rules());
 
-std::unique_ptr<Codec> make_topk(const Options& options) { return std::make_unique<TopK>(options); }
+}  // namespace
 
 }  // namespace bgc

@@ -9,12 +9,7 @@ namespace {
 
 constexpr uint32_t kInfiniteHalfBits = 0x477ff000u;  // of 65520: from here on, float16 rounds to infinity
 
-bool all_below(const float* values, size_t d, uint32_t limit) {
-  size_t whole = d / kLanes * kLanes;
-  bool below = block_max_bits(values, whole) < limit;
-  for (; whole < d; ++whole) below &= (bits_of(values[whole]) & 0x7fffffffu) < limit;
-  return below;
-}
+bool all_below(const float* values, size_t d, uint32_t limit) { return max_bits(values, d) < limit; }
 
 }  // namespace
 
@@ -25,7 +20,7 @@ void Worker::prepare(size_t d) {
   if (d_) return;
   d_ = uint32_t(d);
   if (registration_.options.has_momentum) momentum_ = std::make_unique<Momentum>(registration_.options.mu, d);
-  if (registration_.options.feedback() && !raw_) feedback_ = std::make_unique<ErrorFeedback>(*codec_, d);
+  if (registration_.options.feedback && !raw_) feedback_ = std::make_unique<ErrorFeedback>(*codec_, d);
 }
 
 // One block of what the codec sees before error feedback.
@@ -71,7 +66,7 @@ View Worker::compress(const void* gradient, size_t d, float eta, Before before) 
 
 // A raw partition: momentum, and nothing is lost.
 View Worker::pass(const float* g, size_t d) {
-  float* out = scratch<float>(6).reserve(d);
+  float* out = scratch<float>(Scratch::kWhole).reserve(d);
   alignas(64) float room[kBlock];
   uint32_t most = 0;
   for (size_t offset = 0; offset < d; offset += kBlock) {
@@ -113,11 +108,12 @@ bool Worker::decompress(View reply, size_t d, void* out, Refusal* why) {
     return refuse(why, Code::RAW_LENGTH, std::to_string(reply.size) + " bytes instead of " + std::to_string(bytes));
   if (!check_reply(h, d, why)) return false;
   const bool direct = registration_.dtype == kFloat32;
-  float* values = direct ? static_cast<float*>(out) : scratch<float>(6).reserve(d);
+  float* values = direct ? static_cast<float*>(out) : scratch<float>(Scratch::kWhole).reserve(d);
   if (h.flags & kNonfinite) {
     for (size_t i = 0; i < d; ++i) values[i] = __builtin_nanf("");
   } else {
-    uint8_t* payload = scratch<uint8_t>(7).reserve(h.length);  // the values may go where the reply stands
+    // the values may go where the reply stands
+    uint8_t* payload = scratch<uint8_t>(Scratch::kPayload).reserve(h.length);
     std::memcpy(payload, reply.data + kHeader, h.length);
     if (!codec_->write(h, payload, values, why)) return false;
     finite_ = direct || all_below(values, d, kInfiniteHalfBits);
