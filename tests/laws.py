@@ -14,6 +14,7 @@ from byteps_gc.compressors.crc32c import crc32c
 from byteps_gc.compressors.dithering import Dithering
 from byteps_gc.compressors.frame import Frame
 from byteps_gc.compressors.identity import Identity
+from byteps_gc.compressors.int8 import Int8
 from byteps_gc.compressors.onebit import Onebit
 from byteps_gc.compressors.partition import encoded_of
 from byteps_gc.compressors.random import Draw
@@ -295,6 +296,28 @@ def _dithering_faults(row: Row, frame: Frame) -> Faults:
         yield "level above s", replace(one_entry, payload=frame.payload[:norms] + high), Refusal.CODE
 
 
+def _int8(**options: Any) -> Row:
+    one = Int8(**options)
+
+    def loss(x: np.ndarray) -> float:
+        return min(one.bucket, x.size) / 254**2
+
+    if one.rounding == "stochastic":
+        return Row(one, unbiased=True, loss=loss, sense="mean", faults=_int8_faults)
+    return Row(one, loss=loss, again="exactly", faults=_int8_faults)
+
+
+def _int8_faults(row: Row, frame: Frame) -> Faults:
+    yield from _scale_faults(frame)
+    yield from _count_faults(frame)
+    for value in (math.nan, math.inf, -1.0, -0.0):
+        payload = np.array([value], "<f4").tobytes() + frame.payload[4:]
+        yield f"norm {value}", replace(frame, payload=payload), Refusal.NORM
+    yield "code -128", replace(frame, payload=frame.payload[:-1] + b"\x80"), Refusal.CODE
+    yield "payload too short", replace(frame, payload=frame.payload[:-1]), Refusal.PAYLOAD
+    yield "payload too long", replace(frame, payload=frame.payload + b"\0"), Refusal.PAYLOAD
+
+
 def union_faults(frame: Frame) -> Faults:
     """Faults of the union of entries that topk and dithering are answered with."""
     yield from _scale_faults(frame)
@@ -326,6 +349,8 @@ ROWS = [
     _dithering(k=30, partition="natural"),
     Row(Identity()),
     Row(Identity(half=True), again="exactly", faults=_value_faults),
+    _int8(),
+    _int8(bucket=100, rounding="stochastic", seed=7),
 ]
 
 # Lengths and values

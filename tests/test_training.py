@@ -22,6 +22,8 @@ ROWS = {
     "dithering natural": {
         "params": {"compressor": "dithering", "k": 4, "partition": "natural", "normalize": "max"},
     },
+    "int8": {"params": {"compressor": "int8"}},
+    "int8 with EF": {"params": {"compressor": "int8", "rounding": "stochastic", "bucket": 100, **EF}},
     "topk with fp16": {"params": {"compressor": "topk", "k": 0.01, "fp16": True}},
     "fp16": {"params": {"fp16": True}},
     "topk of more than there is": {"params": {"compressor": "topk", "k": 10**6}},
