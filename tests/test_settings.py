@@ -46,8 +46,8 @@ def test_another_compressors_option_is_ignored_with_a_warning():
 @pytest.mark.parametrize(
     "params, words",
     [
-        ({"compresor": "onebit"}, "unknown option compresor; known: compressor, bucket, half, k"),
-        ({"compressor": "twobit"}, "unknown compressor 'twobit'; known: dithering"),
+        ({"compresor": "onebit"}, "unknown option compresor; known: compressor, "),
+        ({"compressor": "twobit"}, "unknown compressor 'twobit'; known: "),
         ({"compressor": "topk"}, "topk needs k"),
         ({"compressor": "topk", "k": "many"}, "k='many' is not a number"),
         ({"compressor": "topk", "k": 0.1, "ef": "chocolate"}, "ef='chocolate' is not one of vanilla"),
