@@ -12,6 +12,7 @@ import re
 from byteps_gc import compressors
 from byteps_gc.compressors import frame as frames
 from byteps_gc.compressors.frame import Frame
+from byteps_gc.compressors.onebit import Onebit
 from byteps_gc.compressors.partition import Partition
 from byteps_gc.compressors.refusals import Refusal
 from byteps_gc.errors import CompressionError
@@ -725,7 +726,7 @@ def test_the_document_has_the_codes_of_refusals():
 @pytest.mark.parametrize("eta", [math.nan, math.inf, -0.1, 3.5e38])
 @every_implementation
 def test_a_learning_rate_that_no_frame_can_have_is_rejected(implementation, eta):
-    worker = implementation.Worker(compressors.Onebit(), D, **implementation.keywords)
+    worker = implementation.Worker(Onebit(), D, **implementation.keywords)
     with pytest.raises(CompressionError, match="finite"):
         worker.compress(np.zeros(D, np.float32), eta)
     assert Frame.unpack(bytes(worker.compress(np.zeros(D, np.float32), -0.0))).eta == 0
