@@ -23,8 +23,8 @@ import sys
 import tempfile
 import time
 
-from byteps_gc import compressors
 from byteps_gc.cluster.local import PEER_LOST
+from byteps_gc.compressors import kinds
 from byteps_gc.processes import exit_on_sigterm
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
@@ -36,7 +36,7 @@ PROGRAMS = TESTS / "programs"
 EF = {"ef": "vanilla", "momentum": "nesterov"}
 COMPRESSORS = (
     {},
-    *({"compressor": kind.name, **kind.examples[-1], **EF} for kind in compressors.kinds()),
+    *({"compressor": kind.name, **kind.examples[-1], **EF} for kind in kinds()),
     {"fp16": True},
 )
 SLOTS = ("1024", "1000000000")  # bytes from which values go through shared memory: most of a run's, or none
