@@ -28,7 +28,10 @@ def test_the_page_has_a_definition_native_code_and_laws():
 @pytest.mark.parametrize("file, code", blocks())
 def test_the_code_is_that_of_the_file(file, code):
     text = (ROOT / file).read_text()
-    assert code == text if "int8" in file else f"\n{code}" in text
+    if "int8" in file:
+        assert code == text
+    else:
+        assert [part for part in code.split("    ...,\n") if f"\n{part}" not in text] == []
 
 
 def test_the_paragraph_is_that_of_the_wire_format():
