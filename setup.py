@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["byteps_gc", "byteps_gc.*"]),
     package_data={
-        "byteps_gc.bench": ["*.cc"],
+        "byteps_gc.bench.stock": ["*.cc"],
         "byteps_gc.engine": ["files/*", "standin/*"],
         "byteps_gc.native": ["src/*", "fuzz/*"],
         "byteps_gc.report": ["*.css"],

@@ -2,6 +2,6 @@
 
 import sys
 
-from byteps_gc.commands import main
+from byteps_gc.cli import main
 
 sys.exit(main())

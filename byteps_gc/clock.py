@@ -3,7 +3,7 @@
 import time
 
 
-class Lived:
+class PollingClock:
     """Counts seconds for code that looks again and again whether something has come.
 
     A machine may stand still for a minute, with all that runs on it. Nothing can have come meanwhile, so the time

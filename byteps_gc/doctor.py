@@ -10,9 +10,9 @@ import subprocess
 import sys
 from typing import Callable, List, Tuple
 
-from byteps_gc import __version__, driver
-from byteps_gc.cluster import local
-from byteps_gc.engine import build
+from byteps_gc import __version__
+from byteps_gc.cluster import supervisor
+from byteps_gc.engine import build, nvidia_driver
 from byteps_gc.engine.changes import NAMES
 from byteps_gc.errors import EngineError
 
@@ -90,7 +90,7 @@ def find_package(name: str) -> Finding:
 def find_loopback() -> Finding:
     """Whether a scheduler could listen on this machine."""
     try:
-        return Finding("loopback", OK, f"can listen (tried port {local.free_port()})")
+        return Finding("loopback", OK, f"can listen (tried port {supervisor.free_port()})")
     except OSError as error:
         return Finding("loopback", MISSING, f"cannot listen on 127.0.0.1: {error.strerror}")
 
@@ -116,7 +116,7 @@ def find_images() -> Finding:
 def find_driver() -> Finding:
     """NVIDIA's driver; a CPU needs none."""
     try:
-        driver.check()
+        nvidia_driver.check()
     except EngineError as error:
         return Finding("GPU driver", MISSING, str(error))
     if Path("/proc/driver/nvidia/version").is_file():

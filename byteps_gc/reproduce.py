@@ -19,15 +19,14 @@ import time
 from typing import Any, Dict, List, Sequence, Tuple
 
 from byteps_gc import env, report
-from byteps_gc.bench import machine
-from byteps_gc.cluster import folders, one_machine, privileges, run
+from byteps_gc.cluster import privileges, run, run_folder, simulated_cluster
+from byteps_gc.cluster.cluster_spec import Host
 from byteps_gc.cluster.experiment import HALF, Experiment
-from byteps_gc.cluster.host import Host
+from byteps_gc.cluster.rendezvous import Rendezvous
 from byteps_gc.cluster.roles import LOOPBACK
-from byteps_gc.cluster.roll import Roll
 from byteps_gc.errors import SettingsError
 from byteps_gc.report import configuration as written
-from byteps_gc.report import record, rows
+from byteps_gc.report import machine, record, rows
 
 FIRST_HOST = "host-1"  # of hosts that are namespaces: the one with worker 0
 
@@ -60,7 +59,7 @@ class Series:
     def record(self, seed: int, job: str) -> Path:
         """Where the record of a job is, on the host that has worker 0."""
         place = self.folder / f"seed-{seed}"
-        return folders.record_of(place / job / FIRST_HOST if self.hosts else place, job)
+        return run_folder.record_of(place / job / FIRST_HOST if self.hosts else place, job)
 
     def configuration(self, experiment: Experiment, cluster: Host) -> Dict[str, Any]:
         """What all runs of a folder have in common."""
@@ -79,7 +78,7 @@ class Series:
 
 def claim(series: Series, configuration: Dict[str, Any]) -> None:
     """Note the configuration in the folder; :class:`SettingsError` if what is there was made with another."""
-    file = series.folder / folders.CONFIGURATION
+    file = series.folder / run_folder.CONFIGURATION
     if not file.is_file():
         series.folder.mkdir(parents=True, exist_ok=True)
         began = {**machine.about(sorted(os.sched_getaffinity(0))), "configuration": configuration}
@@ -100,10 +99,10 @@ def prepare(series: Series) -> None:
     cluster = host
     if series.hosts:  # they come later
         host = dataclasses.replace(host, hosts=(LOOPBACK,), scheduler=LOOPBACK, port=0, index=0)
-    with Roll(host, [*series.jobs, str(len(series.seeds)), *series.extra]) as roll:
+    with Rendezvous(host, [*series.jobs, str(len(series.seeds)), *series.extra]) as rendezvous:
         run.check(experiment, series.jobs, series.extra, host.variables("worker"))
         claim(series, series.configuration(experiment, cluster))
-        roll.gather()
+        rendezvous.gather()
 
 
 def left(series: Series) -> str:
@@ -124,7 +123,7 @@ def run_job(series: Series, seed: int, job: str) -> None:
         return
     shutil.rmtree(place / job, ignore_errors=True)  # what the hosts had of a job ends with them
     os.environ["BYTEPS_GC_RUN_DIR"] = str(place / job)
-    one_machine.run(Experiment.read(series.file), series.hosts, series.rate, [job], extra)
+    simulated_cluster.run(Experiment.read(series.file), series.hosts, series.rate, [job], extra)
 
 
 def main(series: Series) -> int:

@@ -16,9 +16,9 @@ import shutil
 import sys
 import tempfile
 
-from byteps_gc import driver, env
-from byteps_gc.cluster import local
-from byteps_gc.engine import changes, fixups, nvidia, source
+from byteps_gc import env
+from byteps_gc.cluster import supervisor
+from byteps_gc.engine import changes, fixups, nvidia, nvidia_driver, source
 from byteps_gc.engine import compile as compiling
 from byteps_gc.errors import EngineError, UserError
 
@@ -65,7 +65,7 @@ def exchange(library, device, memory, processes, more, logs):
     places = [str(place) for place in device.library_folders()]
     base["LD_LIBRARY_PATH"] = ":".join([*places, *filter(None, [base.get("LD_LIBRARY_PATH")])])
     words = [sys.executable, str(PROGRAMS / "device_exchange.py"), str(library), memory]
-    local.launch(local.job(WORKERS, SERVERS, words, base=base), logs, show)
+    supervisor.launch(supervisor.job(WORKERS, SERVERS, words, base=base), logs, show)
     return found
 
 
@@ -119,7 +119,7 @@ def main():
     try:
         devices, gpus = [compiling.HOST], []
         if not options.host:
-            gpus = driver.gpus()
+            gpus = nvidia_driver.gpus()
             if not gpus:
                 raise EngineError("the NVIDIA driver reports no GPU; check the CPU engine with --host")
             print(*gpus, sep="\n")

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 import sys
 
-from byteps_gc.cluster import one_machine
+from byteps_gc.cli import split
+from byteps_gc.cluster import simulated_cluster
 from byteps_gc.cluster.experiment import Experiment
-from byteps_gc.commands import split
 from byteps_gc.errors import UserError
 from byteps_gc.processes import exit_on_sigterm
 
@@ -36,7 +36,7 @@ def main() -> int:
     exit_on_sigterm()
     try:
         experiment = Experiment.read(SCRIPTS / f"{options.experiment}.ini", options.job)
-        one_machine.run(experiment, options.hosts, options.rate, options.jobs, flags, by_pssh=True)
+        simulated_cluster.run(experiment, options.hosts, options.rate, options.jobs, flags, by_pssh=True)
         return 0
     except UserError as error:
         print(f"{NAME}: {error}", file=sys.stderr)

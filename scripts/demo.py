@@ -15,9 +15,9 @@ SCRIPTS = Path(__file__).resolve().parent
 ROOT = SCRIPTS.parent
 sys.path.insert(0, str(ROOT))
 
+from byteps_gc.cli import split  # noqa: E402
 from byteps_gc.cluster.experiment import Experiment  # noqa: E402
 from byteps_gc.cluster.namespaces import NamespaceHosts, bits_per_second  # noqa: E402
-from byteps_gc.commands import split  # noqa: E402
 from byteps_gc.errors import SettingsError, UserError  # noqa: E402
 
 EXAMPLE = ROOT / "example" / "mxnet" / "gradient_compression"
@@ -97,7 +97,7 @@ def train_on_loopback(options, experiment):
 
 def train(options, experiment, words):
     """Run the jobs in BYTEPS_GC_RUN_DIR; return the exit status and how the hosts were connected."""
-    from byteps_gc.cluster import one_machine, privileges
+    from byteps_gc.cluster import privileges, simulated_cluster
 
     reason = "" if options.rate == UNLIMITED else enter(words)
     if reason:
@@ -108,7 +108,7 @@ def train(options, experiment, words):
     network = f"{options.hosts} hosts with links of {bits_per_second(options.rate) / 1e6:g} Mbit/s"
     print(f"demo: simulating {network}", flush=True)
     try:
-        one_machine.run(experiment, options.hosts, options.rate, options.jobs, options.flags)
+        simulated_cluster.run(experiment, options.hosts, options.rate, options.jobs, options.flags)
     finally:
         privileges.give_back(Path(os.environ["BYTEPS_GC_RUN_DIR"]))
     return 0, f"between {network}"

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 
-from byteps_gc.cluster.local import PEER_LOST
+from byteps_gc.cluster.supervisor import PEER_LOST
 from byteps_gc.compressors import kinds
 from byteps_gc.processes import exit_on_sigterm
 

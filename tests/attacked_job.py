@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Dict, List, Optional
 
-from byteps_gc.cluster import local, roles
+from byteps_gc.cluster import roles, supervisor
 import pytest
 
 from conftest import PROGRAMS, Commands
@@ -34,7 +34,7 @@ class Job:
         self.way = way
         self.folder = commands.folder / f"job-{time.time_ns()}"
         self.folder.mkdir()
-        self.cluster = roles.Cluster(WORKERS, SERVERS, port=local.free_port())
+        self.cluster = roles.Cluster(WORKERS, SERVERS, port=supervisor.free_port())
         self.env = dict(env, BYTEPS_GC_SECRET_FILE=str(secret)) if secret else env
         self.running: Dict[str, object] = {}
         self.memory: Dict[int, int] = {}
@@ -56,7 +56,7 @@ class Job:
         for name in names:
             role, _, number = name.partition("-")
             env = dict(self.environment(role, int(number or 0)), BYTEPS_GC_ROLE=name)
-            self.running[name] = self.commands.start(*local.BPSLAUNCH, *program, **env)
+            self.running[name] = self.commands.start(*supervisor.BPSLAUNCH, *program, **env)
         return self
 
     def warm_up(self) -> "Job":
@@ -121,7 +121,7 @@ class Job:
     def stray(self, role: str, **env: str):
         """Start one more process of a role, as if the job had not begun."""
         program = [sys.executable, "-c", "import byteps_gc.mxnet as bps; bps.init(lazy=False)"]
-        return self.commands.start(*local.BPSLAUNCH, *program, **{**self.environment(role), **env})
+        return self.commands.start(*supervisor.BPSLAUNCH, *program, **{**self.environment(role), **env})
 
     def end(self, reference: List[str]) -> Dict[str, List[str]]:
         """Let the job end; returns what each role reported of dropped messages and connections.

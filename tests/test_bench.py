@@ -3,9 +3,9 @@
 import json
 import os
 
-from byteps_gc import commands
-from byteps_gc.bench import compressors, contestants
-from byteps_gc.bench.released import Released
+from byteps_gc import cli
+from byteps_gc.bench.kernels import benchmark, contestants
+from byteps_gc.bench.stock.compressors import Released
 from byteps_gc.compressors import known
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_every_codec_is_measured(op):
     assert STOCK < set(contestants.CODECS) and {one.name for one in contestants.CODECS.values()} == set(known())
     data = contestants.Data(partitions=2, elements=8192)
     for codec in contestants.CODECS:
-        row = compressors.measure(codec, op, data, repeats=2)
+        row = benchmark.measure(codec, op, data, repeats=2)
         assert (row.codec, row.op) == (codec, op)
         assert min(row.gbps, row.memcpy_gbps) > 0
         assert (row.released_gbps is None) == (codec not in STOCK)
@@ -115,7 +115,7 @@ def test_the_command_writes_what_it_shows(tmp_path, capsys):
     file = tmp_path / "rows.json"
     before = os.sched_getaffinity(0)
     words = ["--codec", "onebit", "--repeats", "1", "--partitions", "1", "--json", str(file)]
-    assert commands.main(["bench", "compressors", *words]) == 0
+    assert cli.main(["bench", "compressors", *words]) == 0
     assert os.sched_getaffinity(0) == before
     rows = json.loads(file.read_text())
     assert [row["op"] for row in rows] == list(contestants.OPS)
@@ -126,7 +126,7 @@ def test_the_command_writes_what_it_shows(tmp_path, capsys):
 def test_steps_are_measured_on_clusters(tmp_path, capsys):
     file = tmp_path / "rows.json"
     words = ["--model", "cifar_resnet20_v1", "--batch-size", "4", "--rounds", "1", "--steps", "2", "--servers", "1"]
-    assert commands.main(["bench", "step", *words, "--job", "topk", "--json", str(file)]) == 0
+    assert cli.main(["bench", "step", *words, "--job", "topk", "--json", str(file)]) == 0
     baseline, topk = json.loads(file.read_text())
     assert (baseline["job"], baseline["ratio"], topk["job"]) == ("baseline", 1, "topk")
     assert topk["ratio"] == topk["step_seconds"] / baseline["step_seconds"]
@@ -144,5 +144,5 @@ def test_steps_are_measured_on_clusters(tmp_path, capsys):
     ],
 )
 def test_a_wrong_flag_is_one_line(capsys, subject, words, reason):
-    assert commands.main(["bench", subject, *words]) == 2
+    assert cli.main(["bench", subject, *words]) == 2
     assert reason in capsys.readouterr().err

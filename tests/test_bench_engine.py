@@ -7,9 +7,12 @@ import subprocess
 import sys
 import time
 
-from byteps_gc import commands as command_line
-from byteps_gc.bench import cpu, engine, engine_summary, released_engine, rounds
-from byteps_gc.bench.engine_clusters import EXPERIMENTS, KEYS
+from byteps_gc import cli as command_line
+from byteps_gc.bench import cpu_time
+from byteps_gc.bench.engine import benchmark, summary
+from byteps_gc.bench.engine.clusters import EXPERIMENTS, KEYS
+from byteps_gc.bench.peers import worker_timing
+from byteps_gc.bench.stock import engine
 from byteps_gc.engine import changes
 from byteps_gc.errors import ClusterError
 import pytest
@@ -39,29 +42,29 @@ def burnt():
 
 def test_cpu_time_counts_all_threads(burnt):
     child, said = burnt
-    assert 0.5 <= said <= cpu.seconds(child.pid) < said + 0.05
+    assert 0.5 <= said <= cpu_time.seconds(child.pid) < said + 0.05
     fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
-    assert sum(map(int, fields[11:13])) / 100 == pytest.approx(cpu.seconds(child.pid), abs=0.03)
+    assert sum(map(int, fields[11:13])) / 100 == pytest.approx(cpu_time.seconds(child.pid), abs=0.03)
     child.communicate()
     with pytest.raises(OSError):
-        cpu.seconds(child.pid)
+        cpu_time.seconds(child.pid)
 
 
 def test_a_window_is_what_passed_while_all_were_at_it(burnt):
     child, said = burnt
     pids = {}
-    watch = cpu.Watch(2, lambda: {"server-0": child.pid, **pids})
-    for line in ("something else", rounds.BEGIN):
+    watch = cpu_time.Watch(2, lambda: {"server-0": child.pid, **pids})
+    for line in ("something else", worker_timing.BEGIN):
         watch.hear(line)
     with pytest.raises(ClusterError, match="did not report when"):
         watch.window()
-    watch.hear(rounds.BEGIN)
+    watch.hear(worker_timing.BEGIN)
     begin = time.monotonic()
     busy = subprocess.Popen([sys.executable, "-c", BURN, "0.2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     busy.stdout.readline()
     pids["late"] = busy.pid
-    watch.hear(rounds.END)
-    watch.hear(rounds.END)
+    watch.hear(worker_timing.END)
+    watch.hear(worker_timing.END)
     window = watch.window()
     busy.communicate()
     assert window.seconds == pytest.approx(time.monotonic() - begin, abs=0.5)
@@ -73,7 +76,7 @@ def test_a_window_is_what_passed_while_all_were_at_it(burnt):
 def test_ratios_are_those_of_one_round():
     ours = [{"step_wall_seconds": 3.0, "server_seconds_2": 1.0, "server_seconds_8": 2.5}, {"step_wall_seconds": 8.0}]
     alone = [{"step_wall_seconds": 2.0, "step_wall_seconds_one_batch": 1.0}, {"step_wall_seconds": 4.0}]
-    result = engine_summary.summary({"alone": alone, "ours": ours, "stock": [{}, {}]})
+    result = summary.summary({"alone": alone, "ours": ours, "stock": [{}, {}]})
     assert result["step_wall_ratio"] == 1.75
     assert result["raw"]["ours"]["step_wall_ratio"]["values"] == [1.5, 2.0]
     assert result["raw"]["ours"]["step_wall_ratio_one_batch"]["values"] == [3.0, None]
@@ -131,7 +134,7 @@ def test_an_interrupted_run_leaves_nothing(commands):
     words = ["--only", "idle", "--no-stock", "--idle-seconds", 200]
     child = commands.start(sys.executable, "-m", "byteps_gc", "bench", "engine", *words)
     deadline = time.monotonic() + 30
-    while sum("engine_worker idle" in one.words and " role " not in one.words for one in commands.alive()) < 2:
+    while sum("engine.worker idle" in one.words and " role " not in one.words for one in commands.alive()) < 2:
         assert time.monotonic() < deadline and child.poll() is None
         time.sleep(0.1)
     child.send_signal(signal.SIGTERM)
@@ -141,12 +144,12 @@ def test_an_interrupted_run_leaves_nothing(commands):
 
 
 def test_without_namespaces_the_reason_is_noted(monkeypatch):
-    monkeypatch.setattr(engine.os, "geteuid", lambda: 1000)
-    assert "only root can create the network namespaces" in engine.hosts_refused()
+    monkeypatch.setattr(benchmark.os, "geteuid", lambda: 1000)
+    assert "only root can create the network namespaces" in benchmark.hosts_refused()
 
 
 def test_what_stock_byteps_needs_are_fixups():
-    assert set(released_engine.NEEDED) < set(changes.NAMES)
+    assert set(engine.NEEDED) < set(changes.NAMES)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +168,7 @@ def test_what_stock_byteps_needs_are_fixups():
     ],
 )
 def test_a_wrong_flag_is_one_line(capsys, monkeypatch, words, reason):
-    monkeypatch.setattr(engine, "prepare", lambda *arguments: pytest.fail("something was started"))
+    monkeypatch.setattr(benchmark, "prepare", lambda *arguments: pytest.fail("something was started"))
     assert command_line.main(["bench", "engine", *words]) == 2
     error = capsys.readouterr().err
     assert reason in error and error.count("\n") == 1

@@ -5,11 +5,13 @@ import contextlib
 import json
 import shutil
 
-from byteps_gc import commands as command_line
-from byteps_gc.bench import peer_rows, peers, shapes
-from byteps_gc.bench.peer_jobs import PEERS
-from byteps_gc.bench.peer_rows import UNSHAPED, Failure, Row, Setting, Turn
+from byteps_gc import cli as command_line
+from byteps_gc.bench import model_gradients
+from byteps_gc.bench.peers import benchmark, rows
+from byteps_gc.bench.peers.jobs import PEERS
+from byteps_gc.bench.peers.rows import UNSHAPED, Failure, Row, Setting, Turn
 from byteps_gc.errors import ClusterError
+import byteps_gc.report.machine
 import pytest
 
 SMALL = ["--model", "resnet18_v2", "--hosts", "2", "--rate", "1gbit", "--repeats", "1", "--json", "out.json"]
@@ -30,14 +32,14 @@ def test_ours_beside_mxnets(commands, tmp_path):
     ours, theirs = rows = [Row(**one) for one in found["rows"]]
     assert [one.peer for one in rows] == HERE and found["failed"] == []
     for one in rows:
-        assert one.rounds == peer_rows.MOST_ROUNDS
+        assert one.rounds == rows.MOST_ROUNDS
         assert 0 < one.seconds_min <= one.seconds <= one.seconds_max
         assert one.limit_seconds < one.seconds_max
         assert one.limit_seconds >= 8 * max(one.mb_sent, one.mb_received) / 1000 > 0
         assert 0 < one.cpu_seconds < 10
     assert 1.3 < ours.mb_sent < 2.5, "a bit an element, and the small gradients in full"
     assert 20 < theirs.mb_sent < 30, "MXNet pushes two bits an element, and pulls in full"
-    assert [len(turn["seconds"]) for turn in found["turns"]] == [peer_rows.MOST_ROUNDS] * 2
+    assert [len(turn["seconds"]) for turn in found["turns"]] == [rows.MOST_ROUNDS] * 2
     heading, _, processor, _, setting, _, origin, _, *table = (tmp_path / "out.md").read_text().splitlines()
     assert heading.startswith("`python -m byteps_gc bench peers`; Python 3.") and "mxnet 1.9.1" in heading
     assert processor.startswith("CPU s: CPU time of all processes") and setting == "## resnet18_v2, 2 hosts, 1gbit"
@@ -53,9 +55,9 @@ def test_ours_beside_mxnets(commands, tmp_path):
 @pytest.fixture
 def no_hosts(monkeypatch):
     """Nothing is made for a contest to run on; the machine is called "here"."""
-    monkeypatch.setattr(peers.machine, "host", lambda about: "here")
-    monkeypatch.setattr(peers, "NamespaceHosts", lambda *arguments: contextlib.nullcontext())
-    monkeypatch.setattr(peers, "require", lambda packages: None)
+    monkeypatch.setattr(byteps_gc.report.machine, "host", lambda about: "here")
+    monkeypatch.setattr(benchmark, "NamespaceHosts", lambda *arguments: contextlib.nullcontext())
+    monkeypatch.setattr(benchmark, "require", lambda packages: None)
 
 
 def turn(*seconds, peer=HERE[0], model="vgg16", hosts=2, rate="100mbit", sent=1.0e6, cpu=0.1, place="here"):
@@ -64,18 +66,18 @@ def turn(*seconds, peer=HERE[0], model="vgg16", hosts=2, rate="100mbit", sent=1.
 
 
 def test_a_row_is_all_rounds_of_all_turns():
-    row = peer_rows.row([turn(1.0, 2.0), turn(3.0, 4.0, 5.0, cpu=0.3)])
+    row = rows.row([turn(1.0, 2.0), turn(3.0, 4.0, 5.0, cpu=0.3)])
     assert (row.peer, row.model, row.hosts, row.rate) == (HERE[0], "vgg16", 2, "100mbit")
     assert (row.date, row.commit, row.machine) == ("2026-11-26", "abc", "here")
     assert (row.seconds, row.seconds_min, row.seconds_max, row.rounds) == (3.0, 1.0, 5.0, 5)
     assert (row.mb_sent, row.mb_received, row.cpu_seconds, row.load) == (2.0, 0.5, 0.2, 0.25)
     assert row.limit_seconds == pytest.approx(8 * 3e6 / 100e6), "the busiest link's"
-    assert peer_rows.row([turn(1.0, rate=UNSHAPED)]).limit_seconds is None
+    assert rows.row([turn(1.0, rate=UNSHAPED)]).limit_seconds is None
 
 
 def test_rounds_fit_the_rate():
     """And what a contestant sends: what it compresses, and what is too small for that."""
-    model = shapes.MODELS["vgg16"]
+    model = model_gradients.MODELS["vgg16"]
     names = ("byteps_gc", HERE[0], f"{HERE[0]}, guide's threshold", "PyTorch DDP")
     peers_here = [peer for peer in PEERS if peer.name in names]
     found = [
@@ -85,7 +87,7 @@ def test_rounds_fit_the_rate():
     ]
     at_100mbit, at_1gbit = [(1, 1), (1, 9), (1, 8), (3, 1)], [(1, 4), (3, 15), (3, 15), (3, 4)]
     assert found == at_100mbit + at_1gbit + [(3, 15)] * 4
-    assert Setting(model, 2, "100mbit").limit(peers_here[0]) == pytest.approx(peer_rows.START + 8 * 44.27 * 2, 0.001)
+    assert Setting(model, 2, "100mbit").limit(peers_here[0]) == pytest.approx(rows.START + 8 * 44.27 * 2, 0.001)
 
 
 def test_who_fails_is_noted_and_not_tried_again(monkeypatch, no_hosts, tmp_path):
@@ -98,7 +100,7 @@ def test_who_fails_is_noted_and_not_tried_again(monkeypatch, no_hosts, tmp_path)
             raise ClusterError("worker-0 failed with status 1; log: x\nmore")
         return turn(1.0, peer=peer.name, model=setting.model.name, rate="1gbit")
 
-    monkeypatch.setattr(peers, "take", take)
+    monkeypatch.setattr(benchmark, "take", take)
     file = tmp_path / "out.json"
     words = [*SMALL[:-1], str(file), "--markdown", str(tmp_path / "out.md"), "--repeats", "2", *named(*HERE)]
     for _ in range(2):
@@ -125,7 +127,7 @@ def test_it_goes_on_with_the_turn_that_it_was_taking(monkeypatch, no_hosts, tmp_
         taken.append(peer.name)
         return turn(1.0, peer=peer.name, model="resnet18_v2", rate="1gbit")
 
-    monkeypatch.setattr(peers, "take", take)
+    monkeypatch.setattr(benchmark, "take", take)
     words = ["bench", "peers", *SMALL[:-1], str(tmp_path / "out.json"), "--repeats", "2", *named(*HERE)]
     command_line.main(words)
     assert taken == [*HERE, HERE[0]]
@@ -144,8 +146,8 @@ def test_contestants_meet_on_one_machine(monkeypatch, no_hosts, tmp_path):
         taken.append((setting.hosts, peer.name))
         return turn(1.0, peer=peer.name, model="resnet18_v2", hosts=setting.hosts, rate="1gbit", place=here)
 
-    monkeypatch.setattr(peers, "take", take)
-    monkeypatch.setattr(peers.machine, "host", lambda about: here)
+    monkeypatch.setattr(benchmark, "take", take)
+    monkeypatch.setattr(byteps_gc.report.machine, "host", lambda about: here)
     words = ["bench", "peers", *SMALL[:-1], str(tmp_path / "out.json"), "--repeats", "2", "--hosts", "4", *named(*HERE)]
     command_line.main(words)
     assert taken == [*[(2, peer) for peer in [*HERE, *HERE]], (4, HERE[0])]
@@ -158,7 +160,7 @@ def test_contestants_meet_on_one_machine(monkeypatch, no_hosts, tmp_path):
 
 def test_rows_stand_in_order():
     """By model, rate and hosts, whatever came first."""
-    contest = peers.Contest(argparse.Namespace(json=None), [], None, {})
+    contest = benchmark.Contest(argparse.Namespace(json=None), [], None, {})
     contest.turns = [
         turn(1.0),
         turn(1.0, model="resnet18_v2", rate=UNSHAPED),
@@ -174,7 +176,7 @@ def test_rows_stand_in_order():
 
 
 def test_another_file_is_not_written_over(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(peers, "require", lambda packages: None)
+    monkeypatch.setattr(benchmark, "require", lambda packages: None)
     file = tmp_path / "other.json"
     for text in ("", "[]", '{"rows": []}', '{"turns": [{"peer": "x"}], "failed": []}'):
         file.write_text(text)
@@ -186,7 +188,7 @@ def test_another_file_is_not_written_over(capsys, monkeypatch, tmp_path):
 
 
 def test_the_models_are_those_of_the_guide():
-    assert {name: len(shapes.of(model)) for name, model in shapes.MODELS.items()} == {
+    assert {name: len(model_gradients.of(model)) for name, model in model_gradients.MODELS.items()} == {
         "resnet18_v2": 58,
         "resnet50_v2": 155,
         "vgg16": 32,
@@ -206,7 +208,7 @@ def test_the_models_are_those_of_the_guide():
     ],
 )
 def test_a_wrong_flag_is_one_line(capsys, monkeypatch, words, reason):
-    monkeypatch.setattr(peers, "require", lambda packages: pytest.fail("something was started"))
+    monkeypatch.setattr(benchmark, "require", lambda packages: pytest.fail("something was started"))
     assert command_line.main(["bench", "peers", *words]) == 2
     error = capsys.readouterr().err
     assert reason in error and error.count("\n") == 1

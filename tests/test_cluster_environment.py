@@ -2,11 +2,12 @@
 
 import os
 
-from byteps_gc import driver, env
-from byteps_gc.cluster import bpslaunch, host, run
+from byteps_gc import env
+from byteps_gc.cluster import bpslaunch, cluster_spec, run
+from byteps_gc.cluster.cluster_spec import Host
 from byteps_gc.cluster.experiment import Experiment
-from byteps_gc.cluster.host import Host
 from byteps_gc.cluster.roles import Cluster, environment
+from byteps_gc.engine import nvidia_driver
 from byteps_gc.errors import ClusterError, SettingsError
 import pytest
 
@@ -42,7 +43,7 @@ def test_the_callers_values_win():
 
 @pytest.mark.parametrize("cuda, operators", [(False, "4"), (True, None)])
 def test_on_a_cpu_gradients_come_early(monkeypatch, cuda, operators):
-    monkeypatch.setattr(driver, "wanted", lambda: cuda)
+    monkeypatch.setattr(nvidia_driver, "wanted", lambda: cuda)
     variables = environment(CLUSTER, "worker", 0, base={})
     assert variables.get("MXNET_EXEC_BULK_EXEC_MAX_NODE_TRAIN_BWD") == operators
 
@@ -198,7 +199,7 @@ def test_a_plan_has_only_the_jobs_that_were_asked_for(plan, why):
 def test_a_name_that_is_a_loopback_address_is_refused(monkeypatch):
     """Debian gives a machine's own name 127.0.1.1."""
     settings(monkeypatch, HOSTS="198.51.100.1 node-2", SCHEDULER="198.51.100.1", PORT="1")
-    monkeypatch.setattr(host, "address_of", lambda name: "127.0.1.1" if name == "node-2" else name)
+    monkeypatch.setattr(cluster_spec, "address_of", lambda name: "127.0.1.1" if name == "node-2" else name)
     with pytest.raises(SettingsError, match="host 'node-2' of BYTEPS_GC_HOSTS resolves to 127.0.1.1 here, which"):
         Host.from_environment()
 

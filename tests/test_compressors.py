@@ -4,16 +4,17 @@ import argparse
 from dataclasses import dataclass, fields
 import json
 
-from byteps_gc import arguments, compressors, native
+from byteps_gc import compressors, native
 from byteps_gc.compressors import registry as registration
 from byteps_gc.compressors.base import option
 from byteps_gc.compressors.dithering import Dithering
 from byteps_gc.compressors.identity import Identity
 from byteps_gc.compressors.onebit import Onebit
 from byteps_gc.compressors.randomk import RandomK
+from byteps_gc.compressors.settings import Settings
 from byteps_gc.compressors.topk import TopK
 from byteps_gc.errors import CompressionError
-from byteps_gc.settings import Settings
+from byteps_gc.training import compression_flags
 from hypothesis import given
 from hypothesis import strategies as st
 from laws import ROWS
@@ -99,14 +100,14 @@ def test_a_registered_compressor_has_flags_and_settings(registry):
         declared({"k": Declared(int), "way": Declared(str, choices=("a",)), "fast_mode": Declared(bool, default=False)})
     )
     parser = argparse.ArgumentParser()
-    arguments.add_compression(parser)
+    compression_flags.add_compression(parser)
     words = "--compressor new --k 3 --fast-mode --way a".split()
-    assert arguments.compression(parser.parse_args(words)) == Settings(new(k=3, fast_mode=True, way="a"))
+    assert compression_flags.compression(parser.parse_args(words)) == Settings(new(k=3, fast_mode=True, way="a"))
     words = "--compressor topk --k 0.5 --seed 3".split()
-    assert arguments.compression(parser.parse_args(words)) == Settings(TopK(k=0.5))
+    assert compression_flags.compression(parser.parse_args(words)) == Settings(TopK(k=0.5))
     assert "--way WAY what it means: a (new)" in " ".join(parser.format_help().split())
     with pytest.raises(CompressionError, match="--way is not an option of topk; its options: --k, --half"):
-        arguments.compression(parser.parse_args([*words, "--way", "a"]))
+        compression_flags.compression(parser.parse_args([*words, "--way", "a"]))
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,16 @@ import os
 import subprocess
 import sys
 
-from byteps_gc import commands as command_line
-from byteps_gc import driver
-from byteps_gc.engine import nvidia
+from byteps_gc import cli as command_line
+from byteps_gc.engine import nvidia, nvidia_driver
 from byteps_gc.errors import EngineError
+import check_gpu
 import pytest
 
 from conftest import ROOT
+from soak import COMPRESSORS
 
 sys.path.insert(0, str(ROOT / "scripts"))
-
-import check_gpu
-
-from soak import COMPRESSORS
 
 
 @pytest.fixture
@@ -84,13 +81,13 @@ def test_a_build_that_cannot_be_is_one_line(capsys, words, line):
 
 
 def test_a_missing_driver_is_one_line(monkeypatch):
-    driver.check()  # MXNet for the CPU needs none
-    monkeypatch.setattr(driver, "wanted", lambda: True)
-    monkeypatch.setattr(driver, "LIBRARY", "libno-such-driver.so.1")
+    nvidia_driver.check()  # MXNet for the CPU needs none
+    monkeypatch.setattr(nvidia_driver, "wanted", lambda: True)
+    monkeypatch.setattr(nvidia_driver, "LIBRARY", "libno-such-driver.so.1")
     with pytest.raises(EngineError, match=r"the NVIDIA driver \(libno-such-driver.so.1\) is not; install"):
-        driver.check()
+        nvidia_driver.check()
     with pytest.raises(EngineError, match=r"the NVIDIA driver \(libno-such-driver.so.1\) is not installed"):
-        driver.gpus()
+        nvidia_driver.gpus()
 
 
 DRIVER = """
@@ -120,34 +117,34 @@ def pretended(tmp_path, monkeypatch):
         library = tmp_path / f"libdriver-{status}.so"
         command = ["g++", "-shared", "-fPIC", f"-DSTATUS={status}", "-o", str(library), str(tmp_path / "driver.cc")]
         subprocess.run(command, check=True)
-        monkeypatch.setattr(driver, "wanted", lambda: True)
-        monkeypatch.setattr(driver, "LIBRARY", str(library))
+        monkeypatch.setattr(nvidia_driver, "wanted", lambda: True)
+        monkeypatch.setattr(nvidia_driver, "LIBRARY", str(library))
 
     return pretend
 
 
 def test_a_gpu_without_kernels_is_one_line(pretended):
-    driver.check()  # MXNet for the CPU needs none
+    nvidia_driver.check()  # MXNet for the CPU needs none
     pretended(status=0)
-    assert list(map(str, driver.gpus())) == [
+    assert list(map(str, nvidia_driver.gpus())) == [
         "NVIDIA A100 (compute capability 8.0)",
         "NVIDIA H100 (compute capability 9.0)",
     ]
-    driver.check(processes=2, using=False)
+    nvidia_driver.check(processes=2, using=False)
     with pytest.raises(EngineError, match="needs one GPU per process, 4 in total, but the NVIDIA driver reports 2 "):
-        driver.check(processes=4, using=False)
+        nvidia_driver.check(processes=4, using=False)
     with pytest.raises(EngineError, match=r"no kernels for NVIDIA H100 \(compute capability 9.0\), only for 5.0"):
-        driver.check()
+        nvidia_driver.check()
 
 
 def test_a_driver_that_does_not_work_is_one_line(pretended):
-    pretended(status=driver.NO_DEVICE)
-    assert driver.gpus() == []
+    pretended(status=nvidia_driver.NO_DEVICE)
+    assert nvidia_driver.gpus() == []
     with pytest.raises(EngineError, match="needs one GPU per process, 1 in total, but the NVIDIA driver reports 0 "):
-        driver.check(using=False)
+        nvidia_driver.check(using=False)
     pretended(status=803)
     with pytest.raises(EngineError, match="the NVIDIA driver failed: cuInit returned status 803"):
-        driver.check()
+        nvidia_driver.check()
 
 
 @pytest.mark.cluster

@@ -5,8 +5,8 @@ import signal
 import sys
 import time
 
-from byteps_gc.cluster import local, roles, secret
-from byteps_gc.cluster.local import PEER_LOST
+from byteps_gc.cluster import roles, secret, supervisor
+from byteps_gc.cluster.supervisor import PEER_LOST
 import pytest
 
 from conftest import FOR_EVER
@@ -22,7 +22,7 @@ class Job:
 
     def __init__(self, commands, workers=2, servers=1, **env):
         self.commands = commands
-        self.cluster = roles.Cluster(workers, servers, port=local.free_port())
+        self.cluster = roles.Cluster(workers, servers, port=supervisor.free_port())
         file = secret.make(commands.folder / f"secret-{self.cluster.port}")
         self.env = {"BYTEPS_GC_DEATH_TIMEOUT": str(LIMIT), "BYTEPS_GC_SECRET_FILE": str(file), **env}
         self.running = {}

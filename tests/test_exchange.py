@@ -145,7 +145,7 @@ def test_calls_that_the_engine_would_answer_with_an_abort(commands):
     program = """
 import byteps_gc.mxnet as bps, mxnet as mx
 from byteps_gc import exchange
-from byteps_gc.exchange import ExchangeError
+from byteps_gc.mxnet.exchange import ExchangeError
 for call in (bps.rank, bps.size, lambda: bps.push_pull(mx.nd.ones(1)), lambda: bps.DistributedTrainer({}, "sgd")):
     try:
         call()

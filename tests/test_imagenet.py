@@ -6,8 +6,9 @@ import runpy
 import shutil
 import sys
 
-from byteps_gc import env, hashes
+from byteps_gc import env
 from byteps_gc.data import packing
+from byteps_gc.mxnet import file_hashes
 import mxnet as mx
 import numpy as np
 import pytest
@@ -206,7 +207,7 @@ def test_files_to_resume_from_are_checked(capsys, monkeypatch, records, tmp_path
     assert f"{tmp_path}/a.states is damaged: it is empty; " in refused(capsys, monkeypatch, *words)
     (tmp_path / "a.json").write_text('{"epoch": 0}')
     assert f"{tmp_path}/a.json holds no SHA-256: " in refused(capsys, monkeypatch, *words)
-    (tmp_path / "a.json").write_text(hashes.rendered({"epoch": 0}, {".params": "0" * 64}))
+    (tmp_path / "a.json").write_text(file_hashes.rendered({"epoch": 0}, {".params": "0" * 64}))
     assert f"{file} is damaged: its SHA-256 differs from the one in a.json; " in refused(capsys, monkeypatch, *words)
 
 

@@ -10,11 +10,11 @@ import subprocess
 import sys
 import time
 
-from byteps_gc.cluster import local, namespaces, one_machine, secret, ssh
+from byteps_gc.cluster import namespaces, secret, simulated_cluster, ssh, supervisor
 from byteps_gc.cluster.experiment import Experiment
-from byteps_gc.cluster.local import PEER_LOST, UNREACHED
 from byteps_gc.cluster.namespaces import NamespaceHosts
 from byteps_gc.cluster.roles import Cluster, environment
+from byteps_gc.cluster.supervisor import PEER_LOST, UNREACHED
 from byteps_gc.errors import ClusterError, SettingsError, UserError
 from byteps_gc.report import record
 import pytest
@@ -237,7 +237,7 @@ def start_roles(hosts, workers, **names):
 
     def start(kind, host, number=None):
         env = environment(cluster, kind, number, address=host.address, neighbours=1, base=base)
-        command = [*local.BPSLAUNCH, sys.executable, "-u", "-c", FOR_EVER]
+        command = [*supervisor.BPSLAUNCH, sys.executable, "-u", "-c", FOR_EVER]
         return host.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
     roles = [start("scheduler", hosts[0]), start("server", hosts[1])]
@@ -299,7 +299,7 @@ def test_a_run_that_failed_goes_on_on_all_hosts(machine):
     flags, pipes = [*SMALL, "--num-epochs", "10"], dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with NamespaceHosts(2) as hosts:
         ssh.serve(hosts)
-        files = one_machine.write_scripts(hosts, EXAMPLE, "cifar100", out="")
+        files = simulated_cluster.write_scripts(hosts, EXAMPLE, "cifar100", out="")
         hosts.console.run(ssh.pssh(hosts, "parallel-scp", *files, "."))
 
         def start(*words):
@@ -358,7 +358,7 @@ def test_a_mistake_is_told_before_anything_is_made(machine, monkeypatch, options
     experiment = Experiment.read(EXAMPLE / "cifar100.ini")
     given = dict(experiment=experiment, count=2, rate="", words=["onebit"], extra=SMALL)
     with pytest.raises(UserError, match=words):
-        one_machine.run(**{**given, **options})
+        simulated_cluster.run(**{**given, **options})
 
 
 @pytest.mark.parametrize(
@@ -397,10 +397,10 @@ def test_what_is_missing_is_named(monkeypatch):
 def test_the_hosts_settings_are_the_example_with_other_values():
     text = (EXAMPLE / "settings.sh").read_text()
     values = {"BYTEPS_GC_HOSTS": "10.99.0.1 10.99.0.2", "BYTEPS_GC_PYTHON": "/opt/python"}
-    mine = one_machine.settings(text, values, {"OMP_NUM_THREADS": "1"})
+    mine = simulated_cluster.settings(text, values, {"OMP_NUM_THREADS": "1"})
     assert ': "${BYTEPS_GC_HOSTS:=10.99.0.1 10.99.0.2}"\n' in mine
     assert ': "${BYTEPS_GC_PYTHON:=/opt/python}"\n' in mine
     assert mine.endswith("export OMP_NUM_THREADS=1\n")
     assert len(mine.splitlines()) == len(text.splitlines()) + 1
     with pytest.raises(SettingsError, match="settings.sh has no line for BYTEPS_GC_NOTHING"):
-        one_machine.settings(text, {"BYTEPS_GC_NOTHING": "1"}, {})
+        simulated_cluster.settings(text, {"BYTEPS_GC_NOTHING": "1"}, {})

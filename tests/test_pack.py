@@ -8,7 +8,7 @@ import sys
 import zlib
 
 from byteps_gc.data import folder as folders
-from byteps_gc.data import packing, views
+from byteps_gc.data import imagenet_transforms, packing
 from byteps_gc.data.names import shown
 from byteps_gc.data.records import LIMIT, Records
 from byteps_gc.errors import DatasetError
@@ -170,7 +170,9 @@ def test_a_long_image_that_jpeg_holds_is_packed(pack, folder, out):
     draw(folder / "dog" / "long.png", 1, 655)
     assert pack("--resize", 100).status == 0
     records = Records(out / "set.rec")
-    images = [(views.decode(content, ""), label) for content, label in map(records.read, range(len(records)))]
+    images = [
+        (imagenet_transforms.decode(content, ""), label) for content, label in map(records.read, range(len(records)))
+    ]
     assert sorted((image.shape, label) for image, label in images)[-1] == ((100, 65500, 3), 1)
 
 
@@ -178,7 +180,7 @@ def test_a_long_image_that_jpeg_holds_is_packed(pack, folder, out):
 def test_the_lowest_and_the_highest_quality(pack, out, quality):
     assert pack("--resize", 10, "--quality", quality).status == 0
     records = Records(out / "set.rec")
-    assert all(views.decode(records.read(number)[0], "").shape[0] == 10 for number in range(4))
+    assert all(imagenet_transforms.decode(records.read(number)[0], "").shape[0] == 10 for number in range(4))
 
 
 def test_an_image_too_large_for_a_record_is_rejected(rejects, folder):

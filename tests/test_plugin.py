@@ -3,8 +3,8 @@
 import json
 import sys
 
-from byteps_gc.bench import released_engine
-from byteps_gc.cluster import local, roles, secret
+from byteps_gc.bench.stock import engine
+from byteps_gc.cluster import roles, secret, supervisor
 import pytest
 from test_training import EF, ONEBIT, train
 
@@ -71,12 +71,12 @@ def test_a_server_of_another_version_says_so(commands):
 
 def test_a_server_without_the_compressors_says_so(commands):
     """BytePS's own server, started by hand: it says why and ends, and so do the others."""
-    cluster = roles.Cluster(workers=1, servers=1, port=local.free_port())
+    cluster = roles.Cluster(workers=1, servers=1, port=supervisor.free_port())
     file = str(secret.make(commands.folder / secret.NAME))
 
     def start(role, worker, *words):
         base = commands.environment(BYTEPS_MIN_COMPRESS_BYTES="2000", BYTEPS_GC_SECRET_FILE=file)
-        env = roles.environment(cluster, role, worker, address=local.LOOPBACK, base=base)
+        env = roles.environment(cluster, role, worker, address=supervisor.LOOPBACK, base=base)
         return commands.start(sys.executable, *words, **env)
 
     scheduler = start("scheduler", None, "-m", "byteps_gc", "role")
@@ -89,7 +89,7 @@ def test_a_server_without_the_compressors_says_so(commands):
     )
     for survivor in (worker, scheduler):
         output, _ = survivor.communicate(timeout=20)
-        assert survivor.returncode == local.PEER_LOST, output
+        assert survivor.returncode == supervisor.PEER_LOST, output
         assert "byteps: server on 127.0.0.1 has died" in output
 
 
@@ -98,7 +98,7 @@ def test_byteps_as_released_trains_the_same(commands, tmp_path):
 
     The threshold is 0, because there a gradient that no compressor has in hand can be overwritten on its way.
     """
-    released_engine.unpack(tmp_path / "engine")
+    engine.unpack(tmp_path / "engine")
     several = (ONEBIT, {"compressor": "topk", "k": 0.01}, {"compressor": "dithering", "k": 2, **EF})
     trainings = [{"params": params} for params in several]
     released = train(commands, *trainings, steps=15, threshold=0, PYTHONPATH=str(tmp_path / "engine"))

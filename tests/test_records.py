@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 import struct
 
-from byteps_gc.data import packing, views
-from byteps_gc.data.ahead import ahead
+from byteps_gc.data import imagenet_transforms, packing
 from byteps_gc.data.folder import Folder
 from byteps_gc.data.loader import Loader
+from byteps_gc.data.prefetch import ahead
 from byteps_gc.data.records import FIRST, HEADER, LAST, MAGIC, MIDDLE, PART, Records, framed
 from byteps_gc.data.sharding import ShardedSampler, validation_part
-from byteps_gc.data.targets import SoftLabels
+from byteps_gc.data.soft_labels import SoftLabels
 from byteps_gc.errors import DatasetError
 import cv2
 import mxnet as mx
@@ -88,7 +88,7 @@ def test_the_pack_command_splits_every_class(commands, folder, tmp_path):
     assert [label for _, label in contents(val)].count(1) == 2
     assert not {content for content, _ in contents(train)} & {content for content, _ in contents(val)}
     for content, label in contents(train):
-        image = views.decode(content, "")
+        image = imagenet_transforms.decode(content, "")
         assert min(image.shape[:2]) == 24 and abs(image.mean() - 80 * label - 30) < 15
     result = commands.python(*words, "--val-share", 0.4)
     assert (result.status, result.output) == (2, f"byteps_gc: {tmp_path}/out/set_train.rec already exists\n")
@@ -333,24 +333,24 @@ def test_a_damaged_image_is_named_when_it_is_met(folder, tmp_path):
     file.write_bytes(b"")
     images = Folder(folder)
     with pytest.raises(DatasetError, match=f"cannot decode {file}: "):
-        list(Loader(views.Views(images, 16), range(len(images)), 4, threads=2))
+        list(Loader(imagenet_transforms.Views(images, 16), range(len(images)), 4, threads=2))
     file.unlink()
     with pytest.raises(DatasetError, match=f"cannot read {file}: No such file"):
-        list(Loader(views.Views(images, 16), range(len(images)), 4))
+        list(Loader(imagenet_transforms.Views(images, 16), range(len(images)), 4))
 
 
 def test_the_validation_view_is_the_middle():
     image = np.zeros((100, 60, 3), np.uint8)
     image[35:65, 15:45] = (10, 20, 30)
-    view = views.validation_view(image, 24, 0.8)  # the shorter side becomes 30: 24 pixels are 48 of these
-    wanted = (np.float64([10, 20, 30]) - views.MEAN) / views.DEVIATION
+    view = imagenet_transforms.validation_view(image, 24, 0.8)  # the shorter side becomes 30: 24 pixels are 48 of these
+    wanted = (np.float64([10, 20, 30]) - imagenet_transforms.MEAN) / imagenet_transforms.DEVIATION
     assert view.shape == (3, 24, 24) and view.dtype == np.float32
     assert np.allclose(view[:, 8:16, 8:16], wanted[:, None, None], atol=1e-5)
-    assert np.allclose(view[:, 0, 0], -views.MEAN / views.DEVIATION, atol=1e-5)
+    assert np.allclose(view[:, 0, 0], -imagenet_transforms.MEAN / imagenet_transforms.DEVIATION, atol=1e-5)
 
 
 def test_training_views_vary_and_repeat(packed):
-    batches = views.Views(Records(packed), 16)
+    batches = imagenet_transforms.Views(Records(packed), 16)
     chosen = [3] * 64
     one, labels = batches(chosen, np.random.RandomState(7))
     again, _ = batches(chosen, np.random.RandomState(7))
@@ -364,22 +364,26 @@ def test_colours_are_changed_as_described():
     """The one matrix equals brightness, contrast, saturation and lighting, one after another."""
     image = np.random.RandomState(0).rand(5, 7, 3) * 255
     rng, twin = np.random.RandomState(3), np.random.RandomState(3)
-    matrix = views.random_colours(image.mean(axis=(0, 1)), rng)
+    matrix = imagenet_transforms.random_colours(image.mean(axis=(0, 1)), rng)
     wanted = image
     for change in twin.permutation(3):
-        share = 1 + twin.uniform(-views.JITTER, views.JITTER)
-        grey = wanted @ views.GREY
+        share = 1 + twin.uniform(-imagenet_transforms.JITTER, imagenet_transforms.JITTER)
+        grey = wanted @ imagenet_transforms.GREY
         towards = [0.0, grey.mean(), grey[..., None]][change]
         wanted = share * wanted + (1 - share) * towards
-    wanted = wanted + views.AXES @ (views.PRINCIPAL * twin.normal(0, views.LIGHTING, 3))
-    assert np.allclose(image @ matrix[:, :3].T + matrix[:, 3], (wanted - views.MEAN) / views.DEVIATION)
+    wanted = wanted + imagenet_transforms.AXES @ (
+        imagenet_transforms.PRINCIPAL * twin.normal(0, imagenet_transforms.LIGHTING, 3)
+    )
+    assert np.allclose(
+        image @ matrix[:, :3].T + matrix[:, 3], (wanted - imagenet_transforms.MEAN) / imagenet_transforms.DEVIATION
+    )
 
 
 def test_random_parts_lie_in_the_image():
     rng = np.random.RandomState(0)
     for height, width in [(1, 1), (1, 500), (37, 20), (300, 300)]:
         for _ in range(100):
-            top, left, rows, columns = views.random_part(height, width, rng)
+            top, left, rows, columns = imagenet_transforms.random_part(height, width, rng)
             assert rows > 0 and columns > 0 and 0 <= top <= height - rows and 0 <= left <= width - columns
 
 

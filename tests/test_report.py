@@ -4,7 +4,7 @@ import csv
 import json
 
 from byteps_gc import report
-from byteps_gc.commands import main
+from byteps_gc.cli import main
 from byteps_gc.errors import UserError
 from byteps_gc.report import record, rows, table
 from byteps_gc.report.progress import Progress

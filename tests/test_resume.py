@@ -13,12 +13,12 @@ import sys
 import time
 from types import SimpleNamespace
 
-from byteps_gc import checkpoint, hashes
-from byteps_gc.cluster import folders
+from byteps_gc.cluster import run_folder
+from byteps_gc.compressors.settings import Settings
 from byteps_gc.errors import SettingsError, UserError
+from byteps_gc.mxnet import file_hashes
 from byteps_gc.report import record
-from byteps_gc.settings import Settings
-from byteps_gc.training import resume
+from byteps_gc.training import checkpoint, resume
 import numpy as np
 import pytest
 
@@ -188,26 +188,26 @@ def test_the_newest_run_with_an_unfinished_job_goes_on(monkeypatch, tmp_path):
     write_record(runs / "cifar100-20260104-000000", "topk")
     write_record(runs / "cifar100-4-hosts-20260105-000000", "onebit")
     write_record(runs / "vgg16-20260106-000000", "onebit")
-    assert folders.to_resume("cifar100", ["onebit"]) == runs / "cifar100-20260102-000000"
-    assert folders.to_resume("cifar100", ["onebit", "topk"]) == runs / "cifar100-20260104-000000"
-    assert folders.elsewhere("cifar100", ["onebit"]) == runs / "cifar100-20260103-000000"
+    assert run_folder.to_resume("cifar100", ["onebit"]) == runs / "cifar100-20260102-000000"
+    assert run_folder.to_resume("cifar100", ["onebit", "topk"]) == runs / "cifar100-20260104-000000"
+    assert run_folder.elsewhere("cifar100", ["onebit"]) == runs / "cifar100-20260103-000000"
     with pytest.raises(SettingsError, match="no run .*/runs/cifar100-TIME holds an unfinished job of baseline; "):
-        folders.to_resume("cifar100", ["baseline"])
+        run_folder.to_resume("cifar100", ["baseline"])
     monkeypatch.setenv("BYTEPS_GC_RUN_DIR", "runs/cifar100-20260103-000000")
-    assert folders.to_resume("cifar100", ["onebit"]) == runs / "cifar100-20260103-000000"
-    assert folders.left(runs / "cifar100-20260103-000000", ["onebit", "topk"]) == [("topk", "")]
+    assert run_folder.to_resume("cifar100", ["onebit"]) == runs / "cifar100-20260103-000000"
+    assert run_folder.left(runs / "cifar100-20260103-000000", ["onebit", "topk"]) == [("topk", "")]
 
 
 def test_a_run_that_goes_on_elsewhere_is_left_alone(tmp_path):
     tasks = [("onebit", "")]
-    with folders.of_jobs(tmp_path, tasks, resume=False):
+    with run_folder.of_jobs(tmp_path, tasks, resume=False):
         with pytest.raises(UserError, match=f"another run is active in {tmp_path}/onebit"):
-            with folders.of_jobs(tmp_path, tasks, resume=True):
+            with run_folder.of_jobs(tmp_path, tasks, resume=True):
                 pass
-    with folders.of_jobs(tmp_path, tasks, resume=True):
+    with run_folder.of_jobs(tmp_path, tasks, resume=True):
         pass
     with pytest.raises(UserError, match="onebit already exists"):
-        with folders.of_jobs(tmp_path, tasks, resume=False):
+        with run_folder.of_jobs(tmp_path, tasks, resume=False):
             pass
 
 
@@ -397,12 +397,12 @@ def test_checkpoints_without_hashes(tmp_path):
     with pytest.raises(
         UserError, match="^.*epoch-1.params is damaged, or is not a file of MXNet's arrays: it ends 23 "
     ):
-        hashes.check_file(parameters, ".params")
+        file_hashes.check_file(parameters, ".params")
     parameters.write_bytes(struct.pack("<4Q", 0x112, 0, 0, 0))
-    hashes.check_file(parameters, ".params")
+    file_hashes.check_file(parameters, ".params")
     (tmp_path / "epoch-1.states").write_bytes(b"")
     with pytest.raises(UserError, match="epoch-1.states is damaged: it is empty; "):
-        hashes.check_file(tmp_path / "epoch-1.states", ".states")
+        file_hashes.check_file(tmp_path / "epoch-1.states", ".states")
 
 
 @pytest.mark.parametrize("suffix", checkpoint.SUFFIXES)
@@ -430,7 +430,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_older_one(tmp_path, monk
     def fail(*_, **__):
         raise full
 
-    target = {"open": (hashes, "open"), "fsync": (os, "fsync"), "mkdtemp": (checkpoint.tempfile, "mkdtemp")}
+    target = {"open": (file_hashes, "open"), "fsync": (os, "fsync"), "mkdtemp": (checkpoint.tempfile, "mkdtemp")}
     owner, name = target.get(step, (Path, "replace"))
 
     def open_to_read(file, mode, **more):

@@ -2,7 +2,7 @@
 
 import random
 
-from byteps_gc.routes import Route, Scaling, canonical, in_order, relative, routes
+from byteps_gc.core.routes import Route, Scaling, canonical, in_order, relative, routes
 import pytest
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 
 from byteps_gc.cluster import secret
-from byteps_gc.cluster.local import PEER_LOST, free_port, listens
+from byteps_gc.cluster.supervisor import PEER_LOST, free_port, listens
 import pytest
 
 from conftest import EXAMPLE, ROOT, SET_UP, TRAIN

@@ -5,7 +5,7 @@ from pathlib import Path
 import sys
 
 from byteps_gc.cluster import secret
-from byteps_gc.cluster.local import free_port
+from byteps_gc.cluster.supervisor import free_port
 from byteps_gc.errors import ClusterError
 import pytest
 import zmq

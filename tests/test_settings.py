@@ -3,13 +3,13 @@
 import json
 import warnings
 
-from byteps_gc import wire
+from byteps_gc.compressors import engine_keys
 from byteps_gc.compressors.dithering import Dithering
 from byteps_gc.compressors.onebit import Onebit
 from byteps_gc.compressors.randomk import RandomK
+from byteps_gc.compressors.settings import Settings
 from byteps_gc.compressors.topk import TopK
 from byteps_gc.errors import CompressionError
-from byteps_gc.settings import Settings
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
@@ -90,7 +90,7 @@ def test_settings_survive_json(settings):
 
 
 def options(params, compressed=True):
-    return wire.engine_options(Settings.from_params(params), 0.9, "gradient_0", compressed)
+    return engine_keys.engine_options(Settings.from_params(params), 0.9, "gradient_0", compressed)
 
 
 COMMON = {"byteps_compressor_type": "byteps_gc", "byteps_tensor": "gradient_0", "byteps_version": "1"}
@@ -129,5 +129,5 @@ def test_fp16_on_the_wire():
 
 @given(all_settings)
 def test_the_wire_carries_words_without_spaces(settings):
-    for key, value in wire.engine_options(settings, 0.9, "gradient_0", True).items():
+    for key, value in engine_keys.engine_options(settings, 0.9, "gradient_0", True).items():
         assert key.startswith("byteps_") and isinstance(value, str) and value and not value.split()[1:]

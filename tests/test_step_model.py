@@ -3,7 +3,7 @@
 import json
 import math
 
-from byteps_gc import commands as command_line
+from byteps_gc import cli as command_line
 from byteps_gc.bench import step_model
 from byteps_gc.bench.step_model import Kernels, Measured
 import pytest
@@ -39,7 +39,7 @@ def test_a_host_sends_what_goes_to_others_and_its_server_s_answers():
 def test_parts_go_to_the_server_that_has_the_fewest_bytes():
     parts = [(0, 4), (1, 4), (0, 2), (1, 3), (0, 2), (1, 1)]
     assert [*step_model.placement([10, 3, 2, 1], servers=2, partition=4)] == parts
-    vgg16 = step_model.shapes.MODELS["vgg16"]
+    vgg16 = step_model.model_gradients.MODELS["vgg16"]
     assert step_model.most(vgg16, 2, 4096000) == pytest.approx(1 / 2, abs=4096000 / vgg16.bytes)
     assert step_model.most(vgg16, 64, 10**9) > step_model.most(vgg16, 64, 10**5) == pytest.approx(1 / 64, rel=0.02)
 
@@ -85,7 +85,7 @@ def test_clusters_are_predicted(tmp_path, capsys):
     }
     assert len(found) == 2 * 3 * 6
     dense = found[8, "10gbit", "none"]
-    vgg16 = step_model.shapes.MODELS["vgg16"]
+    vgg16 = step_model.model_gradients.MODELS["vgg16"]
     share = step_model.most(vgg16, 8, 4096000)
     assert dense.speedup == 1
     assert dense.step == pytest.approx(0.2 / 3 + 8 * vgg16.bytes * (7 * share + 1 - share) / 10e9)

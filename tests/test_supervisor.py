@@ -8,7 +8,7 @@ import sys
 import time
 
 from byteps_gc import clock
-from byteps_gc.cluster import causes, local
+from byteps_gc.cluster import causes, supervisor
 from byteps_gc.errors import ClusterError
 from byteps_gc.report import logs
 import pytest
@@ -17,33 +17,33 @@ import pytest
 def roles(**seconds):
     """Roles that live for so many seconds, and end well."""
     sleep = "import sys, time; time.sleep(float(sys.argv[1]))"
-    return [local.Role(name, [sys.executable, "-c", sleep, str(span)], {}) for name, span in seconds.items()]
+    return [supervisor.Role(name, [sys.executable, "-c", sleep, str(span)], {}) for name, span in seconds.items()]
 
 
 def test_a_worker_that_goes_on_without_its_server_is_told(tmp_path):
-    supervisor = local.Supervisor(tmp_path, grace=0.5)
+    supervision = supervisor.Supervisor(tmp_path, grace=0.5)
     with pytest.raises(ClusterError, match=r"^server exited while workers were still running; log: .*server\.log"):
-        supervisor.run(roles(server=0, worker=60))
+        supervision.run(roles(server=0, worker=60))
 
 
 def test_a_machine_that_stands_still_accuses_nobody(tmp_path, monkeypatch):
     """Between a server's end and its worker's, the clock goes on for more than the grace while nothing runs."""
-    supervisor, ahead = local.Supervisor(tmp_path, grace=5), [0.0]
+    supervision, ahead = supervisor.Supervisor(tmp_path, grace=5), [0.0]
     monkeypatch.setattr(clock.time, "monotonic", lambda real=time.monotonic: real() + ahead[0])
 
     def stand_still():
-        if supervisor.left_at is not None and not ahead[0]:
+        if supervision.left_at is not None and not ahead[0]:
             ahead[0] = 100.0
 
-    supervisor.tick = stand_still
-    supervisor.run(roles(server=0, worker=2))
+    supervision.tick = stand_still
+    supervision.run(roles(server=0, worker=2))
     assert ahead == [100.0]
 
 
 def test_time_between_two_looks_is_bounded(monkeypatch):
     now = itertools.chain([10.0, 10.25, 60.0, 60.5])
     monkeypatch.setattr(clock.time, "monotonic", lambda: next(now))
-    lived = clock.Lived(most=2.0)
+    lived = clock.PollingClock(most=2.0)
     assert [lived.seconds() for _ in range(3)] == [0.25, 2.25, 2.75]
 
 
@@ -101,7 +101,9 @@ def test_an_output_that_takes_no_more_ends_the_job(commands, place, why):
 def ended(tmp_path, program):
     """How a job is said to have ended whose only role runs a program."""
     with pytest.raises(ClusterError) as caught:
-        local.Supervisor(tmp_path).run([local.Role("worker-0", [sys.executable, "-c", program], dict(os.environ))])
+        supervisor.Supervisor(tmp_path).run(
+            [supervisor.Role("worker-0", [sys.executable, "-c", program], dict(os.environ))]
+        )
     first, *lines = str(caught.value).splitlines()
     assert f"; log: {tmp_path / 'worker-0.log'}" in first
     return first[: first.index("; log: ")], lines

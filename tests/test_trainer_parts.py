@@ -1,9 +1,9 @@
 """What the trainer is made of, without a cluster: comparisons, momentum around the exchange, the file of states."""
 
-from byteps_gc import agreement, momentum, optimizers, statefile, states
+from byteps_gc.compressors.settings import Settings
 from byteps_gc.errors import CompressionError
-from byteps_gc.exchange import ExchangeError
-from byteps_gc.settings import Settings
+from byteps_gc.mxnet import agreement, momentum, optimizers, state_file, trainer_states
+from byteps_gc.mxnet.exchange import ExchangeError
 import mxnet as mx
 import numpy as np
 import pytest
@@ -103,14 +103,14 @@ def test_values_come_back_from_a_file(tmp_path):
         "rate": 0.1, "text": "a", 3: {"inner": (True, float("inf"))}, "numbers": np.arange(3), "np": np.float32(0.5),
         "schedule": schedule,
     }  # fmt: skip
-    writer = statefile.Writer()
+    writer = state_file.Writer()
     tree = writer.encode(value, "value")
-    statefile.write(str(tmp_path / "file"), {"tree": tree}, writer.arrays)
-    header, arrays = statefile.read(str(tmp_path / "file"))
+    state_file.write(str(tmp_path / "file"), {"tree": tree}, writer.arrays)
+    header, arrays = state_file.read(str(tmp_path / "file"))
     (place,) = [one for key, one in header["tree"]["dict"] if key == "schedule"]
     now = Schedule(9.0, Schedule(9.0))
-    statefile.check_objects(place, now, "schedule")
-    reader = statefile.Reader(arrays, mx.cpu())
+    state_file.check_objects(place, now, "schedule")
+    reader = state_file.Reader(arrays, mx.cpu())
     assert reader.decode(place, now) is now
     assert (now.rate, now.seen, now.inner[0].rate) == (0.5, [1, 2], 0.25)
     header["tree"]["dict"] = [pair for pair in header["tree"]["dict"] if pair[0] != "schedule"]
@@ -123,16 +123,16 @@ def test_values_come_back_from_a_file(tmp_path):
 
 def test_what_cannot_be_saved_is_named():
     with pytest.raises(ExchangeError, match="save_states cannot save lock, a set"):
-        statefile.Writer().encode({1}, "lock")
+        state_file.Writer().encode({1}, "lock")
 
 
 @pytest.mark.parametrize("now, words", [(None, "has none"), (print, "has builtin_function_or_method")])
 def test_another_scheduler_is_rejected(now, words):
-    tree = statefile.Writer().encode(Schedule(1.0), "lr_scheduler")
+    tree = state_file.Writer().encode(Schedule(1.0), "lr_scheduler")
     with pytest.raises(ExchangeError, match=f"the saved states have lr_scheduler Schedule, but this trainer {words}"):
-        statefile.check_objects(tree, now, "lr_scheduler")
+        state_file.check_objects(tree, now, "lr_scheduler")
     with pytest.raises(ExchangeError, match="the saved states have no lr_scheduler, but this trainer has Schedule"):
-        statefile.check_objects(None, Schedule(1.0), "lr_scheduler")
+        state_file.check_objects(None, Schedule(1.0), "lr_scheduler")
 
 
 def test_an_optimizers_own_attributes_are_all_saved_or_known():
@@ -140,9 +140,9 @@ def test_an_optimizers_own_attributes_are_all_saved_or_known():
     for name in ("sgd", "nag", "adam", "nadam", "lbsgd", "lars", "lamb", "ftml", "rmsprop", "dcasgd", "signum"):
         optimizer = mx.optimizer.create(name)
         for attribute, value in vars(optimizer).items():
-            if attribute not in states.APART:
-                statefile.Writer().encode(value, attribute)
-    assert "m_schedule" not in states.APART and "lr" not in states.APART
+            if attribute not in trainer_states.APART:
+                state_file.Writer().encode(value, attribute)
+    assert "m_schedule" not in trainer_states.APART and "lr" not in trainer_states.APART
 
 
 def test_the_momentum_that_moves():

@@ -15,15 +15,15 @@ from byteps_gc.compressors.coding import (
 )
 from byteps_gc.compressors.crc32c import crc32c
 from byteps_gc.compressors.dithering import Dithering
-from byteps_gc.compressors.entries import Entries, union
 from byteps_gc.compressors.frame import Frame
 from byteps_gc.compressors.onebit import Onebit
 from byteps_gc.compressors.options import option_texts
+from byteps_gc.compressors.ordered_sums import s1, s2
 from byteps_gc.compressors.partition import Partition, options_digest
 from byteps_gc.compressors.random import Draw, stream_number, words
 from byteps_gc.compressors.randomk import RandomK
 from byteps_gc.compressors.refusals import FrameError, Refusal
-from byteps_gc.compressors.sums import s1, s2
+from byteps_gc.compressors.sparse_entries import Entries, union
 from byteps_gc.compressors.topk import TopK
 from byteps_gc.compressors.values import is_unit, read_values, write_values
 from byteps_gc.compressors.wrappers import ErrorFeedback, Momentum

@@ -138,9 +138,9 @@ def add_predict(subjects: Any) -> None:
 
 def bench_compressors(options: argparse.Namespace) -> int:
     """Measure the compressors."""
-    from byteps_gc.bench import compressors
+    from byteps_gc.bench.kernels import benchmark
 
-    return compressors.main(options)
+    return benchmark.main(options)
 
 
 def bench_step(options: argparse.Namespace) -> int:
@@ -152,9 +152,9 @@ def bench_step(options: argparse.Namespace) -> int:
 
 def bench_engine(options: argparse.Namespace) -> int:
     """Measure the engine."""
-    from byteps_gc.bench import engine
+    from byteps_gc.bench.engine import benchmark
 
-    return engine.main(options)
+    return benchmark.main(options)
 
 
 def bench_predict(options: argparse.Namespace) -> int:
@@ -166,9 +166,10 @@ def bench_predict(options: argparse.Namespace) -> int:
 
 def bench_peers(options: argparse.Namespace) -> int:
     """Measure exchanges with this package and other systems."""
-    from byteps_gc.bench import peer_rows, peers, shapes
+    from byteps_gc.bench import model_gradients
+    from byteps_gc.bench.peers import benchmark, rows
 
-    options.model = options.model or list(shapes.MODELS)
+    options.model = options.model or list(model_gradients.MODELS)
     options.hosts = options.hosts or [2, 4]
-    options.rate = options.rate or ["100mbit", "1gbit", peer_rows.UNSHAPED]
-    return peers.main(options)
+    options.rate = options.rate or ["100mbit", "1gbit", rows.UNSHAPED]
+    return benchmark.main(options)

@@ -11,7 +11,7 @@ from typing import Dict, List, Sequence
 
 from byteps_gc.bench import tables
 from byteps_gc.bench.training import CLASSES, PIXELS
-from byteps_gc.cluster import local
+from byteps_gc.cluster import supervisor
 from byteps_gc.errors import UserError
 from byteps_gc.processes import exit_on_sigterm
 from byteps_gc.training.models import classifier
@@ -48,7 +48,7 @@ def once(job: str, options: argparse.Namespace, folder: Path) -> float:
     out = folder / "seconds.json"
     words = ["--model", options.model, "--batch-size", str(options.batch_size), "--steps", str(options.steps)]
     command = [sys.executable, "-m", "byteps_gc.bench.training", *words, "--out", str(out), *JOBS[job].split()]
-    local.launch(local.job(options.workers, options.servers, command), folder)
+    supervisor.launch(supervisor.job(options.workers, options.servers, command), folder)
     return median(json.loads(out.read_text()))
 
 

@@ -26,8 +26,8 @@ from pathlib import Path
 from statistics import median
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-from byteps_gc.bench import shapes, tables
-from byteps_gc.cluster import folders
+from byteps_gc.bench import model_gradients, tables
+from byteps_gc.cluster import run_folder
 from byteps_gc.cluster.namespaces import bits_per_second
 from byteps_gc.errors import UserError
 from byteps_gc.report import configuration, rows, table
@@ -49,10 +49,12 @@ def placement(sizes: Iterable[int], servers: int, partition: int) -> Iterator[Tu
             yield server, part
 
 
-def most(model: shapes.Model, hosts: int, partition: int) -> float:
+def most(model: model_gradients.Model, hosts: int, partition: int) -> float:
     """Return the largest share of a model's bytes that the servers of one host hold."""
     loads = [0] * hosts
-    for server, part in placement((4 * math.prod(shape) for shape in shapes.of(model)), hosts * SERVERS, partition):
+    for server, part in placement(
+        (4 * math.prod(shape) for shape in model_gradients.of(model)), hosts * SERVERS, partition
+    ):
         loads[server // SERVERS] += part
     return max(loads) / sum(loads)
 
@@ -91,9 +93,11 @@ class Measured:
 
 def measured(folder: Path) -> Iterator[Measured]:
     """Yield the rows of a folder; :class:`UserError` if ``reproduce.sh`` did not make it."""
-    file = folder / folders.CONFIGURATION
+    file = folder / run_folder.CONFIGURATION
     if not file.is_file():
-        raise UserError(f"{folder} is not a folder of reproduce.sh or report --out: {folders.CONFIGURATION} is missing")
+        raise UserError(
+            f"{folder} is not a folder of reproduce.sh or report --out: {run_folder.CONFIGURATION} is missing"
+        )
     about = configuration.read(file).get("configuration", {})
     for row in rows.group(rows.find([folder])):
         start = row.runs[0].start
@@ -193,7 +197,7 @@ def predict(
     """
     dense = Kernels(compress=math.inf, decompress=math.inf, add=memcpy, bits=32)
     for (model, compute), hosts in itertools.product(computes.items(), HOSTS):
-        size, share = shapes.MODELS[model].bytes, most(shapes.MODELS[model], hosts, partition)
+        size, share = model_gradients.MODELS[model].bytes, most(model_gradients.MODELS[model], hosts, partition)
         for rate in RATES:
             steps: Dict[str, float] = {}
             for codec, one in {"none": dense, **codecs}.items():
@@ -211,9 +215,10 @@ def seconds_of(words: Sequence[str]) -> Dict[str, float]:
             found[model] = float(number)
         except ValueError:
             found[model] = math.nan
-        if model not in shapes.MODELS or not 0 < found[model] < math.inf:
+        if model not in model_gradients.MODELS or not 0 < found[model] < math.inf:
             raise UserError(
-                f"invalid --compute {word}: expected MODEL=SECONDS with MODEL one of {', '.join(shapes.MODELS)}"
+                f"invalid --compute {word}: expected MODEL=SECONDS with MODEL one of"
+                f" {', '.join(model_gradients.MODELS)}"
             )
     return found
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 import time
 
-from byteps_gc.arguments import add_compression, compression
+from byteps_gc.training.compression_flags import add_compression, compression
 from byteps_gc.training.models import classifier
 
 WARM_UP = 4  # steps: the first sends the parameters, and each state is touched twice

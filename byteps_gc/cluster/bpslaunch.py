@@ -15,7 +15,8 @@ import time
 from typing import Dict, List, Optional, Sequence, Set
 
 from byteps_gc import env, native
-from byteps_gc.cluster import equality, secret
+from byteps_gc.cluster import secret
+from byteps_gc.cluster.rendezvous import equality
 from byteps_gc.errors import ClusterError, EngineError, SettingsError, UserError
 from byteps_gc.processes import exit_on_sigterm, tied, tolerate_late_wakeups, uninterrupted
 

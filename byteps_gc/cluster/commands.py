@@ -76,7 +76,7 @@ def add_roles(commands: "argparse._SubParsersAction") -> None:
 
 def run_launch(options: argparse.Namespace) -> int:
     """Run a whole cluster on this machine."""
-    from byteps_gc.cluster import local
+    from byteps_gc.cluster import supervisor
 
     exit_on_sigterm()
     command = options.rest
@@ -89,8 +89,8 @@ def run_launch(options: argparse.Namespace) -> int:
         if not options.quiet:
             print(f"{name} | {line}", flush=True)
 
-    roles = local.job(options.workers, options.servers, command, options.port)
-    local.launch(roles, options.logs or Path("runs", time.strftime(f"launch-%Y%m%d-%H%M%S-{os.getpid()}")), show)
+    roles = supervisor.job(options.workers, options.servers, command, options.port)
+    supervisor.launch(roles, options.logs or Path("runs", time.strftime(f"launch-%Y%m%d-%H%M%S-{os.getpid()}")), show)
     return 0
 
 
@@ -125,7 +125,7 @@ def run_jobs(options: argparse.Namespace) -> int:
 
 def run_host(options: argparse.Namespace) -> int:
     """Become a role of this host, as the settings file describes the cluster, or print how that is started."""
-    from byteps_gc.cluster import bpslaunch, host, local, run
+    from byteps_gc.cluster import bpslaunch, cluster_spec, run, supervisor
     from byteps_gc.cluster.experiment import Experiment
 
     command: List[str] = []
@@ -134,9 +134,9 @@ def run_host(options: argparse.Namespace) -> int:
             raise UserError("worker.sh takes one job: ./worker.sh onebit [-- TRAINING FLAGS]")
         experiment = Experiment.read(Path(options.words[0]), options.job)
         command = run.worker_command(experiment, options.words[1], options.rest)
-    variables = host.Host.from_environment().role_environment(options.role)
+    variables = cluster_spec.Host.from_environment().role_environment(options.role)
     if options.print:
-        print(command_line(variables, [*local.BPSLAUNCH, *command]))
+        print(command_line(variables, [*supervisor.BPSLAUNCH, *command]))
         return 0
     os.environ.update(variables)
     return bpslaunch.main(command)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import os
 from typing import Dict, Mapping, Optional
 
-from byteps_gc import driver
+from byteps_gc.engine import nvidia_driver
 from byteps_gc.errors import SettingsError
 from byteps_gc.variables import TABLE
 
@@ -78,7 +78,7 @@ def environment(
         env["BYTEPS_FORCE_DISTRIBUTED"] = "1"
     defaults = dict(DEFAULTS, OMP_NUM_THREADS=str(omp_threads(neighbours)))
     if role == "worker":
-        defaults.update({} if driver.wanted() else CPU_WORKER_DEFAULTS)
+        defaults.update({} if nvidia_driver.wanted() else CPU_WORKER_DEFAULTS)
         env["DMLC_WORKER_ID"] = str(worker)
     for name, value in defaults.items():
         env.setdefault(name, value)

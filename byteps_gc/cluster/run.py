@@ -10,10 +10,10 @@ import time
 from typing import Iterator, List, Mapping, Optional, Sequence
 
 from byteps_gc import env, report
-from byteps_gc.cluster import folders, local, secret
-from byteps_gc.cluster import host as hosts
+from byteps_gc.cluster import cluster_spec as hosts
+from byteps_gc.cluster import run_folder, secret, supervisor
 from byteps_gc.cluster.experiment import Experiment
-from byteps_gc.cluster.roll import Roll
+from byteps_gc.cluster.rendezvous import Rendezvous
 from byteps_gc.errors import ClusterError, UserError
 from byteps_gc.processes import last_line, output_of
 from byteps_gc.report import record, rows
@@ -46,7 +46,7 @@ def check(
     for job in jobs:
         flags, folder = extra, Path(os.devnull)  # a new run has no record
         if resumed:
-            flags, folder = continued(extra, folders.last_checkpoint(resumed, job)), resumed / job
+            flags, folder = continued(extra, run_folder.last_checkpoint(resumed, job)), resumed / job
         command = [*worker_command(experiment, job, flags, folder), "--check"]
         status, text = output_of(command, env=dict(variables))
         if status:
@@ -111,20 +111,20 @@ def run(
     """
     jobs = experiment.select(words)
     host = hosts.Host.from_environment()
-    with Roll(host, [*jobs, *(["--resume"] if resume else []), *experiment.more, *extra]) as roll:
-        folder = folders.to_resume(experiment.name, jobs, begin) if resume and host.index == 0 else None
+    with Rendezvous(host, [*jobs, *(["--resume"] if resume else []), *experiment.more, *extra]) as rendezvous:
+        folder = run_folder.to_resume(experiment.name, jobs, begin) if resume and host.index == 0 else None
         check(experiment, jobs, extra, host.variables("worker"), folder)
         if len(host.hosts) > 1 and host.schedules and not env.secret_file():
             print(f"warning: {secret.OPEN}", flush=True)
         with alone(host), Progress() as progress:
-            tasks = roll.gather(folders.left(folder, jobs) if folder else [(job, "") for job in jobs])
+            tasks = rendezvous.gather(run_folder.left(folder, jobs) if folder else [(job, "") for job in jobs])
             check_plan(tasks, jobs, host.hosts[0])
             if folder is None:
-                folder = folders.elsewhere(experiment.name, jobs) if resume else folders.new(experiment.name)
-            with folders.of_jobs(folder, tasks, resume):
+                folder = run_folder.elsewhere(experiment.name, jobs) if resume else run_folder.new(experiment.name)
+            with run_folder.of_jobs(folder, tasks, resume):
                 for number, (job, stem) in enumerate(tasks):
                     flags, port = continued(extra, stem), host.job_port(number)
-                    run_job(host, experiment, folder / job, job, flags, port, progress, roll)
+                    run_job(host, experiment, folder / job, job, flags, port, progress, rendezvous)
     conclude(folder)
     return 0
 
@@ -161,7 +161,7 @@ def run_job(
     extra: Sequence[str],
     port: int,
     progress: Progress,
-    roll: Roll,
+    rendezvous: Rendezvous,
 ) -> None:
     """Run one job's roles on this machine to their end."""
     os.environ["BYTEPS_GC_JOB_DIR"] = str(folder)
@@ -169,16 +169,16 @@ def run_job(
     progress.job(job, len(record.read(file).epochs))
 
     def tick() -> None:
-        roll.check()
+        rendezvous.check()
         if progress.due():
             progress.update(record.read(file))
 
-    supervisor = local.Supervisor(folder, tick=tick, failed=roll.tell)
+    supervision = supervisor.Supervisor(folder, tick=tick, failed=rendezvous.tell)
     roles = host.roles(experiment, job, extra, port)
     own_secret = len(host.hosts) == 1 and not env.secret_file()
     try:
-        with local.secured(roles) if own_secret else contextlib.nullcontext(roles) as roles:
-            supervisor.run(roles, hosts.ready(host, port))
+        with supervisor.secured(roles) if own_secret else contextlib.nullcontext(roles) as roles:
+            supervision.run(roles, hosts.ready(host, port))
     except ClusterError as error:
         raise ClusterError(f"job {job}: {error}", error.status) from None
     progress.update(record.read(file))

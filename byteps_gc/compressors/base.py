@@ -11,16 +11,16 @@ A new compressor is a leaf file with a subclass (``name``, ``codec``, ``encode``
 benchmarks and inputs of tests follow from what it declares.
 
 Error feedback, momentum and the size threshold are not options of a compressor:
-they wrap one (see :mod:`byteps_gc.settings` and :mod:`byteps_gc.compressors.wrappers`).
+they wrap one (see :mod:`byteps_gc.compressors.settings` and :mod:`byteps_gc.compressors.wrappers`).
 """
 
 import dataclasses
 import numbers
 from typing import Any, ClassVar, Dict, Mapping, Optional, Sequence
 
-from byteps_gc.compressors.entries import Encoded, Entries, read_sparse, write_sparse
 from byteps_gc.compressors.frame import HALF
 from byteps_gc.compressors.random import Draw
+from byteps_gc.compressors.sparse_entries import Encoded, Entries, read_sparse, write_sparse
 from byteps_gc.compressors.values import is_unit
 from byteps_gc.errors import CompressionError
 import numpy as np

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from byteps_gc.compressors.base import Compressor
-from byteps_gc.compressors.entries import Encoded, Entries, check_count
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.refusals import FrameError, Refusal
+from byteps_gc.compressors.sparse_entries import Encoded, Entries, check_count
 import numpy as np
 
 

@@ -6,12 +6,12 @@ from typing import ClassVar, Optional, Tuple
 
 from byteps_gc.compressors.base import Compressor, Examples, option
 from byteps_gc.compressors.coding import read_codes, read_numbers, write_codes, write_numbers
-from byteps_gc.compressors.entries import Encoded, Entries, check_count
 from byteps_gc.compressors.frame import DENSE, REPLY
+from byteps_gc.compressors.ordered_sums import s2
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.refusals import FrameError, Refusal
 from byteps_gc.compressors.registry import register
-from byteps_gc.compressors.sums import s2
+from byteps_gc.compressors.sparse_entries import Encoded, Entries, check_count
 from byteps_gc.compressors.values import finite
 from byteps_gc.errors import CompressionError
 import numpy as np

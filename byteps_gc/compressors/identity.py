@@ -5,10 +5,10 @@ from typing import ClassVar, Optional
 
 from byteps_gc.compressors.base import Examples, option
 from byteps_gc.compressors.dense import Dense
-from byteps_gc.compressors.entries import Encoded
 from byteps_gc.compressors.frame import HALF
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.registry import register
+from byteps_gc.compressors.sparse_entries import Encoded
 from byteps_gc.compressors.values import read_values, write_values
 import numpy as np
 

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from byteps_gc.compressors.base import Examples, option
 from byteps_gc.compressors.dense import Dense
-from byteps_gc.compressors.entries import Encoded
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.refusals import FrameError, Refusal
 from byteps_gc.compressors.registry import register
+from byteps_gc.compressors.sparse_entries import Encoded
 import numpy as np
 
 LEVELS = np.float32(127)

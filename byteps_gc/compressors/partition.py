@@ -5,7 +5,6 @@ from typing import Dict, Optional
 
 from byteps_gc.compressors.base import Compressor
 from byteps_gc.compressors.crc32c import crc32c
-from byteps_gc.compressors.entries import Encoded, Entries
 from byteps_gc.compressors.frame import (
     DTYPES,
     ERROR,
@@ -21,6 +20,7 @@ from byteps_gc.compressors.frame import (
 from byteps_gc.compressors.options import option_texts
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.refusals import FrameError, Refusal
+from byteps_gc.compressors.sparse_entries import Encoded, Entries
 from byteps_gc.errors import CompressionError
 import numpy as np
 

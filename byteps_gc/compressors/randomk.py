@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Optional
 
 from byteps_gc.compressors.base import Examples, option
-from byteps_gc.compressors.entries import Encoded, Entries, check_count
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.registry import register
 from byteps_gc.compressors.sparse import Sparse
+from byteps_gc.compressors.sparse_entries import Encoded, Entries, check_count
 from byteps_gc.compressors.values import read_values, write_values
 import numpy as np
 

@@ -3,11 +3,11 @@
 from typing import Any, Dict, List, Optional
 
 from byteps_gc.compressors.base import Compressor
-from byteps_gc.compressors.entries import Encoded, Entries, union
 from byteps_gc.compressors.frame import NONFINITE, REPLY, RESET, SERVER, SKIPPED, Frame
 from byteps_gc.compressors.partition import Partition
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.refusals import FrameError, Refusal
+from byteps_gc.compressors.sparse_entries import Encoded, Entries, union
 from byteps_gc.compressors.wrappers import ErrorFeedback
 import numpy as np
 

@@ -5,10 +5,10 @@ from typing import ClassVar, Optional
 
 from byteps_gc.compressors.base import Examples
 from byteps_gc.compressors.coding import rice_parameter
-from byteps_gc.compressors.entries import Encoded, Entries, check_count, read_sparse, write_sparse
 from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.registry import register
 from byteps_gc.compressors.sparse import Sparse
+from byteps_gc.compressors.sparse_entries import Encoded, Entries, check_count, read_sparse, write_sparse
 import numpy as np
 
 

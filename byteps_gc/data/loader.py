@@ -7,8 +7,8 @@ of timing, and so a resumed run would differ from one that was never interrupted
 
 from typing import Callable, Iterator, Optional, Sequence, Tuple
 
-from byteps_gc.data.ahead import ahead
 from byteps_gc.data.images import Dataset, Images
+from byteps_gc.data.prefetch import ahead
 import numpy as np
 
 PAD = 4  # pixels around an image that a random crop moves in

@@ -11,10 +11,10 @@ from pathlib import Path
 import tempfile
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from byteps_gc.data import views
-from byteps_gc.data.ahead import ahead
+from byteps_gc.data import imagenet_transforms
 from byteps_gc.data.folder import Folder
 from byteps_gc.data.names import shown
+from byteps_gc.data.prefetch import ahead
 from byteps_gc.data.records import HEADER, LIMIT, framed
 from byteps_gc.errors import DatasetError, one_line
 import cv2
@@ -30,13 +30,13 @@ def resized(image: np.ndarray, name: str, shorter_side: int) -> np.ndarray:
 
     Raises :class:`DatasetError`, with ``name``, for a result too large for JPEG.
     """
-    width, height = views.scaled_size(image, shorter_side)
+    width, height = imagenet_transforms.scaled_size(image, shorter_side)
     if max(width, height) > JPEG_SIDE or width * height > PIXELS:
         raise DatasetError(
             f"{name} would have {width} x {height} pixels with --resize {shorter_side}, but JPEG allows at most"
             f" {JPEG_SIDE} per side, and OpenCV at most {PIXELS} per image"
         )
-    return views.shorter_side(image, shorter_side)
+    return imagenet_transforms.shorter_side(image, shorter_side)
 
 
 def encoded(content: bytes, name: str, shorter_side: Optional[int], quality: int) -> bytes:
@@ -46,7 +46,7 @@ def encoded(content: bytes, name: str, shorter_side: Optional[int], quality: int
     decoded, scaled or encoded, or is too large for a record.
     """
     try:
-        image = views.decode(content, name)
+        image = imagenet_transforms.decode(content, name)
         if shorter_side:
             image = cv2.cvtColor(resized(image, name, shorter_side), cv2.COLOR_RGB2BGR)
             done, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])

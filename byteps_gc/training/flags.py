@@ -5,11 +5,12 @@ import logging
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Sequence
 
-from byteps_gc import arguments, driver, env
+from byteps_gc import env
+from byteps_gc.engine import nvidia_driver
 from byteps_gc.errors import UserError
 from byteps_gc.native import RATE_LIMIT
 from byteps_gc.report import tensorboard
-from byteps_gc.training import resume
+from byteps_gc.training import compression_flags, resume
 
 NOT_NEGATIVE = ("lr", "momentum", "wd", "warmup_lr", "warmup_epochs", "lr_decay", "num_workers", "save_period")
 
@@ -74,7 +75,7 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, decay_epochs: str
         "--tensorboard", type=Path, metavar="DIR", help="also write scalars for TensorBoard to DIR/JOB-seed-N"
     )
     parser.add_argument("--check", action="store_true", help="check the flags and the data set, then exit")
-    arguments.add_compression(parser)
+    compression_flags.add_compression(parser)
 
 
 def flag(name: str, parser: argparse.ArgumentParser) -> str:
@@ -120,9 +121,9 @@ def check(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> None:
         raise UserError(f"--lr-decay-epoch {opt.lr_decay_epoch} is not a list of epochs such as 100,150") from None
     if opt.lr_decay_period > 0:
         opt.decay_epochs = list(range(opt.lr_decay_period, opt.num_epochs, opt.lr_decay_period))
-    opt.compression = arguments.compression(opt)
+    opt.compression = compression_flags.compression(opt)
     opt.flags = resume.fixed_flags(parser, opt)
     if opt.tensorboard:
         tensorboard.require()
-    driver.check(max(1, len(env.devices())), using=opt.num_gpus > 0)
+    nvidia_driver.check(max(1, len(env.devices())), using=opt.num_gpus > 0)
     resume.check(opt)

@@ -4,10 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
-from byteps_gc import checkpoint, env
+from byteps_gc import env
+from byteps_gc.compressors.settings import Settings
 from byteps_gc.errors import UserError
 from byteps_gc.report import record
-from byteps_gc.settings import Settings
+from byteps_gc.training import checkpoint
 
 # Of these flags a run may have others when it is resumed, and of all that are paths: where data lie, not which.
 FREE = ("help", "check", "save_period", "save_dir", "logging_file", "num_workers", "log_interval")

@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, Iterable, List, Sequence, Tuple
 
-from byteps_gc import exchange
+from byteps_gc.mxnet import exchange
 import numpy as np
 
 

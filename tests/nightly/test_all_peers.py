@@ -2,7 +2,7 @@
 
 import json
 
-from byteps_gc.bench.peer_jobs import PEERS
+from byteps_gc.bench.peers.jobs import PEERS
 import pytest
 
 pytestmark = pytest.mark.cluster

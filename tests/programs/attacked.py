@@ -9,9 +9,10 @@ from pathlib import Path
 import sys
 import time
 
-from byteps_gc import native, wire
+from byteps_gc import native
+from byteps_gc.compressors import engine_keys
+from byteps_gc.compressors.settings import Settings
 import byteps_gc.mxnet as bps
-from byteps_gc.settings import Settings
 import mxnet as mx
 
 from exchange import sent
@@ -30,7 +31,7 @@ def declared():
         arrays[f"dense_{size}"] = mx.nd.zeros(size)
     for size in ONEBIT:
         name = f"onebit_{size}"
-        bps.declare(name, 4 * size, **wire.engine_options(settings, None, name, True))
+        bps.declare(name, 4 * size, **engine_keys.engine_options(settings, None, name, True))
         arrays[name] = mx.nd.zeros(size)
         states.append(native.Tensor(name))
     return arrays, states

@@ -17,13 +17,14 @@ import statistics
 import sys
 import time
 
-from byteps_gc import native, wire
-from byteps_gc.settings import Settings
+from byteps_gc import native
+from byteps_gc.compressors import engine_keys
+from byteps_gc.compressors.settings import Settings
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
 from soak import COMPRESSORS
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 SIZES = (4096, 99999, 1024001)  # elements; the last one has two partitions
 TINY = (1, 7)  # more of them, without compression
@@ -104,7 +105,7 @@ def sums(core, case, settings):
     sizes = TINY + SIZES if plain else SIZES
     shapes = {f"{case}.{dtype}.{size}": (size, dtype) for dtype in native.DTYPES for size in sizes}
     for name, (size, dtype) in shapes.items():
-        core.declare(name, np.empty(size, dtype), wire.engine_options(settings, 0.9, name, True))
+        core.declare(name, np.empty(size, dtype), engine_keys.engine_options(settings, 0.9, name, True))
     digest, wrong = hashlib.sha256(), 0
     for number in range(ROUNDS):
         arrays = {name: core.sends(number, *shape) for name, shape in shapes.items()}
@@ -121,7 +122,7 @@ def seconds(core, case, settings):
     """The median seconds of a large exchange."""
     name = f"{case}.large"
     array = np.resize(pool(core.worker), LARGE)
-    core.declare(name, array, wire.engine_options(settings, 0.9, name, True))
+    core.declare(name, array, engine_keys.engine_options(settings, 0.9, name, True))
     return statistics.median([core.exchange({name: array}) for _ in range(TIMED_ROUNDS + 1)][1:])
 
 

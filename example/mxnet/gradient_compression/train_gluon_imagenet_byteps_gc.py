@@ -8,11 +8,12 @@ train/ and val/ of --data-dir, with a sub-folder for each class.
 import logging
 from pathlib import Path
 
-from byteps_gc import checkpoint, env, hashes
+from byteps_gc import env
 from byteps_gc.data.folder import Folder
 from byteps_gc.data.records import Records
 from byteps_gc.errors import UserError
-from byteps_gc.training import flags, models
+from byteps_gc.mxnet import file_hashes
+from byteps_gc.training import checkpoint, flags, models
 
 IMAGENET = Path("~/.mxnet/datasets/imagenet")
 RECORDS = ("rec_train", "rec_train_idx", "rec_val", "rec_val_idx")
@@ -104,7 +105,7 @@ def check_resume(opt):
         if progress.is_file():
             opt.resume[".json"] = progress
         for suffix, file in opt.resume.items():
-            hashes.check_file(file, suffix)
+            file_hashes.check_file(file, suffix)
 
 
 def build(opt):
@@ -132,10 +133,10 @@ def load_parts(opt, run):
 
 def main(opt):
     # imported once the flags have been checked, so that a mistake is reported at once
+    from byteps_gc.data.imagenet_transforms import Views
     from byteps_gc.data.loader import Loader
     from byteps_gc.data.sharding import ShardedSampler, validation_part
-    from byteps_gc.data.targets import SMOOTHING, SoftLabels
-    from byteps_gc.data.views import Views
+    from byteps_gc.data.soft_labels import SMOOTHING, SoftLabels
     import byteps_gc.mxnet as bps
     from byteps_gc.training import session
     from byteps_gc.training.run import Run

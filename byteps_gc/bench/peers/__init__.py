@@ -1,0 +1,1 @@
+"""The benchmark of a model's exchange against other systems."""

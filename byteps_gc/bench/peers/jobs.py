@@ -1,0 +1,174 @@
+"""The contestants of ``bench peers``: the roles that each needs to exchange a model's gradients between hosts."""
+
+from dataclasses import dataclass, field
+import json
+import math
+from pathlib import Path
+import sys
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+from byteps_gc import env
+from byteps_gc.bench.engine.clusters import HOST_PORT, MIN_COMPRESS_BYTES, WORKER, Side, roles_on
+from byteps_gc.bench.model_gradients import Shape
+from byteps_gc.cluster import supervisor
+from byteps_gc.cluster.namespaces import LINK, Namespace
+from byteps_gc.cluster.roles import omp_threads
+
+BENCH = Path(__file__).parent
+KVSTORE = (sys.executable, "-m", "byteps_gc.bench.peers.kvstore_worker")
+KVSTORE_SERVER = (sys.executable, "-c", "import byteps_gc.env; import mxnet")  # which serves until the job is over
+DDP = BENCH / "ddp_worker.py"
+HOROVOD = BENCH / "horovod_worker.py"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is exchanged: a model's gradients, so many rounds after others that do not count."""
+
+    shapes: Sequence[Shape]
+    warm_up: int
+    rounds: int
+
+    @property
+    def words(self) -> Dict[str, Any]:
+        """What the peers' programs are told."""
+        return {"shapes": self.shapes, "warm_up": self.warm_up, "rounds": self.rounds}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where what a contestant needs lies: stock BytePS, and Pythons with PyTorch and with Horovod."""
+
+    released: Optional[Path] = None
+    pytorch: Optional[Path] = None
+    horovod: Optional[Path] = None
+
+
+Roles = List[supervisor.Role]
+
+
+@dataclass(frozen=True, eq=False)
+class Peer:
+    """A contestant: what makes its roles, with these options.
+
+    needs: a field of :class:`Places`, if any; warm_up: its first rounds that are not like the others. By what follows
+    its rounds are planned: share: of the gradients' bytes, what it exchanges, about, but all of those of fewer than
+    an option's ``least``; busy: seconds of a round that it takes however fast the links are.
+    """
+
+    name: str
+    make: Callable[..., Roles]
+    options: Dict[str, Any] = field(default_factory=dict)
+    needs: str = ""
+    warm_up: int = 1
+    share: float = 1.0
+    busy: float = 0.0
+
+    def roles(self, hosts: Sequence[Namespace], plan: Plan, places: Places) -> Roles:
+        """The processes of one job on the hosts."""
+        more = {"place": getattr(places, self.needs)} if self.needs else {}
+        return self.make(hosts, plan, **self.options, **more)
+
+    def bytes(self, gradients: Sequence[Shape]) -> float:
+        """What a host exchanges in a round, about."""
+        least = self.options.get("least", 0)
+        sizes = [4 * math.prod(shape) for shape in gradients]
+        return sum(size if size < least else self.share * size for size in sizes)
+
+
+def byteps(
+    hosts: Sequence[Namespace],
+    plan: Plan,
+    params: Optional[Dict[str, Any]] = None,
+    least: int = env.MIN_COMPRESS_BYTES,
+    place: Optional[Path] = None,
+) -> Roles:
+    """BytePS: a scheduler on the first host, a server and a worker on each.
+
+    params: compression's, for gradients of at least ``least`` bytes; place: stock BytePS.
+    """
+    words = ["exchange", "--sizes", json.dumps([*map(math.prod, plan.shapes)]), "--params", json.dumps(params or {})]
+    words += ["--rounds", plan.rounds, "--warm-up", plan.warm_up]
+    base = Side("", place).base(BYTEPS_MIN_COMPRESS_BYTES=str(least))
+    return roles_on(hosts, supervisor.BPSLAUNCH, [*supervisor.BPSLAUNCH, *WORKER, *words], base)
+
+
+def kvstore(hosts: Sequence[Namespace], plan: Plan, compression: Optional[Dict[str, Any]] = None) -> Roles:
+    """MXNet's KVStore dist_sync: a scheduler on the first host, a server and a worker on each."""
+    words = json.dumps({**plan.words, "compression": compression})
+    return roles_on(hosts, KVSTORE_SERVER, [*KVSTORE, words], Side("").base(), interface=LINK)
+
+
+def ddp(hosts: Sequence[Namespace], plan: Plan, place: Path, hook: str = "") -> Roles:
+    """PyTorch's DistributedDataParallel with gloo: a worker on each host."""
+    common = dict(init=f"tcp://{hosts[0].address}:{HOST_PORT}", size=len(hosts), threads=omp_threads(len(hosts)))
+
+    def role(rank: int) -> supervisor.Role:
+        words = json.dumps({**plan.words, **common, "rank": rank, "hook": hook})
+        env = Side("").base(GLOO_SOCKET_IFNAME=LINK, OMP_NUM_THREADS=str(common["threads"]))
+        return supervisor.Role(f"worker-{rank}", hosts[rank].command([place, DDP, words]), env)
+
+    return [role(rank) for rank in range(len(hosts))]
+
+
+def horovod(hosts: Sequence[Namespace], plan: Plan, place: Path) -> Roles:
+    """Horovod for MXNet with gloo: a worker on each host, and on the first a rendezvous, which ends with it."""
+
+    def role(rank: int) -> supervisor.Role:
+        words = json.dumps({**plan.words, "rank": rank, "hosts": [host.address for host in hosts], "port": HOST_PORT})
+        env = Side("").base(
+            HOROVOD_GLOO_IFACE=LINK,
+            HOROVOD_RANK=str(rank),
+            HOROVOD_SIZE=str(len(hosts)),
+            HOROVOD_LOCAL_RANK="0",
+            HOROVOD_LOCAL_SIZE="1",
+            HOROVOD_CROSS_RANK=str(rank),
+            HOROVOD_CROSS_SIZE=str(len(hosts)),
+            HOROVOD_HOSTNAME=hosts[rank].address,
+            HOROVOD_GLOO_RENDEZVOUS_ADDR=hosts[0].address,
+            HOROVOD_GLOO_RENDEZVOUS_PORT=str(HOST_PORT),
+            HOROVOD_CONTROLLER="gloo",
+            HOROVOD_CPU_OPERATIONS="gloo",
+            OMP_NUM_THREADS=str(omp_threads(len(hosts))),
+        )
+        return supervisor.Role(f"worker-{rank}", hosts[rank].command([place, HOROVOD, words]), env)
+
+    return [role(rank) for rank in range(len(hosts))]
+
+
+THRESHOLDS = {"": env.MIN_COMPRESS_BYTES, ", guide's threshold": MIN_COMPRESS_BYTES}
+COMPRESSORS: Dict[str, Dict[str, Any]] = {
+    "onebit": {"compressor": "onebit", "scaling": True},
+    "topk 0.1 %": {"compressor": "topk", "k": 0.001},
+    "randomk 0.1 %": {"compressor": "randomk", "k": 0.001},
+    "dithering k=2": {"compressor": "dithering", "k": 2, "normalize": "l2", "bucket": 512},
+}
+
+
+def ours(name: str, share: float, least: int = env.MIN_COMPRESS_BYTES, **params: Any) -> Peer:
+    """This package, with a compressor of its own, for gradients of at least so many bytes."""
+    return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least}, share=share)
+
+
+def torch(hook: str = "", name: str = "", share: float = 1.0) -> Peer:
+    """PyTorch's DDP with a communication hook, whose first rounds build buckets, or are not compressed yet."""
+    return Peer(f"PyTorch DDP{name}", ddp, {"hook": hook}, needs="pytorch", warm_up=3, share=share)
+
+
+PEERS: Tuple[Peer, ...] = (
+    Peer("byteps_gc", byteps),
+    ours("fp16", 0.5, compressor="identity", half=True),
+    *(
+        ours(name + threshold, 0.05, least, **params)
+        for threshold, least in THRESHOLDS.items()
+        for name, params in COMPRESSORS.items()
+    ),
+    Peer("stock BytePS", byteps, needs="released", busy=5.0),  # its idle threads keep the processors busy
+    Peer("MXNet dist_sync", kvstore),
+    Peer("MXNet dist_sync 2bit", kvstore, {"compression": {"type": "2bit", "threshold": 0.5}}, share=0.5),
+    torch(),
+    torch("fp16", " fp16", 0.5),
+    torch("powersgd-1", " PowerSGD rank 1", 0.05),
+    torch("powersgd-4", " PowerSGD rank 4", 0.2),
+    Peer("Horovod MXNet", horovod, needs="horovod"),
+)

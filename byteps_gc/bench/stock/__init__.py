@@ -1,0 +1,1 @@
+"""BytePS as released, which benchmarks compare with."""

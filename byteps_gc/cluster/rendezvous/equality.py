@@ -1,0 +1,54 @@
+"""What must be equal on all hosts of a run, compared when they meet."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Dict, Mapping
+
+import byteps_gc
+from byteps_gc import env
+from byteps_gc.cluster.cluster_spec import Host
+
+# variables without which the engine uses its own defaults
+ENGINE = ("BYTEPS_FORCE_DISTRIBUTED", "BYTEPS_GC_ENCRYPT", "BYTEPS_KEY_HASH_FN")
+UNSET = "(unset)"
+
+
+def engine_build() -> str:
+    """Return the hash of the sources of the installed engine's build; empty without one, or for stock BytePS."""
+    found = importlib.util.find_spec("byteps")
+    for folder in (found.submodule_search_locations or []) if found else []:
+        file = Path(folder, "gc_build.json")
+        if file.is_file():
+            return json.loads(file.read_text())["sources"]
+    return ""
+
+
+def build() -> str:
+    """Return byteps_gc's version and that of the engine's sources: what the processes of a job compare."""
+    return f"{byteps_gc.__version__} {engine_build()}".strip()
+
+
+def settings(host: Host) -> Dict[str, str]:
+    """Return what must be equal, as this host has it: each value after the text that names it in a message."""
+    return {
+        "byteps_gc ": byteps_gc.__version__,
+        "engine build ": engine_build() or "(none)",
+        "BYTEPS_GC_HOSTS=": " ".join(host.hosts),
+        "BYTEPS_GC_WORKERS_PER_HOST=": str(host.workers_per_host),
+        "BYTEPS_GC_SERVERS_PER_HOST=": str(host.servers_per_host),
+        "BYTEPS_PARTITION_BYTES=": str(env.partition_bytes()),
+        "BYTEPS_MIN_COMPRESS_BYTES=": str(env.min_compress_bytes()),
+        "BYTEPS_GC_CHECK_STEPS=": str(env.check_steps()),
+        **{f"{name}=": os.environ.get(name) or UNSET for name in ENGINE},
+    }
+
+
+def difference(there: str, theirs: Mapping[str, str], here: str, ours: Mapping[str, str]) -> str:
+    """Return in one line the first difference between the settings of two hosts; empty if there is none."""
+    for name in [*ours, *theirs]:
+        values = theirs.get(name, UNSET), ours.get(name, UNSET)
+        if values[0] != values[1]:
+            return f"{there} has {name}{values[0]}, {here} {values[1]}"
+    return ""

@@ -1,0 +1,186 @@
+"""Run an experiment's jobs on simulated hosts: network namespaces of this machine, with links of a given bandwidth.
+
+``run.sh`` is started on every host, either directly, from the folder that it is in, or by the steps of
+docs/cluster.md: the scripts and a settings file are copied to all hosts, pssh starts ``./run.sh`` there, and
+the logs are collected here.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+import re
+import shlex
+import subprocess
+import sys
+import time
+from typing import Dict, List, NamedTuple, Sequence
+
+from byteps_gc import env
+from byteps_gc.cluster import run as jobs_of_a_host
+from byteps_gc.cluster import run_folder, secret
+from byteps_gc.cluster.experiment import Experiment
+from byteps_gc.cluster.namespaces import BASIC, NamespaceHosts, home, require
+from byteps_gc.cluster.roles import omp_threads
+from byteps_gc.cluster.ssh import pssh, scp, serve
+from byteps_gc.errors import ClusterError, SettingsError
+from byteps_gc.processes import last_line
+from byteps_gc.report import record
+from byteps_gc.report.progress import Progress
+
+PACKAGES = (*BASIC, "openssh-server", "pssh")
+RUN_LOG = "run.log"  # what run.sh prints on a host
+PORT = 1234  # of the scheduler, in a network that nobody else is in
+# variables of the caller's that the hosts get too
+HANDED_ON = re.compile(rf"(BYTEPS_(?!GC_)|OMP_|MXNET_)\w+|{'|'.join(env.TIMEOUTS)}")
+
+
+class Started(NamedTuple):
+    """A run that has been started.
+
+    children: its processes on this machine; logs: what each of them prints goes there;
+    first: the run folder of the first host, as this process reaches it.
+    """
+
+    children: List[subprocess.Popen]
+    logs: List[Path]
+    first: Path
+
+
+def settings(text: str, values: Dict[str, str], exports: Dict[str, str]) -> str:
+    """The settings file with other defaults in the place of its own, and with lines that export more variables."""
+    for name, value in values.items():
+        line = re.compile(rf'^: "\${{{name}:=.*}}"$', re.MULTILINE)
+        if len(line.findall(text)) != 1:
+            raise SettingsError(f"settings.sh has no line for {name}, or several")
+        text = line.sub(lambda match, name=name, value=value: f': "${{{name}:={value}}}"', text)
+    return text + "".join(f"export {name}={shlex.quote(value)}\n" for name, value in exports.items())
+
+
+def values(hosts: NamespaceHosts, experiment: str) -> Dict[str, str]:
+    """Return the settings of a cluster of these hosts, by their names in settings.sh."""
+    return {
+        "BYTEPS_GC_HOSTS": " ".join(host.address for host in hosts),
+        "BYTEPS_GC_PORT": str(PORT),
+        "BYTEPS_GC_WORKERS_PER_HOST": "1",
+        "BYTEPS_GC_EXPERIMENT": experiment,
+        "BYTEPS_GC_PYTHON": sys.executable,
+    }
+
+
+def write_scripts(hosts: NamespaceHosts, scripts: Path, experiment: str, out: str) -> List[str]:
+    """Write the scripts, with settings and a secret of this cluster, to the console; return their paths there."""
+    defaults = dict(values(hosts, experiment), BYTEPS_GC_RUN_DIR=out)
+    exports = {"OMP_NUM_THREADS": str(omp_threads(len(hosts)))}  # the hosts share this machine's processors
+    exports.update((name, value) for name, value in os.environ.items() if HANDED_ON.fullmatch(name))
+    copies = []
+    hosts.console.path("/run/scripts").mkdir()
+    for file in scripts.iterdir():
+        if file.is_file() and file.name != secret.NAME:
+            copies.append(f"/run/scripts/{file.name}")
+            copy = hosts.console.path(copies[-1])
+            copy.write_bytes(file.read_bytes())
+            copy.chmod(file.stat().st_mode)
+    file = hosts.console.path("/run/scripts/settings.sh")
+    file.write_text(settings(file.read_text(), defaults, exports))
+    secret.make(hosts.console.path(f"/run/scripts/{secret.NAME}"))
+    return [*copies, f"/run/scripts/{secret.NAME}"]
+
+
+def start_directly(
+    hosts: NamespaceHosts, experiment: Experiment, words: Sequence[str], out: Path, more: Dict[str, str]
+) -> Started:
+    """Start ``run.sh`` on every host from its own folder, with ``more`` variables; its run folder is below ``out``."""
+    variables = dict(os.environ, **values(hosts, experiment.name), **more)
+    variables.setdefault("OMP_NUM_THREADS", str(omp_threads(len(hosts))))  # the hosts share this machine's processors
+    children, logs = [], []
+    for host in hosts:
+        own = out / host.name
+        own.mkdir(exist_ok=True)
+        logs.append(own / RUN_LOG)
+        with open(logs[-1], "w") as stream:
+            env_of_host = dict(variables, BYTEPS_GC_RUN_DIR=str(own))
+            command = [str(experiment.folder / "run.sh"), *words]
+            children.append(host.start(command, env=env_of_host, stdout=stream, stderr=subprocess.STDOUT))
+    return Started(children, logs, out / hosts[0].name)
+
+
+def start_by_pssh(hosts: NamespaceHosts, experiment: Experiment, words: Sequence[str], out: Path) -> Started:
+    """Copy the scripts to every host and start ``./run.sh`` there by pssh."""
+    serve(hosts)
+    place = f"{home()}/{out.name}"
+    files = write_scripts(hosts, experiment.folder, experiment.name, place)
+    hosts.console.run(pssh(hosts, "parallel-scp", *files, "."))
+    line = pssh(hosts, "parallel-ssh", "-i", "-t", "0", shlex.join(["./run.sh", *words]))
+    print(" ".join(map(shlex.quote, line)), flush=True)
+    log = out / "pssh.log"
+    with open(log, "w") as stream:
+        child = hosts.console.start(line, stdout=stream, stderr=subprocess.STDOUT)
+    return Started([child], [log], hosts[0].path(place))
+
+
+def follow(started: Started, jobs: Sequence[str]) -> bool:
+    """Show the jobs' progress, from the records of the first host, until all children end; return whether all did well.
+
+    A child that fails ends the others by itself: its host tells the other hosts.
+    """
+    with Progress() as progress:
+        for job in jobs:
+            progress.job(job)
+            one = record.Record()
+            while not one.finished and any(child.poll() is None for child in started.children):
+                time.sleep(0.2)
+                if progress.due():
+                    one = record.read(run_folder.record_of(started.first, job))
+                    progress.update(one)
+    return not any([child.wait() for child in started.children])
+
+
+def collect(hosts: NamespaceHosts, name: str, folder: Path) -> None:
+    """Copy every host's run folder, ``name`` in its home folder, to ``folder``/HOST."""
+    for host in hosts:
+        hosts.console.run(scp(f"{host.address}:{home()}/{name}", folder / host.name))
+
+
+def run(
+    experiment: Experiment,
+    count: int,
+    rate: str,
+    words: Sequence[str],
+    extra: Sequence[str],
+    by_pssh: bool = False,
+) -> Path:
+    """Run jobs of the experiment on ``count`` hosts; return the run folder.
+
+    rate: bandwidth of every host's link, see :class:`NamespaceHosts`; words: jobs, none for all of the experiment's;
+    extra: flags for the training script. Mistakes raise :class:`UserError` before anything is made,
+    a run that fails on some host :class:`ClusterError`.
+    """
+    env.check()
+    require(PACKAGES if by_pssh else BASIC)
+    hosts = NamespaceHosts(count, rate, own_files=by_pssh)
+    jobs = experiment.select(words)
+    jobs_of_a_host.check(experiment, jobs, extra, dict(os.environ, DMLC_WORKER_ID="0"))
+    with hosts, secret.fresh() as variable:
+        folder = run_folder.new(f"{experiment.name}-{count}-hosts")
+        words = [" ".join(jobs), *experiment.definitions(), *(["--", *extra] if extra else [])]
+        if by_pssh:
+            started = start_by_pssh(hosts, experiment, words, folder)
+        else:
+            started = start_directly(hosts, experiment, words, folder, variable)
+        well = follow(started, jobs)
+        if by_pssh:
+            print(started.logs[0].read_text(), flush=True)
+            with contextlib.suppress(*[] if well else [ClusterError]):
+                collect(hosts, folder.name, folder)
+    if not well:
+        raise ClusterError(f"the run failed{reason(started)}; logs: {folder}")
+    jobs_of_a_host.conclude(folder)
+    return folder
+
+
+def reason(started: Started) -> str:
+    """Return the last line of the first host that failed, for a message; pssh has shown all that its hosts printed."""
+    for child, log in zip(started.children, started.logs):
+        if child.returncode and log.name == RUN_LOG:
+            return f" on {log.parent.name}: {last_line(log.read_text())}"
+    return ""

@@ -1,0 +1,272 @@
+"""The roles of one machine: started together, watched, and ended together."""
+
+import contextlib
+from dataclasses import dataclass, replace
+import os
+from pathlib import Path
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
+
+from byteps_gc.clock import PollingClock
+from byteps_gc.cluster import causes, secret
+from byteps_gc.cluster.output import Output
+from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
+from byteps_gc.errors import ClusterError
+from byteps_gc.processes import popen
+
+POLL = 0.05  # seconds
+PEER_LOST = 69  # the engine's status when it ends because another process of the job has died
+UNREACHED = 68  # when a worker cannot call a server
+WORD = 2.0  # seconds that who saw such a process end, here or on another host, has to say how
+BPSLAUNCH = (sys.executable, "-m", "byteps_gc", "role", "--")  # becomes the role that DMLC_ROLE names
+
+
+@dataclass(frozen=True)
+class Role:
+    """One process of a job: its name (scheduler, server-0, worker-1, ...), command and environment."""
+
+    name: str
+    command: Sequence[str]
+    env: Dict[str, str]
+
+    @property
+    def works(self) -> bool:
+        """Whether the job is done when this role has ended."""
+        return self.name.startswith("worker")
+
+
+@dataclass
+class Running:
+    """A role's process, and what it prints."""
+
+    role: Role
+    process: subprocess.Popen
+    output: Output
+
+
+def free_port(address: str = LOOPBACK) -> int:
+    """A TCP port of ``address`` that nothing listens on, chosen by the system."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return probe.getsockname()[1]
+
+
+def check_port(address: str, port: int) -> None:
+    """:class:`ClusterError` if this machine cannot listen on ``address``:``port``."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise ClusterError(f"the scheduler cannot listen on {address}:{port}: {error.strerror}") from None
+
+
+def listens(address: str, port: int) -> bool:
+    """Whether something accepts connections at ``address``:``port``."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((address, port)) == 0
+
+
+class Supervisor:
+    """Runs the roles of one machine until the job is done or one of them fails.
+
+    logs: a folder that gets one file a role (scheduler.log, server-0.log, ...). What the roles print is read in any
+        case, so that none waits; if a line cannot be written or shown, the job ends.
+    show: called with (role's name, line) for every line that a role prints.
+    tick: called about twenty times a second while the job runs; a :class:`ClusterError` from it ends the job.
+    failed: called with the error of a job that fails, before its roles are ended.
+    grace: seconds that servers and scheduler have to end after the last worker,
+        and that a role has to end after SIGTERM.
+    """
+
+    def __init__(
+        self,
+        logs: Path,
+        show: Callable[[str, str], None] = lambda name, line: None,
+        tick: Callable[[], None] = lambda: None,
+        failed: Callable[[ClusterError], None] = lambda error: None,
+        grace: float = 20.0,
+    ):
+        self.logs = logs
+        self.show = show
+        self.tick = tick
+        self.failed = failed
+        self.grace = grace
+        self.running: List[Running] = []
+        self.clock = PollingClock()
+        self.left_at: Optional[float] = None
+        self.lost_at: Optional[float] = None
+        self.kills = causes.oom_kills()
+        self._shows = threading.Lock()
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def run(self, roles: Sequence[Role], ready: Optional[Callable[[], bool]] = None) -> None:
+        """Start the roles in order and wait; :class:`ClusterError` names the role that failed.
+
+        ready: asked after the first role has started, until it is true; the
+        others start then. Whatever happens, no process is left on return.
+        """
+        try:
+            for role in roles:
+                self.start(role)
+                if ready is not None and role is roles[0]:
+                    self.wait(ready, f"{role.name} was not ready in time", 60)
+            workers = [one for one in self.running if one.role.works]
+            self.wait(lambda: all(one.process.poll() == 0 for one in workers))
+            rest = [one for one in self.running if one not in workers]
+            try:
+                self.wait(lambda: all(one.process.poll() == 0 for one in rest), "", self.grace)
+            except TimeoutError:
+                pass
+            for one in self.running:
+                one.output.join(2)
+            self.check_output()
+        except ClusterError as error:
+            self.failed(error)
+            raise
+        except TimeoutError as error:
+            raise ClusterError(str(error)) from None
+        finally:
+            self.stop()
+
+    def start(self, role: Role) -> None:
+        """Start one role in a process group of its own that ends with this process."""
+        try:
+            process = popen(
+                list(role.command),
+                env=dict(role.env, BYTEPS_GC_ROLE=role.name),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ClusterError(f"cannot run {role.command[0]}: {error.strerror}", 127) from None
+        output = Output(role.name, process.stdout, self.logs / f"{role.name}.log", self.show_line)
+        self.running.append(Running(role, process, output))
+
+    def show_line(self, name: str, line: str) -> None:
+        """Show a line that a role prints; one at a time."""
+        with self._shows:
+            self.show(name, line)
+
+    def wait(self, done: Callable[[], bool], message: str = "", seconds: Optional[float] = None) -> None:
+        """Wait until ``done()``; a failed role raises :class:`ClusterError`, lateness TimeoutError."""
+        deadline = None if seconds is None else self.clock.seconds() + seconds
+        while not done():
+            self.check()
+            self.tick()
+            if deadline is not None and self.clock.seconds() > deadline:
+                raise TimeoutError(message)
+            time.sleep(POLL)
+        self.check()
+
+    def check(self) -> None:
+        """:class:`ClusterError` if a role has failed, has left while workers need it, or printed what was lost."""
+        now = self.clock.seconds()
+        states = [(one, one.process.poll()) for one in self.running]
+        for one, state in states:
+            if state and state != PEER_LOST:
+                raise self.failure(one, state)
+        self.check_output()
+        # what ended because of another role's end says less than that role, or than its host
+        lost = [one for one, state in states if state == PEER_LOST]
+        if lost:
+            self.lost_at = self.lost_at or now
+            if now - self.lost_at > WORD:
+                raise self.failure(lost[0], PEER_LOST)
+        left = [one for one, state in states if state == 0 and not one.role.works]
+        if not left or not any(one.role.works and state is None for one, state in states):
+            self.left_at = None
+        elif self.left_at is None:
+            self.left_at = now
+        elif now - self.left_at > self.grace:
+            raise self.failure(left[0], 0)
+
+    def check_output(self) -> None:
+        """:class:`ClusterError` if something that a role printed could not be written or shown."""
+        for one in self.running:
+            if one.output.lost:
+                raise ClusterError(one.output.lost)
+
+    def failure(self, one: Running, state: int) -> ClusterError:
+        """The error for a role that has ended: how, and its last lines."""
+        one.output.join(2)
+        status = state if state >= 0 else 128 - state
+        printed = list(one.output.lines)
+        reason = next((line[8:] for line in reversed(printed) if line.startswith("byteps: ")), "")
+        if state in (PEER_LOST, UNREACHED) and reason:
+            return ClusterError(f"{reason}; log: {self.logs / (one.role.name + '.log')}", status)
+        how = causes.ending(state, printed, self.kills)
+        if state == 0:
+            how, status = "exited while workers were still running", 1
+        lines = "".join(f"\n  {one.role.name} | {line}" for line in printed) or " (no output)"
+        return ClusterError(f"{one.role.name} {how}; log: {self.logs / (one.role.name + '.log')}{lines}", status)
+
+    def stop(self) -> None:
+        """End every role's process group, also one that is stopped: SIGTERM, and SIGKILL where that does not help."""
+        for sig, seconds in ((signal.SIGTERM, min(5.0, self.grace)), (signal.SIGKILL, 5.0)):
+            alive = [one for one in self.running if one.process.poll() is None or group_alive(one.process.pid)]
+            for one in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(one.process.pid, sig)
+                    os.killpg(one.process.pid, signal.SIGCONT)
+            deadline = self.clock.seconds() + seconds
+            while any(one.process.poll() is None for one in alive) and self.clock.seconds() < deadline:
+                time.sleep(POLL)
+        for one in self.running:
+            one.output.join(2)
+
+
+def group_alive(group: int) -> bool:
+    """Whether a process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def job(
+    workers: int,
+    servers: int,
+    command: Sequence[str],
+    port: int = 0,
+    base: Optional[Dict[str, str]] = None,
+) -> List[Role]:
+    """The roles of a whole cluster on this machine's loopback: scheduler, servers, workers.
+
+    command: what every worker runs.
+    """
+    cluster = Cluster(workers, servers, port=port or free_port())
+    if port:
+        check_port(LOOPBACK, port)
+
+    def variables(role: str, worker: Optional[int] = None) -> Dict[str, str]:
+        return environment(cluster, role, worker, address=LOOPBACK, neighbours=workers, base=base)
+
+    roles = [Role("scheduler", BPSLAUNCH, variables("scheduler"))]
+    roles += [Role(f"server-{index}", BPSLAUNCH, variables("server")) for index in range(servers)]
+    for index in range(workers):
+        roles.append(Role(f"worker-{index}", [*BPSLAUNCH, *command], variables("worker", index)))
+    return roles
+
+
+@contextlib.contextmanager
+def secured(roles: Sequence[Role]) -> Iterator[List[Role]]:
+    """Give a job whose roles all run on this machine a secret of its own, which is removed at the end."""
+    with secret.fresh() as variable:
+        yield [replace(role, env=dict(role.env, **variable)) for role in roles]
+
+
+def launch(roles: Sequence[Role], logs: Path, show: Callable[[str, str], None] = lambda name, line: None) -> None:
+    """Run a :func:`job` to its end; ``show`` is called with (role's name, line). Raises as :meth:`Supervisor.run`."""
+    port = int(roles[0].env["DMLC_PS_ROOT_PORT"])
+    with secured(roles) as roles:
+        Supervisor(logs, show).run(roles, lambda: listens(LOOPBACK, port))

@@ -1,0 +1,514 @@
+"""The hosts of a run learn of each other's failures; here each host is a thread, on its own loopback address."""
+
+import contextlib
+import json
+import random
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+
+import byteps_gc
+from byteps_gc.cluster import rendezvous
+from byteps_gc.cluster.cluster_spec import Host
+from byteps_gc.cluster.rendezvous import Rendezvous, equality, messages
+from byteps_gc.cluster.rendezvous.peer import LOST
+from byteps_gc.cluster.secret import Keys
+from byteps_gc.cluster.supervisor import free_port
+from byteps_gc.errors import ClusterError
+import pytest
+import zmq
+
+ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+
+
+class Member(Host):
+    """A host of three on this machine, which cannot tell its own address from the others'."""
+
+    schedules = property(lambda self: self.hosts[self.index] == self.scheduler)
+
+
+def run(*stories, words=("onebit",), port=0, scheduler=0, keys=None):
+    """Run a story for each host, a function of its rendezvous; returns what each one raised, or None.
+
+    keys: each host's key pair.
+    """
+    port = port or free_port()
+    ends = [None] * len(stories)
+
+    def live(index):
+        member = Member(ADDRESSES[: len(stories)], ADDRESSES[scheduler], port, 1, 2, "", index)
+        mine = words[index] if isinstance(words, list) else words
+        try:
+            with Rendezvous(member, mine) as one:
+                one.keys = keys[index] if keys else None
+                stories[index](one)
+        except ClusterError as error:
+            ends[index] = str(error)
+
+    threads = [threading.Thread(target=live, args=(index,)) for index in range(len(stories))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    return ends
+
+
+def keys():
+    """A new key pair."""
+    return Keys(*zmq.curve_keypair())
+
+
+def work(seconds):
+    """Gather, and look at the others for so long."""
+
+    def story(one):
+        one.gather()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            one.check()
+            time.sleep(0.01)
+
+    return story
+
+
+def fail(one):
+    one.gather()
+    error = ClusterError("worker-0 was killed by SIGKILL\n  its last lines")
+    one.tell(error)
+    raise error
+
+
+def refuse(one):
+    raise ClusterError("job onebit: no CIFAR100 here")
+
+
+def test_all_may_end_at_their_own_time():
+    assert run(work(0.3), work(0), work(0.6)) == [None, None, None]
+    assert run(work(0.0), work(0.5), work(0.3)) == [None, None, None]
+    assert run(work(0)) == [None]
+
+
+@pytest.mark.parametrize("who", [0, 1, 2])
+def test_a_failure_reaches_all(who):
+    """Before the start and after it, from the host that schedules and from another."""
+    for failure, why in ((fail, "worker-0 was killed by SIGKILL"), (refuse, "job onebit: no CIFAR100 here")):
+        stories = [work(10)] * 3
+        stories[who] = failure
+        ends = run(*stories)
+        assert ends.pop(who).splitlines()[0] == why
+        assert ends == [f"host {ADDRESSES[who]} has failed: {why}"] * 2
+
+
+def test_who_goes_without_a_word_has_failed():
+    def vanish(one):
+        one.gather()
+        for peer in one.peers:
+            peer.done = True
+
+    ends = run(work(10), work(10), vanish)
+    assert ends == [f"host 127.0.0.3 has failed: {LOST}"] * 2 + [None]
+
+
+def test_hosts_that_do_not_come_are_named(monkeypatch, capsys):
+    monkeypatch.setattr(rendezvous, "PATIENCE", 1.0)
+    monkeypatch.setattr(rendezvous, "NOTICE", 0.5)
+    monkeypatch.setattr(rendezvous, "FAREWELL", 0.1)
+    ends = run(work(0), lambda one: None, work(0))
+    assert ends[0] == "127.0.0.2 did not join this run within 1 s"
+    assert ends[2] == "host 127.0.0.1 has failed: 127.0.0.2 did not join this run within 1 s"
+    assert capsys.readouterr().out == "waiting for 127.0.0.2 to join this run\n"
+
+
+def test_a_port_that_somebody_else_has(monkeypatch):
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0.5)
+    monkeypatch.setattr(rendezvous, "FAREWELL", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        ends = run(work(0), work(0), port=port)
+    assert ends[0] == f"the other hosts cannot connect to 127.0.0.1:{port}: Address already in use"
+    why = f"127.0.0.1:{port} answers, but is not a run that is starting"
+    assert ends[1] == f"127.0.0.1 did not join this run within 0 s: {why}"
+
+
+def test_all_must_run_the_same():
+    ends = run(work(10), work(10), work(10), words=[["topk"], ["topk"], ["topk", "--k", "0.01"]])
+    why = "127.0.0.3 was asked to run 'topk --k 0.01', but this host was asked to run 'topk'"
+    assert ends == [why, f"host 127.0.0.1 has failed: {why}", f"host 127.0.0.1 has failed: {why}"]
+
+
+@pytest.mark.parametrize("scheduler", [0, 1])
+def test_all_follow_the_first_hosts_plan(scheduler):
+    """Whichever host schedules, and whatever the others would have done."""
+    heard = []
+
+    def story(one):
+        mine = [["onebit", "epoch-3"], ["topk", ""]] if one.host.index == 0 else [["topk", "epoch-7"]]
+        heard.append(one.gather(mine))
+
+    assert run(story, story, story, scheduler=scheduler) == [None, None, None]
+    assert heard == [[["onebit", "epoch-3"], ["topk", ""]]] * 3
+
+
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00"
+NOISE = {
+    "TLS": bytes.fromhex("1603010200010001fc0303") + bytes(500),
+    "HTTP": b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "RDP": bytes.fromhex("0300002b26e00000000000436f6f6b69653a206d737473686173683d6e6d61700d0a0100080003000000"),
+    "SIP": b"OPTIONS sip:nm SIP/2.0\r\nVia: SIP/2.0/TCP nm;branch=foo\r\n\r\n",
+    "redis": b"*1\r\n$4\r\nINFO\r\n",
+    "random bytes": random.Random(0).getrandbits(8 << 20).to_bytes(1 << 20, "big"),
+    "a line of JSON": b'{"kind": "hello", "host": "127.0.0.2"}\n',
+    "half a greeting": GREETING[:11],
+    "the greeting of ZeroMQ 2": b"\x01\x00",
+    "half a handshake": GREETING + b"NULL" + bytes(48) + b"\x04\x19\x05READY",
+    "a large frame": GREETING[:10] + b"\x01\x00\x02" + (1 << 40).to_bytes(8, "big"),
+    "nothing": b"",
+}
+NULL = "was turned away: this host has a secret (BYTEPS_GC_SECRET_FILE), but it has none"  # half a handshake
+NO_MESSAGE = "connected to the port of this run and sent no valid message"
+
+
+def first_at(port):
+    """Wait until somebody listens there."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", port), timeout=5, source_address=("127.0.0.9", 0))
+        time.sleep(0.01)
+    raise AssertionError(f"nobody listens at {port}")
+
+
+@pytest.mark.parametrize("with_secret", [True, False])
+def test_strangers_are_ignored(capsys, with_secret):
+    """They neither delay nor end a run, before its start and in it, and each is reported once."""
+    port, pair = free_port(), keys() if with_secret else None
+    strangers = []
+
+    def annoy():
+        for number, data in enumerate(NOISE.values(), 10):
+            for _ in range(2):
+                source = (f"127.0.0.{number}", 0)
+                strangers.append(socket.create_connection(("127.0.0.1", port), timeout=5, source_address=source))
+                with contextlib.suppress(OSError):
+                    strangers[-1].sendall(data)
+
+    def last(one):
+        first_at(port).close()
+        annoy()
+        work(0.5)(one)
+        annoy()
+
+    begun = time.monotonic()
+    assert run(work(1.5), work(1), last, port=port, keys=[pair] * 3) == [None] * 3
+    assert time.monotonic() - begun < 8
+    for stranger in strangers:
+        stranger.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines and len(lines) == len(set(lines))
+    assert all(line.endswith((NO_MESSAGE, NULL)) and not line.startswith("127.0.0.1 ") for line in lines), lines
+
+
+def hosts_with(pairs, monkeypatch, capsys):
+    """Gather with these key pairs; returns what each host raised, and what was printed."""
+    monkeypatch.setattr(rendezvous, "PATIENCE", 2.0)
+    monkeypatch.setattr(rendezvous, "NOTICE", 0.5)
+    monkeypatch.setattr(rendezvous, "FAREWELL", 0.1)
+    ends = run(work(0), work(0), keys=pairs)
+    return ends, capsys.readouterr().out.splitlines()
+
+
+def test_a_host_with_another_secret_is_told(monkeypatch, capsys):
+    ends, lines = hosts_with([keys(), keys()], monkeypatch, capsys)
+    why = "was turned away: its secret differs (BYTEPS_GC_SECRET_FILE)"
+    assert ends[0] in [f"127.0.0.2 did not join this run within 2 s: {who} {why}" for who in ("127.0.0.1", "a host")]
+    ended = "127.0.0.1 ends the connection: the secrets may differ (BYTEPS_GC_SECRET_FILE)"
+    assert ends[1] == f"127.0.0.1 did not join this run within 2 s: {ended}"
+    assert f"waiting for 127.0.0.1 to join this run: {ended}" in lines
+    assert any(line.startswith("waiting for 127.0.0.2 to join this run: ") and line.endswith(why) for line in lines)
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_host_without_the_others_secret_is_told(monkeypatch, capsys, who):
+    pairs = [None, None]
+    pairs[who] = keys()
+    ends, lines = hosts_with(pairs, monkeypatch, capsys)
+    texts = [
+        "this host has a secret (BYTEPS_GC_SECRET_FILE), but it has none",
+        "it has a secret (BYTEPS_GC_SECRET_FILE), but this host has none",
+    ]
+    ended = "ends the connection: the secrets may differ (BYTEPS_GC_SECRET_FILE)"  # before this host has seen why
+    likely = [f"turned this host away: {texts[1 - who]}", ended]
+    assert ends[1] in [f"127.0.0.1 did not join this run within 2 s: 127.0.0.1 {why}" for why in likely]
+    assert ends[0].startswith("127.0.0.2 did not join this run within 2 s: ")
+    assert ends[0].endswith(f" was turned away: {texts[who]}")
+    assert len([line for line in lines if line.startswith("waiting for ")]) >= 2
+
+
+def test_all_must_have_the_same_settings(monkeypatch):
+    def settings(host):
+        return {"byteps_gc ": "1.0", "BYTEPS_PARTITION_BYTES=": "1024000" if host.index == 2 else "4096000"}
+
+    monkeypatch.setattr(rendezvous, "settings", settings)
+    ends = run(work(10), work(10), work(10))
+    why = "127.0.0.3 has BYTEPS_PARTITION_BYTES=1024000, 127.0.0.1 4096000"
+    assert ends == [why, *[f"host 127.0.0.1 has failed: {why}"] * 2]
+
+
+def test_what_must_be_equal(monkeypatch):
+    monkeypatch.setenv("BYTEPS_MIN_COMPRESS_BYTES", "12345")
+    mine = equality.settings(Member(ADDRESSES, ADDRESSES[0], 1, 1, 2, "", 0))
+    assert mine["BYTEPS_MIN_COMPRESS_BYTES="] == "12345" and mine["BYTEPS_PARTITION_BYTES="] == "4096000"
+    assert re.fullmatch("[0-9a-f]{12}", mine["engine build "]) and mine["byteps_gc "] == byteps_gc.__version__
+    assert mine["BYTEPS_GC_HOSTS="] == "127.0.0.1 127.0.0.2 127.0.0.3"
+    assert equality.difference("b", mine, "a", mine) == ""
+    assert equality.difference("b", {"x=": "1"}, "a", {}) == "b has x=1, a (unset)"
+    assert equality.difference("b", {}, "a", {"byteps_gc ": "1"}) == "b has byteps_gc (unset), a 1"
+
+
+HELLO = {"kind": "hello", "host": "127.0.0.2", "words": ["onebit"], "settings": {}, "plan": None}
+
+
+@contextlib.contextmanager
+def speaker(port, pair, source):
+    """A socket like that of a host, whoever uses it."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as one:
+        one.linger = 2000
+        if pair:
+            one.curve_publickey, one.curve_secretkey = pair
+            one.curve_serverkey = pair.public
+        one.connect(f"tcp://{source}:0;127.0.0.1:{port}")
+        yield one
+
+
+MALFORMED = (
+    [b""],
+    [b"\xff\xfe"],
+    [b"[]"],
+    [b"{}"],
+    [b"[" * 100000],
+    [b"9" * 100000],
+    [b'{"kind": "hello"}'],
+    [b'{"kind": ["hello"]}'],
+    [b'{"kind": "go", "plan": null}'],
+    [b'{"kind": "done"}'],
+    [b'{"kind": "failed", "host": "127.0.0.2", "why": "so"}'],
+    [json.dumps(dict(HELLO, host=["127.0.0.2"])).encode()],
+    [json.dumps(dict(HELLO, words="onebit")).encode()],
+    [json.dumps(dict(HELLO, words=["onebit", None])).encode()],
+    [json.dumps(dict(HELLO, plan=[["onebit"]])).encode()],
+    [json.dumps(dict(HELLO, plan=[["onebit", 1]])).encode()],
+    [json.dumps(dict(HELLO, settings={"a": {}})).encode()],
+    [json.dumps(dict(HELLO, more="")).encode()],
+    [json.dumps(HELLO).encode(), b"more"],
+    [b"x" * (2 << 20)],
+)
+
+
+@pytest.mark.parametrize("with_secret", [True, False])
+def test_malformed_messages_are_ignored(capsys, with_secret):
+    """Before the start of a run and in it; each source is reported once."""
+    port, pair = free_port(), keys() if with_secret else None
+
+    def annoy():
+        for number, parts in enumerate(MALFORMED, 10):
+            with speaker(port, pair, f"127.0.0.{number}") as one:
+                one.send_multipart(parts)
+                one.send_multipart(parts)
+
+    def last(one):
+        first_at(port).close()
+        annoy()
+        work(0.5)(one)
+        annoy()
+
+    assert run(work(2), work(1), last, port=port, keys=[pair] * 3) == [None] * 3
+    lines = capsys.readouterr().out.splitlines()
+    ignored = [line for line in lines if line.startswith("ignoring a message from 127.0.0.")]
+    sources = [line.split(":")[0].split()[-1] for line in ignored]
+    assert sources == [f"127.0.0.{number}" for number in range(10, 9 + len(MALFORMED))], lines
+    assert all(line.endswith((NO_MESSAGE, NULL)) for line in lines if line not in ignored), lines
+    assert max(map(len, lines)) < 120
+
+
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("127.0.0.9", "127.0.0.9 is not in BYTEPS_GC_HOSTS on 127.0.0.1"),
+        ("127.0.0.2", "another process of 127.0.0.2 has joined this run"),
+        ("\x1b[2J\n", "\\x1b[2J\\n is not in BYTEPS_GC_HOSTS on 127.0.0.1"),
+    ],
+)
+def test_a_host_that_is_not_expected_is_turned_away(capsys, name, why):
+    port = free_port()
+
+    def last(one):
+        first_at(port).close()
+        deadline = time.monotonic() + 10
+        while "127.0.0.2" not in joined and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with speaker(port, None, "127.0.0.10") as stranger:
+            stranger.send_json(dict(HELLO, host=name))
+            assert stranger.recv_json() == {"kind": "refused", "why": why}
+        work(0.2)(one)
+
+    joined = set()
+    original = Rendezvous._heed
+
+    def heed(one, peer, message):
+        if message["kind"] == "hello":
+            joined.add(peer.name)
+        original(one, peer, message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rendezvous, "_heed", heed)
+        assert run(work(0.2), work(0.2), last, port=port) == [None] * 3
+    assert f"127.0.0.10 was turned away: {why}" in capsys.readouterr().out.splitlines()
+
+
+def test_a_host_that_is_turned_away_says_so():
+    """A fourth host with the same port, which has another list."""
+    port, ends = free_port(), []
+
+    def stray(one):
+        first_at(port).close()
+        mine = Member((ADDRESSES[0], "127.0.0.9"), ADDRESSES[0], port, 1, 2, "", 1)
+        with pytest.raises(ClusterError) as info, Rendezvous(mine, ["onebit"]) as other:
+            other.gather()
+        ends.append(str(info.value))
+        work(0.2)(one)
+
+    assert run(work(0.2), stray, port=port) == [None] * 2
+    assert ends == ["127.0.0.1 turned this host away: 127.0.0.9 is not in BYTEPS_GC_HOSTS on 127.0.0.1"]
+
+
+def test_a_host_of_the_next_run_waits_for_the_end_of_this_one():
+    port, order = free_port(), []
+
+    def first(one):
+        work(1)(one)
+        order.append("the first host leaves")
+
+    def second(one):
+        one.gather()
+
+    def next_run(one):
+        one.gather()
+        order.append("the next run begins")
+
+    def live(index, *stories):
+        for story in stories:
+            with Rendezvous(Member(ADDRESSES[:2], ADDRESSES[0], port, 1, 2, "", index), ["onebit"]) as one:
+                story(one)
+
+    other = threading.Thread(target=live, args=(1, second, next_run))
+    other.start()
+    live(0, first, next_run)
+    other.join(20)
+    assert order == ["the first host leaves", "the next run begins", "the next run begins"]
+
+
+MEMBER = """
+import sys, time
+from byteps_gc.cluster.cluster_spec import Host
+from byteps_gc.cluster.rendezvous import Rendezvous
+class Member(Host):
+    schedules = property(lambda self: self.index == 0)
+hosts = ("127.0.0.1", "127.0.0.2")
+with Rendezvous(Member(hosts, hosts[0], int(sys.argv[1]), 1, 2, "", int(sys.argv[2])), ["onebit"]) as rendezvous:
+    rendezvous.gather()
+    print("together", flush=True)
+    while True:
+        rendezvous.check()
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_process_that_is_killed_or_silent_is_lost(commands, victim, sig):
+    """The death of a process is noticed at once, the silence of a host after the engine's limit."""
+    port = free_port()
+    variables = {"BYTEPS_GC_DEATH_TIMEOUT": "2"}
+    both = [commands.start(sys.executable, "-c", MEMBER, str(port), str(index), **variables) for index in (0, 1)]
+    for one in both:
+        assert one.stdout.readline() == "together\n"
+    begun = time.monotonic()
+    both[victim].send_signal(sig)
+    output, _ = both[1 - victim].communicate(timeout=20)
+    took = time.monotonic() - begun
+    assert f"host {ADDRESSES[victim]} has failed: {LOST}" in output
+    assert took < 3 if sig == signal.SIGKILL else 1.5 < took < 8
+    both[victim].kill()
+    both[victim].communicate()
+
+
+def mutations(rng, count):
+    """Messages: right ones of each kind, changed at random, and random bytes."""
+    right = [json.dumps(HELLO), '{"kind": "go", "plan": [["onebit", "epoch-3"]]}', '{"kind": "done"}']
+    right += [json.dumps({"kind": "failed", "host": "a", "why": "\ud800 \x1b"}), '{"kind": "refused", "why": "so"}']
+    pieces = [
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b"null",
+        b"1e999",
+        b"NaN",
+        b'"',
+        b"\\ud800",
+        b"\xff",
+        b":",
+        b",",
+        b"-" * 99,
+        b"[" * 9999,
+    ]
+    for _ in range(count):
+        data = bytearray(rng.choice(right).encode())
+        for _ in range(rng.randrange(4)):
+            at, end = sorted(rng.randrange(len(data) + 1) for _ in range(2))
+            new = rng.choice([rng.choice(pieces), bytes(rng.randrange(256) for _ in range(rng.randrange(9)))])
+            data[at : end if rng.random() < 0.3 else at] = new
+        yield bytes(data)
+
+
+def test_no_message_raises():
+    """Whatever comes is either a message with the right fields or rejected in one short line."""
+    rng, seen = random.Random(25), {True: 0, False: 0}
+    for data in mutations(rng, 20000):
+        parts = [data] * rng.choice([1, 1, 1, 1, 0, 2])
+        try:
+            message = messages.parse(parts, list(messages.KINDS))
+        except ValueError as error:
+            seen[False] += 1
+            assert len(str(error)) < 120 and str(error).isprintable()
+        else:
+            seen[True] += 1
+            fields = messages.KINDS[message.pop("kind")]
+            assert set(message) == set(fields) and all(fields[name](value) for name, value in message.items())
+            assert messages.printable(str(message)).isprintable()
+    assert min(seen.values()) > 1000
+
+
+def test_no_message_ends_a_run():
+    """The same at a real port, from somebody who has the secret."""
+    port, pair = free_port(), keys()
+
+    def is_hello(data):
+        with contextlib.suppress(ValueError):
+            return messages.parse([data], ["hello"])["host"] in ADDRESSES
+        return False
+
+    def last(one):
+        first_at(port).close()
+        with speaker(port, pair, "127.0.0.10") as stranger:
+            for data in mutations(random.Random(26), 2000):
+                if not is_hello(data):
+                    stranger.send(data)
+        work(0.2)(one)
+
+    ends = run(work(0.2), work(0.2), last, port=port, keys=[pair] * 3)
+    assert ends == [None] * 3
