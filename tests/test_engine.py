@@ -112,7 +112,7 @@ def test_the_wheel_has_the_licenses():
     assert "SPECIAL EXCEPTION" in texts["libzmq-4.3.4/COPYING.LESSER"] and "ISC" in texts["libsodium-1.0.20/LICENSE"]
 
 
-def test_the_key_depends_on_what_goes_in(tmp_path):
+def test_the_key_depends_on_what_goes_in(monkeypatch):
     keys = {
         build.key(compile.HOST, changes.FIXUPS),
         build.key(compile.HOST, changes.FIXUPS[1:]),
@@ -120,6 +120,27 @@ def test_the_key_depends_on_what_goes_in(tmp_path):
     }
     assert len(keys) == 3
     assert build.key(compile.HOST, changes.FIXUPS) in keys
+    monkeypatch.setattr(build, "find_mxnet", lambda: None)
+    assert build.key(compile.HOST, changes.FIXUPS) not in keys
+
+
+def test_without_mxnet_the_wheel_has_all_but_the_shim(monkeypatch, commands, tmp_path):
+    with zipfile.ZipFile(str(build.build())) as wheel:
+        complete = set(wheel.namelist())
+    monkeypatch.setattr(build, "find_mxnet", lambda: None)
+    with zipfile.ZipFile(str(build.build())) as wheel:
+        assert "byteps/core/c_lib.so" in wheel.namelist()
+        missing = complete.difference(wheel.namelist())
+        wheel.extractall(str(tmp_path))
+    shim = {"byteps/mxnet/" + name for name in ("__init__.py", "compression.py", "ops.py", "c_lib.so")}
+    assert shim == {name for name in missing if "dist-info" not in name}
+    code = (
+        "import sys; sys.modules['mxnet'] = None; import ctypes, byteps.common; from byteps_gc import native; "
+        f"core = ctypes.CDLL({str(tmp_path / 'byteps/core/c_lib.so')!r}, ctypes.RTLD_GLOBAL); "
+        "native.register('worker'); print(core.byteps_init, byteps.common.__file__)"
+    )
+    result = commands.run(sys.executable, "-c", code, PYTHONPATH=str(tmp_path))
+    assert result.status == 0 and str(tmp_path) in result.output, result.output
 
 
 def test_cuda_that_is_not_there_is_named(tmp_path):

@@ -22,16 +22,23 @@ from byteps_gc.errors import EngineError
 from byteps_gc.toolchain import compiler, locked
 
 ENGINE = Path(__file__).parent
-PACKAGES = ("byteps", "byteps/common", "byteps/mxnet", "byteps/server")
+PACKAGES = ("byteps", "byteps/common", "byteps/core", "byteps/server")
+SHIM = ("byteps/mxnet",)
 MXNET_DISTRIBUTIONS = ("mxnet", "mxnet-cu112")
 
 
-def mxnet_package() -> Path:
-    """The folder of the installed MXNet package, found without importing it."""
+def find_mxnet() -> Optional[Path]:
+    """Return the folder of the installed MXNet package, found without importing it, or None."""
     spec = importlib.util.find_spec("mxnet")
-    if spec is None or not spec.submodule_search_locations:
+    return Path(list(spec.submodule_search_locations)[0]) if spec and spec.submodule_search_locations else None
+
+
+def mxnet_package() -> Path:
+    """Return the folder of the installed MXNet package; :class:`EngineError` if there is none."""
+    folder = find_mxnet()
+    if folder is None:
         raise EngineError("MXNet is not installed; pip install mxnet==1.9.1 (CPU) or mxnet-cu112==1.9.1 (GPU)")
-    return Path(list(spec.submodule_search_locations)[0])
+    return folder
 
 
 def mxnet_version() -> str:
@@ -59,8 +66,9 @@ def sources_key(fixups: Iterable[fixing.Fixup]) -> str:
 
 
 def key(device: compiling.Device, fixups: Iterable[fixing.Fixup]) -> str:
-    """A hash of what is compiled, and of the compiler, MXNet and the device."""
-    parts = [sources_key(fixups), compiler(), mxnet_version(), platform.machine(), *platform.libc_ver()]
+    """Return a hash of what is compiled, of the compiler and the device, and of MXNet if it is installed."""
+    parts = [sources_key(fixups), compiler(), platform.machine(), *platform.libc_ver()]
+    parts += [mxnet_version()] if find_mxnet() else []
     return digest([*parts, repr(device).replace(str(ENGINE), "")])
 
 
@@ -82,7 +90,7 @@ def build(
     """
     cache = cache or env.cache_folder() / "engine"
     fixups = changes.select(without)
-    mxnet = mxnet_package()
+    mxnet = find_mxnet()
     name = key(device, fixups)
     wheel = cache / name / wheel_name(device, name)
     if wheel.is_file():
@@ -100,8 +108,9 @@ def build(
             finished.mkdir()
             about = {"device": device.name, "key": name, "sources": sources_key(fixups)}
             about["fixups"] = [fixup.name for fixup in fixups]
-            about.update(compiler=work.version, mxnet=mxnet_version(), released=sources.BYTEPS.version)
-            pack(tree, finished / wheel.name, version(device, name), about)
+            about.update(compiler=work.version, released=sources.BYTEPS.version)
+            about["mxnet"] = mxnet_version() if mxnet else None
+            pack(tree, PACKAGES + SHIM if mxnet else PACKAGES, finished / wheel.name, version(device, name), about)
             if wheel.parent.exists():
                 shutil.rmtree(wheel.parent)
             finished.replace(wheel.parent)
@@ -132,13 +141,13 @@ def wheel_name(device: compiling.Device, name: str) -> str:
     return f"byteps-{version(device, name)}-{platform_tag()}.whl"
 
 
-def pack(tree: Path, wheel: Path, release: str, about: dict) -> None:
-    """Write a wheel of BytePS's MXNet packages, the two libraries and ``byteps/gc_build.json``."""
+def pack(tree: Path, packages: Iterable[str], wheel: Path, release: str, about: dict) -> None:
+    """Write a wheel of some of BytePS's packages, with their libraries, and ``byteps/gc_build.json``."""
     from wheel.wheelfile import WheelFile
 
     info = f"byteps-{release}.dist-info"
     with WheelFile(str(wheel), "w") as archive:
-        for package in PACKAGES:
+        for package in packages:
             for file in sorted((tree / package).iterdir()):
                 if file.suffix in (".py", ".so"):
                     archive.write(str(file), f"{package}/{file.name}")
@@ -150,7 +159,7 @@ def pack(tree: Path, wheel: Path, release: str, about: dict) -> None:
             f"{info}/METADATA",
             f"Metadata-Version: 2.1\nName: byteps\nVersion: {release}\n"
             "License: Apache-2.0; libzmq: LGPL-3.0 with static linking exception; libsodium: ISC\n"
-            "Summary: BytePS's parameter server for MXNet, with byteps_gc's fix-ups\n"
+            "Summary: BytePS's parameter server, with byteps_gc's fix-ups\n"
             "Home-page: https://github.com/bytedance/byteps\nRequires-Python: >=3.8\n",
         )
         archive.writestr(
