@@ -10,7 +10,7 @@ import time
 from byteps_gc import commands as command_line
 from byteps_gc.bench import cpu, engine, engine_summary, released_engine, rounds
 from byteps_gc.bench.engine_clusters import EXPERIMENTS, KEYS
-from byteps_gc.engine import changes
+from byteps_gc.engine import fixups
 from byteps_gc.errors import ClusterError
 import pytest
 
@@ -146,7 +146,7 @@ def test_without_namespaces_the_reason_is_noted(monkeypatch):
 
 
 def test_what_stock_byteps_needs_are_fixups():
-    assert set(released_engine.NEEDED) < set(changes.NAMES)
+    assert set(released_engine.NEEDED) < set(fixups.names())
 
 
 @pytest.mark.parametrize(
