@@ -29,7 +29,7 @@ class Reader:
 
     def error(self, message: str) -> EngineError:
         """Return an error at the line that was read last."""
-        return EngineError(f"{self.name}:{max(self.number, 1)}: {message}")
+        return EngineError(f"{self.name}:{self.number}: {message}")
 
     def more(self) -> bool:
         """Return whether a line is left."""
