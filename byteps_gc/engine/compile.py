@@ -48,6 +48,8 @@ CORE = (
     + SHARED
     + COMPRESSORS
 )
+# The C surface for front ends, of the fix-up core-surface, which may be left out.
+SURFACE = "byteps/common/byteps_gc_core_api.cc"
 PS_LITE = tuple(f"3rdparty/ps-lite/src/{name}.cc" for name in ("van", "postoffice", "customer"))
 
 COMPLETE = "-Wl,--no-undefined"
@@ -162,10 +164,15 @@ def worker_flags(device: Device) -> Tuple[str, ...]:
     return (*macros, *(f"-I{folder}" for folder in device.includes), *common_flags(device))
 
 
+def core_sources(build: Build) -> Tuple[str, ...]:
+    """Return the sources of the worker's library."""
+    return CORE + tuple(name for name in (SURFACE,) if (build.tree / name).is_file())
+
+
 def build_core(build: Build, device: Device, program: Path, *flags: str) -> Path:
     """Compile ``program`` (C++) and a worker's core, without a framework, into one library; returns its path."""
     network = build.network(device)
-    objects = build.compile_all((str(program), *CORE), (*flags, *worker_flags(device), "-I."))
+    objects = build.compile_all((str(program), *core_sources(build)), (*flags, *worker_flags(device), "-I."))
     library = build.tree / f"{program.stem}.so"
     build.link(library, objects + network, *device.libraries, *device.flags)
     return library
@@ -186,7 +193,7 @@ def build_libraries(build: Build, device: Device, mxnet: Optional[Path]) -> None
     build.link(build.tree / "byteps/server/c_lib.so", server + network, COMPLETE, *device.flags)
 
     (build.tree / "byteps/core").mkdir()
-    core = build.compile_all(CORE, worker_flags(device))
+    core = build.compile_all(core_sources(build), worker_flags(device))
     # libraries of NVIDIA's wheels are linked into MXNet's folder (engine/nvidia.py)
     libraries = (rpath("mxnet"), *device.libraries) if device.libraries else ()
     build.link(build.tree / "byteps/core/c_lib.so", core + network, COMPLETE, *libraries, *device.flags)

@@ -7,7 +7,8 @@ import zipfile
 from byteps_gc.engine import build, fixups
 
 # The fix-ups without which it does not start as a CPU build of a modern compiler (any-python and any-processor are
-# what the builder itself relies on), cannot compress, or is wrong with two workers on one machine.
+# what the builder itself relies on), cannot compress, is wrong with two workers on one machine, or cannot be called by
+# our front ends (core-surface, which changes nothing else).
 NEEDED = (
     "ready-count",
     "thread-pool",
@@ -16,6 +17,7 @@ NEEDED = (
     "any-processor",
     "declare-returns",
     "local-scope",
+    "core-surface",
 )
 
 
