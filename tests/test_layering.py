@@ -15,7 +15,7 @@ LAYERS = [
     {"native", "engine"},
     {"core"},
     {"data", "report"},
-    {"mxnet"},
+    {"mxnet", "numpy"},
     {"training"},
     {"cluster"},
     {"bench", "doctor"},
