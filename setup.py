@@ -19,6 +19,7 @@ setup(
     package_data={
         "byteps_gc.bench.stock": ["*.cc"],
         "byteps_gc.engine": ["files/*", "standin/*"],
+        "byteps_gc.engine.fixups": ["*.fix"],
         "byteps_gc.native": ["src/*", "fuzz/*"],
         "byteps_gc.report": ["*.css"],
     },

@@ -12,8 +12,7 @@ from typing import Callable, List, Tuple
 
 from byteps_gc import __version__
 from byteps_gc.cluster import supervisor
-from byteps_gc.engine import build, nvidia_driver
-from byteps_gc.engine.changes import NAMES
+from byteps_gc.engine import build, fixups, nvidia_driver
 from byteps_gc.errors import EngineError
 
 OK, MISSING, OPTIONAL = "ok", "MISSING", "optional"
@@ -72,7 +71,7 @@ def find_engine() -> Finding:
             "BytePS", MISSING, f"{version} lacks the fix-ups; python -m byteps_gc engine build builds a wheel"
         )
     built = json.loads(about.read_text())
-    left_out = [name for name in NAMES if name not in built["fixups"]]
+    left_out = [name for name in fixups.names() if name not in built["fixups"]]
     detail = f"{version}: device {built['device']}, {len(built['fixups'])} fix-ups"
     if left_out:
         return Finding("BytePS", MISSING, f"{detail}; missing fix-ups: {', '.join(left_out)}")

@@ -14,7 +14,6 @@ import time
 from typing import Callable, Iterable, Optional
 
 from byteps_gc import env, toolchain
-from byteps_gc.engine import changes
 from byteps_gc.engine import compile as compiling
 from byteps_gc.engine import fixups as fixing
 from byteps_gc.engine import source as sources
@@ -53,7 +52,7 @@ def sources_key(fixups: Iterable[fixing.Fixup]) -> str:
     """A hash of what is compiled: the releases, the fix-ups and our files. Engines that share it work together."""
     parts = [*(release.sha256 for release in sources.RELEASES), *(fixup.name for fixup in fixups)]
     for file in [Path(toolchain.__file__), *sorted(ENGINE.rglob("*"))]:
-        if file.suffix in (".py", ".cc", ".h"):
+        if file.suffix in (".py", ".cc", ".h", ".fix"):
             parts += [file.relative_to(ENGINE.parent).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()]
     return digest(parts)
 
@@ -81,7 +80,7 @@ def build(
     but compiled objects, each of them whole. Errors: :class:`EngineError`.
     """
     cache = cache or env.cache_folder() / "engine"
-    fixups = changes.select(without)
+    fixups = fixing.select(without)
     mxnet = mxnet_package()
     name = key(device, fixups)
     wheel = cache / name / wheel_name(device, name)

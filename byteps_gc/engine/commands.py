@@ -64,8 +64,8 @@ def run_libraries(options: argparse.Namespace) -> int:
 
 def run_fixups(options: argparse.Namespace) -> int:
     """List the fix-ups."""
-    from byteps_gc.engine.changes import FIXUPS
+    from byteps_gc.engine import fixups
 
-    for fixup in FIXUPS:
-        print(f"{fixup.name}: {fixup.reason}" + (f" ({fixup.issue})" if fixup.issue else ""))
+    for fixup in fixups.select():
+        print(f"{fixup.name}: {fixup.description}" + (f" ({fixup.bug})" if fixup.bug else ""))
     return 0

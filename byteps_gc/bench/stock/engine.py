@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Callable
 import zipfile
 
-from byteps_gc.engine import build, changes
+from byteps_gc.engine import build, fixups
 
 # The fix-ups without which it does not start as a CPU build of a modern compiler (any-python and any-processor are
 # what the builder itself relies on), cannot compress, or is wrong with two workers on one machine.
@@ -24,7 +24,7 @@ def unpack(folder: Path, progress: Callable[[str], None] = lambda line: None) ->
 
     :class:`EngineError` if it cannot be built.
     """
-    wheel = build.build(without=[name for name in changes.NAMES if name not in NEEDED], progress=progress)
+    wheel = build.build(without=[name for name in fixups.names() if name not in NEEDED], progress=progress)
     with zipfile.ZipFile(str(wheel)) as archive:
         archive.extractall(str(folder))
     return folder
