@@ -254,6 +254,35 @@ class Tensor:
         """Note that there have been this many exchanges, some without this worker; its next frame is of the next."""
         library().bgc_pass_over(self.number, steps)
 
+    def partitions(self) -> List[int]:
+        """Return the number of elements of each partition; 0 for those that have not been exchanged yet."""
+        count = library().bgc_partitions(self.number)
+        return [library().bgc_partition_elements(self.number, index) for index in range(count)]
+
+    def state(self, skipped: bool = False, reset: bool = False) -> List[Dict[str, Any]]:
+        """Return the state of each partition, as :meth:`Worker.state`; between exchanges only.
+
+        skipped, reset: as the next exchange will be given them; the state is what it begins with. Momentum and residual
+        are zeros where there are none.
+        """
+        found = []
+        for index, elements in enumerate(self.partitions()):
+            arrays = {name: np.zeros(elements, np.float32) for name in ("momentum", "residual")}
+            eta, step = ctypes.c_float(), ctypes.c_uint32()
+            places = [address(array) if elements else None for array in arrays.values()]
+            library().bgc_partition_save(
+                self.number, index, before(skipped, reset), *places, ctypes.byref(eta), ctypes.byref(step)
+            )
+            found.append({"step": step.value, "eta": eta.value, **arrays})
+        return found
+
+    def load_state(self, state: List[Dict[str, Any]]) -> None:
+        """Continue with the next exchange where :meth:`state` was taken; it fails if partitions have other sizes."""
+        for index, one in enumerate(state):
+            arrays = [np.ascontiguousarray(one[name], np.float32) for name in ("momentum", "residual")]
+            places = [address(array) if array.any() else None for array in arrays]
+            library().bgc_partition_load(self.number, index, arrays[0].size, *places, one["eta"], one["step"])
+
 
 def checksum(data: np.ndarray) -> int:
     """Return the CRC-32C of an array's bytes (n,) uint8."""

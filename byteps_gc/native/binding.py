@@ -54,6 +54,24 @@ _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "bgc_outcome": (ctypes.c_int, (ctypes.c_int, ctypes.c_char_p)),
     "bgc_steps": (ctypes.c_uint32, (ctypes.c_int,)),
     "bgc_pass_over": (None, (ctypes.c_int, ctypes.c_uint32)),
+    "bgc_partitions": (ctypes.c_int, (ctypes.c_int,)),
+    "bgc_partition_elements": (ctypes.c_size_t, (ctypes.c_int, ctypes.c_int)),
+    "bgc_partition_save": (
+        None,
+        (
+            ctypes.c_int,
+            ctypes.c_int,
+            ctypes.c_int,
+            _POINTER,
+            _POINTER,
+            ctypes.POINTER(ctypes.c_float),
+            ctypes.POINTER(ctypes.c_uint32),
+        ),
+    ),
+    "bgc_partition_load": (
+        None,
+        (ctypes.c_int, ctypes.c_int, ctypes.c_size_t, _POINTER, _POINTER, ctypes.c_float, ctypes.c_uint32),
+    ),
     "bgc_registered": (ctypes.c_int, ()),
     "bgc_checksum": (ctypes.c_uint32, (_POINTER, ctypes.c_size_t)),
 }

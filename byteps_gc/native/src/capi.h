@@ -47,6 +47,16 @@ BGC_API int bgc_outcome(int tensor, char* why);
 // How many exchanges of that tensor there have been, and that there have been this many, some without this worker.
 BGC_API uint32_t bgc_steps(int tensor);
 BGC_API void bgc_pass_over(int tensor, uint32_t steps);
+// How many partitions of that tensor are registered. Of one of them, between two exchanges: its elements (0 before its
+// first exchange), whether it keeps a momentum and a residual, and what bgc_worker_save() and bgc_worker_load() do.
+// before: what the next exchange will do to the state, which is done now. What is loaded is used by the next exchange,
+// which fails if it has another number of elements.
+BGC_API int bgc_partitions(int tensor);
+BGC_API size_t bgc_partition_elements(int tensor, int partition);
+BGC_API void bgc_partition_save(int tensor, int partition, int before, float* momentum, float* residual, float* eta,
+                                uint32_t* step);
+BGC_API void bgc_partition_load(int tensor, int partition, size_t d, const float* momentum, const float* residual,
+                                float eta, uint32_t step);
 // How many partitions BytePS has registered since the last call.
 BGC_API int bgc_registered(void);
 // "NAME text" of a refusal's code, empty if there is none.

@@ -75,6 +75,8 @@ class Worker : public Partition {
   uint32_t step() const { return step_; }
   // Other workers have made these steps without this one.
   void pass_over(uint32_t steps) { step_ += steps; }
+  // Does to the state what a step begins with; that step does it no more.
+  void settle(Before before);
   void save(float* momentum, float* residual) const;
   void load(uint32_t step, float eta, size_t d, const float* momentum, const float* residual);
 

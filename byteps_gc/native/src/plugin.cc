@@ -27,6 +27,8 @@ using byteps::common::compressor::Compressor;
 using byteps::common::compressor::Constructor;
 using byteps::common::compressor::Settings;
 
+class WorkerSide;
+
 // What a worker's next exchange of one tensor is to use, and how the last one went.
 struct Tensor {
   explicit Tensor(const std::string& name) : name(name), stream(bgc::crc32c(name.data(), name.size())) {}
@@ -39,6 +41,7 @@ struct Tensor {
   std::atomic<uint32_t> missed{0};  // those of them that other workers made without this one
   std::mutex mutex;                // of all below
   std::string failure;
+  std::vector<WorkerSide*> partitions;  // in order
 
   void fail(const std::string& why) {
     std::lock_guard<std::mutex> lock(mutex);
@@ -85,17 +88,46 @@ void multiply(const BPSTensor& gradient, size_t n, size_t element, float factor)
   }
 }
 
+// A worker's state of a partition, from another process.
+struct Saved {
+  std::vector<float> momentum, residual;
+  size_t elements;
+  float eta;
+  uint32_t step;
+};
+
 class WorkerSide : public Compressor {
  public:
   WorkerSide(const bgc::Registration& r, uint32_t stream, std::shared_ptr<Tensor> tensor)
       : worker_(r, uint16_t(process().worker), stream),
         element_(r.element()),
         first_(stream == bgc::crc32c(tensor->name.data(), tensor->name.size())),
-        tensor_(std::move(tensor)) {}
+        tensor_(std::move(tensor)) {
+    std::lock_guard<std::mutex> lock(tensor_->mutex);
+    tensor_->partitions.push_back(this);
+  }
+
+  ~WorkerSide() {
+    std::lock_guard<std::mutex> lock(tensor_->mutex);
+    auto& all = tensor_->partitions;
+    all.erase(std::remove(all.begin(), all.end(), this), all.end());
+  }
+
+  size_t elements() const { return elements_; }
+
+  void save(bgc::Before before, float* momentum, float* residual, float* eta, uint32_t* step) {
+    worker_.settle(before);
+    worker_.save(momentum, residual);
+    *eta = worker_.eta();
+    *step = worker_.step();
+  }
+
+  void load(std::unique_ptr<Saved> saved) { saved_ = std::move(saved); }
 
   BPSTensor Compress(BPSTensor gradient) override {
     bgc::PlainArithmetic plain;
     elements_ = gradient.size / element_;
+    if (saved_) restore();
     multiply(gradient, elements_, element_, tensor_->factor);
     const uint32_t missed = tensor_->missed;
     worker_.pass_over(missed - missed_);
@@ -118,12 +150,23 @@ class WorkerSide : public Compressor {
   }
 
  private:
+  void restore() {
+    const std::unique_ptr<Saved> s = std::move(saved_);
+    if (s->elements != elements_) {
+      return tensor_->fail("its saved state has a partition of " + std::to_string(s->elements) + " elements, not " +
+                           std::to_string(elements_) + "; use the same BYTEPS_PARTITION_BYTES");
+    }
+    worker_.load(s->step, s->eta, elements_, s->momentum.empty() ? nullptr : s->momentum.data(),
+                 s->residual.empty() ? nullptr : s->residual.data());
+  }
+
   bgc::Worker worker_;
   const size_t element_;
   const bool first_;  // of the tensor's partitions
   const std::shared_ptr<Tensor> tensor_;
   size_t elements_ = 0;
   uint32_t missed_ = 0;
+  std::unique_ptr<Saved> saved_;  // until the next exchange
 };
 
 struct Free {
@@ -224,6 +267,12 @@ std::unique_ptr<Compressor> on_server(const Settings& settings, size_t bytes, Da
   return std::unique_ptr<Compressor>(new Refusal(bytes, "invalid registration: " + why));
 }
 
+WorkerSide* partition_at(int tensor, int partition) {
+  const auto one = tensor_at(tensor);
+  std::lock_guard<std::mutex> lock(one->mutex);
+  return one->partitions.at(partition);
+}
+
 void tell(const std::string& text, char* why) { std::snprintf(why, kWhy, "%s", text.c_str()); }
 
 }  // namespace
@@ -281,6 +330,29 @@ void bgc_pass_over(int tensor, uint32_t steps) {
   const auto one = tensor_at(tensor);
   one->missed += steps - one->steps;
   one->steps = steps;
+}
+
+int bgc_partitions(int tensor) {
+  const auto one = tensor_at(tensor);
+  std::lock_guard<std::mutex> lock(one->mutex);
+  return int(one->partitions.size());
+}
+
+size_t bgc_partition_elements(int tensor, int partition) { return partition_at(tensor, partition)->elements(); }
+
+void bgc_partition_save(int tensor, int partition, int before, float* momentum, float* residual, float* eta,
+                        uint32_t* step) {
+  bgc::PlainArithmetic plain;
+  partition_at(tensor, partition)->save(bgc::Before(before), momentum, residual, eta, step);
+}
+
+void bgc_partition_load(int tensor, int partition, size_t d, const float* momentum, const float* residual, float eta,
+                        uint32_t step) {
+  auto saved = std::make_unique<Saved>();
+  if (momentum) saved->momentum.assign(momentum, momentum + d);
+  if (residual) saved->residual.assign(residual, residual + d);
+  saved->elements = d, saved->eta = eta, saved->step = step;
+  partition_at(tensor, partition)->load(std::move(saved));
 }
 
 int bgc_registered(void) { return process().registered.exchange(0); }

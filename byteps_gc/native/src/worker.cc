@@ -40,8 +40,7 @@ const float* Worker::block(const float* g, size_t offset, size_t n, bool stream,
 View Worker::compress(const void* gradient, size_t d, float eta, Before before) {
   prepare(d);
   eta += 0.f;  // -0 is sent as 0
-  if (momentum_) momentum_->slots.begin(before == Before::kTakeBack, before == Before::kReset);
-  if (feedback_) feedback_->start(before == Before::kTakeBack, before == Before::kReset);
+  settle(before);
   const float* g = wide(gradient, d);
   if (raw_) {
     ++step_;
@@ -120,6 +119,11 @@ bool Worker::decompress(View reply, size_t d, void* out, Refusal* why) {
   }
   if (!direct) narrow(values, d, out);
   return true;
+}
+
+void Worker::settle(Before before) {
+  if (momentum_) momentum_->slots.begin(before == Before::kTakeBack, before == Before::kReset);
+  if (feedback_) feedback_->start(before == Before::kTakeBack, before == Before::kReset);
 }
 
 void Worker::save(float* momentum, float* residual) const {
