@@ -253,9 +253,22 @@ def job(
 
     roles = [Role("scheduler", BPSLAUNCH, variables("scheduler"))]
     roles += [Role(f"server-{index}", BPSLAUNCH, variables("server")) for index in range(servers)]
+    torch = torch_variables(workers)
     for index in range(workers):
-        roles.append(Role(f"worker-{index}", [*BPSLAUNCH, *command], variables("worker", index)))
+        env = dict(variables("worker", index), **torch, RANK=str(index), LOCAL_RANK=str(index))
+        roles.append(Role(f"worker-{index}", [*BPSLAUNCH, *command], env))
     return roles
+
+
+def torch_variables(workers: int) -> Dict[str, str]:
+    """Return what torch.distributed reads on every worker of this machine, as torchrun sets it."""
+    count = str(workers)
+    return {
+        "MASTER_ADDR": LOOPBACK,
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+    }
 
 
 @contextlib.contextmanager

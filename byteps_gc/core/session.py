@@ -140,6 +140,12 @@ def shutdown() -> None:
     engine.stop()
 
 
+def note_failure() -> None:
+    """Note that this process has failed: it ends at once, without waiting for others."""
+    global _status
+    _status = _status or 1
+
+
 def _notice_failures() -> None:
     """Have this process end at once when it fails, with one line for a user's mistake; a second call does nothing."""
     global _owner

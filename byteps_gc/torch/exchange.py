@@ -1,0 +1,101 @@
+"""push_pull, under BytePS's names: sums and means of single tensors."""
+
+from typing import Optional
+
+from byteps_gc.core import engine, exchange, session
+from byteps_gc.errors import ExchangeError
+from byteps_gc.torch import tensors
+from byteps_gc.torch.process import FRONT_END
+import torch
+
+
+class Handle:
+    """An exchange that is under way; pass it to :func:`poll` and :func:`synchronize`."""
+
+    def __init__(self, ticket: int, memory: torch.Tensor, result: torch.Tensor, divisor: int):
+        self._ticket: Optional[int] = ticket
+        self._memory = memory
+        self._result = result
+        self._divisor = divisor
+
+    def done(self) -> bool:
+        """Return whether the result has arrived; :class:`ExchangeError` if the exchange has failed."""
+        if self._ticket is not None and engine.poll(self._ticket):
+            self._finish()
+        return self._ticket is None
+
+    def wait(self) -> torch.Tensor:
+        """Wait for the result and return it; :class:`ExchangeError` if the exchange has failed."""
+        if self._ticket is not None:
+            engine.wait(self._ticket)
+            self._finish()
+        return self._result
+
+    def _finish(self) -> None:
+        self._ticket = None
+        if self._divisor != 1:
+            self._memory.div_(self._divisor)
+        if self._memory is not self._result:
+            self._result.copy_(self._memory)
+
+
+def push_pull_async_inplace(
+    tensor: torch.Tensor, average: bool = True, name: Optional[str] = None, priority: int = 0
+) -> Handle:
+    """Begin :func:`push_pull_inplace`; the tensor must not be used until :func:`synchronize` has returned it."""
+    name = exchange.next_name("push_pull", name)
+    tensors.require(tensor, name)
+    if average and not tensor.is_floating_point():
+        raise ExchangeError(
+            f"{name}: cannot average {tensors.dtype_name(tensor.dtype)}; pass average=False and divide the sum"
+        )
+    result = memory = tensor.detach()
+    if not tensors.in_place(memory):
+        memory = tensors.host_memory(result, flat=True).view(result.shape)
+        memory.copy_(result)
+    shape, dtype = tuple(memory.shape), tensors.dtype_name(memory.dtype)
+    number = exchange.prepare(name, shape, dtype, FRONT_END).number
+    ticket = engine.exchange([engine.Exchange(number, memory.data_ptr(), priority)], memory)
+    return Handle(ticket, memory, result, session.size() if average else 1)
+
+
+def push_pull_async(
+    tensor: torch.Tensor, average: bool = True, name: Optional[str] = None, priority: int = 0
+) -> Handle:
+    """Begin :func:`push_pull`, and return what :func:`synchronize` waits for."""
+    copy = tensor.detach().clone() if isinstance(tensor, torch.Tensor) else tensor
+    return push_pull_async_inplace(copy, average, name, priority)
+
+
+def push_pull_inplace(
+    tensor: torch.Tensor, average: bool = True, name: Optional[str] = None, priority: int = 0
+) -> torch.Tensor:
+    """Replace a tensor by its mean or sum over all workers; see :func:`push_pull`."""
+    return push_pull_async_inplace(tensor, average, name, priority).wait()
+
+
+def push_pull(
+    tensor: torch.Tensor, average: bool = True, name: Optional[str] = None, priority: int = 0
+) -> torch.Tensor:
+    """Return the mean of a tensor over all workers, or its sum with ``average=False``.
+
+    tensor: dense and not empty, on the CPU or a GPU; dtype float16, bfloat16, float32, float64, uint8, int8, int32 or
+        int64. float16 and bfloat16 are summed as float32. Means only of floating-point tensors.
+    name: the same on all workers; one name has one shape and dtype for good. Calls without a name are matched in the
+        order in which they are made.
+    priority: an exchange with a larger one is sent first, where BYTEPS_SCHEDULING_CREDIT is set.
+
+    The result has no gradient. The call returns when all workers have made it. Raises :class:`ExchangeError` for a
+    tensor that cannot be exchanged, and while another exchange of this name is under way.
+    """
+    return push_pull_async(tensor, average, name, priority).wait()
+
+
+def poll(handle: Handle) -> bool:
+    """Return whether an exchange is done: :func:`synchronize` then returns at once."""
+    return handle.done()
+
+
+def synchronize(handle: Handle) -> torch.Tensor:
+    """Wait for an exchange and return its result; Ctrl-C interrupts the wait."""
+    return handle.wait()

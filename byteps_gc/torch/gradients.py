@@ -1,0 +1,209 @@
+"""A model's gradients on their way: what DistributedOptimizer and the DDP hook have in common."""
+
+from dataclasses import dataclass
+import itertools
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+import warnings
+
+from byteps_gc.compressors.settings import Settings
+from byteps_gc.core import agreement, engine, exchange, gradients, session
+from byteps_gc.core.routes import Route, routes
+from byteps_gc.errors import CompressionError, ExchangeError
+from byteps_gc.torch import lanes, tensors
+from byteps_gc.torch.completion import Done, completions
+from byteps_gc.torch.process import FRONT_END
+import torch
+
+
+@dataclass(eq=False)
+class Gradient:
+    """The gradient of one parameter.
+
+    number: of the engine's tensor. source: the tensor that is replaced by the mean. memory: what is exchanged, which is
+    the source itself where that is possible. host: memory for it that is kept. after: what the sum is multiplied by.
+    """
+
+    parameter: torch.Tensor
+    name: str
+    route: Route
+    number: int = 0
+    source: Optional[torch.Tensor] = None
+    memory: Optional[torch.Tensor] = None
+    host: Optional[torch.Tensor] = None
+    after: float = 1.0
+
+
+class Gradients:
+    """Gradients of some parameters, which all workers exchange under the same names.
+
+    named: parameters with their names, in the order that all workers have. settings: how they travel. optimizer: knows
+    their learning rates, or None. scaler: the GradScaler that scales the loss, or None. flat: gradients are exchanged
+    as one-dimensional memory in the parameter's order of elements, as DDP's buckets have them.
+    """
+
+    def __init__(
+        self,
+        named: Sequence[Tuple[str, torch.Tensor]],
+        settings: Settings,
+        optimizer: Optional[torch.optim.Optimizer],
+        scaler: Any = None,
+        flat: bool = False,
+    ):
+        self._state = session.state()
+        self.settings, self._optimizer, self._scaler, self._flat = settings, optimizer, scaler, flat
+        self.compresses = settings.compressor is not None or settings.fp16
+        self.skipped_steps = 0
+        self._scale = 1.0
+        if not named:
+            raise ExchangeError("there is no parameter with requires_grad=True: there is nothing to exchange")
+        if settings.momentum:
+            raise CompressionError("momentum='nesterov' is not available for PyTorch; use the optimizer's momentum")
+        for name, parameter in named:
+            require_parameter(parameter, name)
+        self.scope = self._state.next_scope()
+        self.each = [
+            Gradient(parameter, name, route) for (name, parameter), route in zip(named, routes(self.scope, len(named)))
+        ]
+        self._by_parameter = {id(one.parameter): one for one in self.each}
+        self._groups = self._find_groups()
+        self.lane = lanes.lane_for([one.parameter for one in self.each])
+        agreement.same_structure(
+            self._described(), [self._row(one) for one in self.each], f"{self.scope}agreement.structure"
+        )
+        for one in self.each:
+            self._prepare(one)
+        advice = settings.advice()
+        if advice and session.rank() == 0:
+            warnings.warn(advice, stacklevel=4)
+
+    def of(self, parameter: torch.Tensor) -> Gradient:
+        """Return a parameter's gradient; :class:`ExchangeError` for one that is not among them."""
+        found = self._by_parameter.get(id(parameter))
+        if found is None:
+            shape = tuple(parameter.shape)
+            raise ExchangeError(
+                f"a parameter of shape {shape} is not exchanged: it was frozen, or added, after the hook or"
+                " DistributedOptimizer was made; make a new one"
+            )
+        return found
+
+    def __contains__(self, parameter: torch.Tensor) -> bool:
+        return id(parameter) in self._by_parameter
+
+    def open_step(self) -> None:
+        """Begin a step: note by what the loss is scaled."""
+        if session.state() is not self._state:
+            raise ExchangeError("BytePS has been restarted since these gradients were declared; make a new object")
+        enabled = self._scaler is not None and self._scaler.is_enabled()
+        self._scale = float(self._scaler.get_scale()) if enabled else 1.0
+
+    def begin(self, batch: Sequence[Tuple[Gradient, torch.Tensor]], keep: Any, done: Done) -> None:
+        """Begin to exchange gradients together; ``done`` is called in another thread.
+
+        batch: gradients, each with the tensor that is replaced by the mean in :meth:`finish`. keep: stays alive.
+        """
+        for one, source in batch:
+            self._place(one, source)
+        copies = [(one.source, one.memory) for one, _ in batch if one.memory is not one.source]
+        items = [self._item(one) for one, _ in batch]
+        owners = (keep, [one.memory for one, _ in batch])
+        if self.lane:
+            self.lane.send(copies, lambda: completions().exchange(items, owners, done))
+            return
+        for source, memory in copies:
+            memory.copy_(source)
+        completions().exchange(items, owners, done)
+
+    def finish(self, batch: Sequence[Gradient]) -> None:
+        """Turn the sums that have arrived into means, where the gradients were."""
+        for after, those in itertools.groupby(batch, key=lambda one: one.after):
+            if after != 1.0:
+                torch._foreach_mul_([one.memory for one in those], after)
+        copies = [(one.source, one.memory) for one in batch if one.memory is not one.source]
+        if self.lane:
+            self.lane.copy_back(copies)
+            return
+        for source, memory in copies:
+            source.copy_(memory)
+
+    def good(self, batch: Sequence[Gradient]) -> bool:
+        """Return whether all sums are finite, if gradients are compressed; the same on all workers."""
+        return not self.compresses or gradients.all_good([one.route for one in batch], _all_finite)
+
+    def end_step(self, good: bool) -> None:
+        """End a step; ``good``: whether it is applied. Otherwise it leaves no trace in momentum and residuals."""
+        for one in self.each:
+            one.route.skipped = not good
+        if not good:
+            self.skipped_steps += 1
+
+    def _find_groups(self) -> Dict[int, int]:
+        groups = self._optimizer.param_groups if self._optimizer else ()
+        return {id(parameter): index for index, group in enumerate(groups) for parameter in group["params"]}
+
+    def _rate(self, one: Gradient) -> float:
+        """Return the learning rate of the coming step; 1 where nothing depends on it."""
+        index = self._groups.get(id(one.parameter))
+        if not self.settings.ef or index is None:
+            return 1.0
+        return float(self._optimizer.param_groups[index]["lr"])
+
+    def _described(self) -> Dict[str, Any]:
+        """Return what has to be the same on all workers, besides the parameters."""
+        return {
+            "compression": self.settings.to_params(),
+            "grad_scaler": self._scaler is not None,
+            "BYTEPS_MIN_COMPRESS_BYTES": session.threshold(),
+        }
+
+    def _row(self, one: Gradient) -> List[Any]:
+        parameter = one.parameter
+        strides = "" if parameter.is_contiguous() else f"strides {parameter.stride()}"
+        return [one.name, list(parameter.shape), tensors.dtype_name(parameter.dtype), strides, one.name]
+
+    def _prepare(self, one: Gradient) -> None:
+        """Declare and register a gradient, now, in the order that all workers have."""
+        elements, dtype = one.parameter.numel(), tensors.dtype_name(tensors.SUMMED[one.parameter.dtype])
+        gradients.declare(one.route, self.settings, 0.0, elements, dtype, one.name)
+        dtype = "float32" if one.route.encoded else dtype
+        one.number = exchange.prepare(one.route.gradient, (elements,), dtype, FRONT_END).number
+
+    def _place(self, one: Gradient, source: torch.Tensor) -> None:
+        """Decide where a gradient is exchanged."""
+        one.source = source
+        fits = tensors.in_place(source, None if self._flat else one.parameter)
+        if fits and not self.lane and not (one.route.encoded and source.dtype is not torch.float32):
+            one.memory = source
+        else:
+            if one.host is None:
+                one.host = tensors.host_memory(one.parameter.detach(), self._flat, one.route.encoded)
+            one.memory = one.host
+        one.route.total = one.memory
+
+    def _item(self, one: Gradient) -> engine.Exchange:
+        workers, route = session.size(), one.route
+        # what a compressor keeps is in the unit of gradients of the loss as it is, whatever the scaler's factor is
+        unit = self._scale if route.encoded and self.settings.ef else 1.0
+        one.after = unit if route.encoded else 1.0 / workers
+        step = route.step(self._rate(one), 1.0 / (workers * unit))
+        return engine.Exchange(one.number, one.memory.data_ptr(), -route.index, step)
+
+
+def require_parameter(parameter: Any, name: str) -> None:
+    """:class:`ExchangeError` for what is no parameter, or one whose gradient cannot be exchanged."""
+    tensors.require(parameter, name)
+    sharded = type(parameter).__name__ == "DTensor"
+    if sharded or hasattr(parameter, "_is_flat_param") or hasattr(parameter, "_fsdp_flattened"):
+        raise ExchangeError(f"{name} is sharded: FSDP is not supported; use DistributedDataParallel or none")
+    if not parameter.is_floating_point():
+        raise ExchangeError(f"{name} has dtype {tensors.dtype_name(parameter.dtype)}; accepted: real floating-point")
+
+
+def require_dense(gradient: torch.Tensor, name: str) -> None:
+    """:class:`ExchangeError` for a sparse gradient."""
+    if gradient.layout is not torch.strided:
+        raise ExchangeError(f"{name} has a sparse gradient, which is not supported; pass sparse=False to the layer")
+
+
+def _all_finite(memories: List[torch.Tensor]) -> bool:
+    return all(bool(torch.isfinite(one).all()) for one in memories)
