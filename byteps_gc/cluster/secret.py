@@ -34,9 +34,7 @@ class Keys(NamedTuple):
 
 def make(file: Path) -> Path:
     """Write a new secret to a new file; :class:`ClusterError` if it exists or cannot be written."""
-    import zmq  # here, so that doctor runs without it
-
-    _, key = zmq.curve_keypair()
+    key = new_key()
     try:
         handle = os.open(str(file), os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
     except FileExistsError:
@@ -45,11 +43,29 @@ def make(file: Path) -> Path:
         raise ClusterError(f"cannot write {file}: {error.strerror}", 2) from None
     try:
         with open(handle, "wb") as stream:
-            stream.write(key + b"\n")
+            stream.write(key.encode() + b"\n")
     except OSError as error:
         file.unlink()
         raise ClusterError(f"cannot write {file}: {error.strerror}", 2) from None
     return file
+
+
+def new_key() -> str:
+    """Return a new secret key in Z85."""
+    import zmq  # here, so that doctor runs without it
+
+    return zmq.curve_keypair()[1].decode()
+
+
+def in_memory(key: str) -> int:
+    """Return a file descriptor with a secret that is in no folder; children inherit it where that is asked for."""
+    try:
+        handle = os.memfd_create(NAME)
+        os.fchmod(handle, MODE)
+        os.write(handle, key.encode() + b"\n")
+    except OSError as error:
+        raise ClusterError(f"cannot keep the secret in memory: {error.strerror}", 2) from None
+    return handle
 
 
 def load(file: Path) -> Keys:

@@ -1,6 +1,6 @@
 """A worker that exchanges the gradients of small models: gradient_rounds.py FRONT_END ROUNDS CASES.
 
-FRONT_END: numpy or mxnet. CASES: a JSON list of {"params": compression parameters, "momentum": number}, each of which
+FRONT_END: numpy, mxnet or torch. CASES: a JSON list of {"params": compression parameters, "momentum": number}, each of which
 is a model of its own. Prints a line for each case: a JSON list of digests of what arrived in each round, null for one
 that was skipped. In round BAD a gradient of worker 1 is not finite.
 """
@@ -83,9 +83,32 @@ class GluonModel:
         return None if self.trainer.skipped_steps > skipped else [param.grad().asnumpy() for param in self.params]
 
 
+class TorchModel:
+    """The same as parameters of a torch optimizer."""
+
+    def __init__(self, params, momentum):
+        import byteps_gc.torch as bps
+        import torch
+
+        bps.init()
+        self.torch, self.rank = torch, bps.rank()
+        self.parameters = [torch.nn.Parameter(torch.zeros(size)) for size in SIZES]
+        self.optimizer = bps.DistributedOptimizer(torch.optim.SGD(self.parameters, lr=1.0), None, params)
+
+    def round(self, number):
+        """Exchange the gradients of a round; return them, or None if they are not finite."""
+        skipped = self.optimizer.skipped_steps
+        self.optimizer.param_groups[0]["lr"] = rate(number)
+        self.optimizer.zero_grad()
+        factors = [self.torch.from_numpy(sent(self.rank, number, index)) for index in range(len(SIZES))]
+        sum((one * factor).sum() for one, factor in zip(self.parameters, factors)).backward()
+        self.optimizer.step()
+        return None if self.optimizer.skipped_steps > skipped else [one.grad.numpy() for one in self.parameters]
+
+
 def main():
     warnings.simplefilter("ignore")
-    model = {"numpy": NumpyModel, "mxnet": GluonModel}[sys.argv[1]]
+    model = {"numpy": NumpyModel, "mxnet": GluonModel, "torch": TorchModel}[sys.argv[1]]
     for case in json.loads(sys.argv[3]):
         one = model(case["params"], case["momentum"])
         rounds = (one.round(number) for number in range(int(sys.argv[2])))

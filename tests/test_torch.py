@@ -1,0 +1,352 @@
+"""The PyTorch front end on real clusters, against DistributedDataParallel on gloo in the same program.
+
+Run in the environment of ``./scripts/setup.sh --torch``.
+"""
+
+import json
+import os
+from pathlib import Path
+import re
+import signal
+import sys
+import time
+
+from byteps_gc.compressors.registry import kinds
+from gradient_reference import expected
+import pytest
+
+from conftest import PROGRAMS, ROOT, commands_in
+
+pytest.importorskip("torch", reason="PyTorch is not installed here: ./scripts/setup.sh --torch makes its environment")
+
+pytestmark = [pytest.mark.cluster, pytest.mark.torch]
+
+ORACLE = PROGRAMS / "torch_oracle.py"
+THRESHOLD = "1000"  # bytes
+PLAIN = (
+    "plain momentum nesterov adamw groups accumulate clipped unused frozen shared transposed channels_last bucket_views"
+    " static_graph uneven bfloat16 float16 float64 autocast scaled kept_gradients forked_loader two_models closure"
+    " compiled lane overlap"
+).split()
+COMPRESSED = "onebit onebit_in_groups onebit_scaled onebit_unscaled onebit_poisoned onebit_clean onebit_lane".split()
+
+
+def digests(output, workers=2):
+    """Return the digests that torch_oracle.py printed, by case and kind; the same on all workers."""
+    found = re.findall(r"FOUND (\w+) (\w+) (\w+)$", output, re.MULTILINE)
+    by_case = {}
+    for case, kind, digest in found:
+        by_case.setdefault(case, {}).setdefault(kind, []).append(digest)
+    assert all(len(each) == workers for by_kind in by_case.values() for each in by_kind.values()), by_case
+    return {case: {kind: set(each) for kind, each in by_kind.items()} for case, by_kind in by_case.items()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The digests of all cases, from one job."""
+    with commands_in(tmp_path_factory.mktemp("oracle")) as runner:
+        result = runner.launch(ORACLE, *PLAIN, *COMPRESSED, timeout=400, BYTEPS_MIN_COMPRESS_BYTES=THRESHOLD)
+    assert result.status == 0, result.output
+    return digests(result.output)
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_final_weights_are_those_of_ddp(trained, case):
+    by_kind = trained[case]
+    assert len(by_kind) > 1 and len(set.union(*by_kind.values())) == 1, by_kind
+
+
+@pytest.mark.parametrize("case", COMPRESSED)
+def test_hook_and_optimizer_give_the_same_bits(trained, case):
+    by_kind = trained[case]
+    assert len(by_kind) == 2 and len(set.union(*by_kind.values())) == 1, by_kind
+
+
+@pytest.mark.parametrize(
+    "case, other",
+    [
+        ("onebit_scaled", "onebit_unscaled"),  # a change of the loss's scale changes nothing
+        ("onebit_poisoned", "onebit_clean"),  # a skipped step leaves no trace
+        ("onebit_lane", "onebit"),
+        ("lane", "overlap"),
+    ],
+)
+def test_two_ways_give_the_same_bits(trained, case, other):
+    assert trained[case]["hook"] == trained[other]["hook"]
+
+
+def test_compression_changes_the_bits(trained):
+    assert trained["onebit"]["hook"] != trained["momentum"]["hook"]
+    assert trained["onebit_in_groups"]["hook"] != trained["groups"]["hook"]
+
+
+def test_every_compressor_gives_the_bits_of_its_definition(commands):
+    """Also after a step in which one worker's gradient was not finite, which all workers skip."""
+    ef = {"ef": "vanilla"}
+    cases = [{"params": {"compressor": kind.name, **kind.examples[0], **ef}, "momentum": 0} for kind in kinds()]
+    cases += [{"params": {"compressor": kind.name, **kind.examples[0]}, "momentum": 0} for kind in kinds()]
+    cases += [{"params": {"fp16": True}, "momentum": 0}, {"params": {"compressor": "topk", "k": 0.01, "fp16": True}}]
+    cases[-1]["momentum"] = 0
+    result = commands.launch(
+        PROGRAMS / "gradient_rounds.py",
+        "torch",
+        6,
+        json.dumps(cases),
+        BYTEPS_MIN_COMPRESS_BYTES="4000",
+        BYTEPS_PARTITION_BYTES="65536",
+    )
+    assert result.status == 0, result.output
+    by_worker = [re.findall(rf"worker-{worker} \| FOUND (.*)", result.output) for worker in range(2)]
+    assert by_worker[0] == by_worker[1] and len(by_worker[0]) == len(cases)
+    for number, (case, line) in enumerate(zip(cases, by_worker[0])):
+        assert json.loads(line) == expected(case, number, 6, 4000, 65536 // 4), case
+
+
+@pytest.mark.parametrize("kind", ["hook", "optimizer"])
+def test_a_new_process_continues_from_saved_states(commands, kind):
+    """Of model, optimizer and hook; also where the last step was skipped."""
+    found = {}
+    for part in ("whole", "first", "second"):
+        options = {"BYTEPS_MIN_COMPRESS_BYTES": THRESHOLD, "BYTEPS_PARTITION_BYTES": "4096"}
+        result = commands.launch(PROGRAMS / "torch_resume.py", part, kind, **options)
+        assert result.status == 0, result.output
+        found[part] = re.findall(r"FOUND (\w+)", result.output)
+        assert len(found[part]) == 2 and len(set(found[part])) == 1
+    assert found["second"] == found["whole"] != found["first"]
+
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
+
+
+def test_torchrun_needs_no_other_process(commands):
+    """Nothing is left when the job ends (see the fixture)."""
+    words = ("--standalone", "--nproc-per-node", 2, ORACLE, "plain", "onebit")
+    result = commands.run(*TORCHRUN, *words, BYTEPS_MIN_COMPRESS_BYTES=THRESHOLD)
+    assert result.status == 0, result.output
+    found = digests(result.output)
+    assert len(set.union(*found["plain"].values())) == 1 and len(set.union(*found["onebit"].values())) == 1
+
+
+def test_torchrun_on_two_hosts(commands):
+    """Two agents, as on two hosts; before the process group is initialized, through torch's store."""
+    program = """
+import byteps_gc.torch as bps, os, torch
+bps.init()
+found = bps.push_pull(torch.full((3,), float(bps.rank())), average=False)
+print("sum", found.tolist(), bps.rank(), bps.size(), bps.local_rank(), bps.local_size(), os.environ["DMLC_NUM_SERVER"])
+"""
+    file = commands.folder / "sum.py"
+    file.write_text(program)
+    from byteps_gc.cluster.supervisor import free_port
+
+    place = ("--nnodes", 2, "--nproc-per-node", 2, "--master-addr", "127.0.0.1", "--master-port", free_port())
+    agents = [
+        commands.start(*TORCHRUN, *place, "--node-rank", rank, file, BYTEPS_GC_SERVERS_PER_HOST="1")
+        for rank in range(2)
+    ]
+    output = "".join(agent.communicate(timeout=120)[0] for agent in agents)
+    assert all(agent.returncode == 0 for agent in agents), output
+    for rank in range(4):
+        assert f"sum [6.0, 6.0, 6.0] {rank} 4 {rank % 2} 2 2" in output, output
+
+
+def test_a_failing_worker_ends_a_job_of_torchrun(commands):
+    file = commands.folder / "fails.py"
+    file.write_text(
+        "import byteps_gc.torch as bps, torch, sys\nbps.init()\n"
+        "if bps.rank():\n    sys.exit('gives up')\nbps.push_pull(torch.ones(3))\n"
+    )
+    result = commands.run(*TORCHRUN, "--standalone", "--nproc-per-node", 2, file)
+    assert result.status == 1 and "gives up" in result.output, result.output
+    assert not commands.gone()
+
+
+def run(commands, program, **options):
+    """Run a program on two workers; the process group and BytePS are started."""
+    start = "import byteps_gc.torch as bps, torch, sys\nimport torch.distributed as dist\nfrom torch import nn\n"
+    start += (
+        "from torch.nn.parallel import DistributedDataParallel as DDP\ndist.init_process_group('gloo')\nbps.init()\n"
+    )
+    file = commands.folder / "program.py"
+    file.write_text(start + program)
+    return commands.launch(file, **options)
+
+
+def test_sums_means_and_broadcasts(commands):
+    program = """
+rank = bps.rank()
+for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.uint8):
+    x = torch.arange(24).view(2, 3, 4).transpose(0, 2).to(dtype)
+    found = bps.push_pull(x, average=False, name=str(dtype))
+    assert found.dtype is dtype and found.shape == x.shape and torch.equal(found, x + x)
+handles = [bps.push_pull_async_inplace(torch.full((50,), rank + 1.0)) for _ in range(20)]
+assert all((bps.synchronize(handle) == 1.5).all() and bps.poll(handle) for handle in handles)
+torch.manual_seed(rank)
+model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).to(torch.bfloat16)
+model[0].weight.data = model[0].weight.data.t().contiguous().t()
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.1 * (1 + rank))
+model(torch.randn(5, 3, dtype=torch.bfloat16)).sum().backward()
+optimizer.step()
+bps.broadcast_parameters(model.state_dict(), root_rank=1)
+bps.broadcast_optimizer_state(optimizer, root_rank=1)
+both = [None, None]
+dist.all_gather_object(both, (model.state_dict(), optimizer.state_dict()))
+def flat(value):
+    if isinstance(value, dict):
+        return [item for key, one in value.items() for item in [key, *flat(one)]]
+    if isinstance(value, (list, tuple)):
+        return [item for one in value for item in flat(one)]
+    return [value.tolist() if torch.is_tensor(value) else value]
+assert flat(both[0]) == flat(both[1]) and optimizer.param_groups[0]["lr"] == 0.2
+print("all equal")
+"""
+    result = run(commands, program)
+    assert result.status == 0 and result.output.count("all equal") == 2, result.output
+
+
+MISTAKES = {
+    "bps.push_pull([1.0], name='a')": "a is a list, not a tensor",
+    "bps.push_pull(torch.zeros(0), name='a')": "a has dtype float32 and shape (0,); accepted: float16, bfloat16,",
+    "bps.push_pull(torch.ones(3, dtype=torch.int32), name='a')": "a: cannot average int32; pass average=False",
+    "bps.push_pull(torch.eye(3).to_sparse(), name='a')": "a is sparse_coo: sparse tensors are not supported",
+    "bps.push_pull(torch.ones(3, device='meta'), name='a')": "a is on device meta; accepted: cpu, cuda",
+    "bps.ddp_hook(model)": "model is a Linear, not a DistributedDataParallel; FSDP is not supported; without DDP, use",
+    "bps.ddp_hook(DDP(nn.Embedding(5, 5, sparse=True)))": "model has sparse gradients, which are not supported; pass",
+    "bps.ddp_hook(net, 3)": "optimizer is a int, not a torch.optim.Optimizer",
+    "bps.ddp_hook(net, compressor='gzip')": "unknown compressor 'gzip'",
+    "bps.ddp_hook(net, compressor='topk')": "topk needs k",
+    "bps.ddp_hook(net, compressor='onebit', eff='vanilla')": "unknown option eff; known: compressor",
+    "bps.ddp_hook(net, compressor='onebit', momentum='nesterov')": "momentum='nesterov' is not available for PyTorch",
+    "bps.DistributedOptimizer(model)": "optimizer is a Linear, not a torch.optim.Optimizer",
+    "bps.DistributedOptimizer(sgd(), backward_passes_per_step=0)": "backward_passes_per_step=0 is not an integer of",
+    "bps.DistributedOptimizer(torch.optim.LBFGS(model.parameters()))": "LBFGS calls its closure several times a step",
+    "bps.DistributedOptimizer(scheduled())": "make the DistributedOptimizer before the learning rate scheduler",
+    "bps.DistributedOptimizer(optimizer)": "this optimizer is a DistributedOptimizer already",
+    "bps.DistributedOptimizer(sgd(), [('a', model.weight), ('a', model.bias)])": "named_parameters has a name twice",
+    "clip_early()": "weight: its gradient was changed while it was under way; call optimizer.synchronize() after",
+    "model(x).sum().backward()": "weight: its gradient is under way; call step() after backward_passes_per_step=1",
+    "optimizer.zero_grad()": "gradients are under way; call step() or synchronize() before zero_grad()",
+    "skip()": "gradients are under way; call optimizer.synchronize() before skip_synchronize()",
+}
+
+
+def test_mistakes_are_one_line(commands):
+    program = f"""
+from byteps_gc.errors import UserError
+x, model = torch.ones(2, 3), nn.Linear(3, 3)
+net = DDP(nn.Linear(3, 3))
+sgd = lambda: torch.optim.SGD(model.parameters(), 0.1)
+def scheduled():
+    found = sgd()
+    torch.optim.lr_scheduler.StepLR(found, 1)
+    return found
+optimizer = bps.DistributedOptimizer(sgd(), model.named_parameters())
+def clip_early():
+    model(x).sum().backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+    optimizer.step()
+def skip():
+    with optimizer.skip_synchronize():
+        optimizer.step()
+for text in {list(MISTAKES)!r}:
+    try:
+        eval(text)
+    except UserError as error:
+        print("MISTAKE", error, flush=True)
+    else:
+        sys.exit(text)
+"""
+    result = run(commands, program)
+    assert result.status == 0, result.output
+    for worker in range(2):
+        lines = re.findall(rf"worker-{worker} \| MISTAKE (.*)", result.output)
+        assert len(lines) == len(MISTAKES)
+        for line, (call, words) in zip(lines, MISTAKES.items()):
+            assert words in line, call
+
+
+@pytest.mark.parametrize(
+    "program, words",
+    [
+        (
+            "model = nn.Embedding(5, 5, sparse=True)\n"
+            "bps.DistributedOptimizer(torch.optim.SGD(model.parameters(), 0.1), model.named_parameters())\n"
+            "model(torch.tensor([1])).sum().backward()",
+            "weight has a sparse gradient, which is not supported; pass sparse=False to the layer",
+        ),
+        (
+            "model = nn.Linear(3, 3 + bps.rank())\n"
+            "bps.DistributedOptimizer(torch.optim.SGD(model.parameters(), 0.1), model.named_parameters())",
+            "parameter 0 is not the same on all workers: weight (3, 3) float32 on worker 0; weight (4, 3) float32 on",
+        ),
+        (
+            "net = DDP(nn.Linear(99, 99))\noptimizer = torch.optim.SGD(net.parameters(), 0.1 * (1 + bps.rank()))\n"
+            "net.register_comm_hook(*bps.ddp_hook(net, optimizer, compressor='onebit', ef='vanilla'))\n"
+            "net(torch.ones(1, 99)).sum().backward()",
+            "rejected ETA",
+        ),
+        (
+            "from torch.distributed.fsdp import FullyShardedDataParallel as FSDP\nmodel = FSDP(nn.Linear(3, 3))\n"
+            "bps.DistributedOptimizer(torch.optim.SGD(model.parameters(), 0.1))",
+            "is sharded: FSDP is not supported; use DistributedDataParallel or none",
+        ),
+    ],
+    ids=["sparse", "shapes", "rates", "fsdp"],
+)
+def test_an_uncaught_mistake_ends_the_job_with_one_line(commands, program, words):
+    result = run(commands, program, BYTEPS_MIN_COMPRESS_BYTES=THRESHOLD)
+    assert result.status and words in result.output, result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("kind", ["hook", "optimizer"])
+def test_ctrl_c_ends_a_wait(commands, kind):
+    """Worker 1 never takes part, so the wait has no other end; in the hook, autograd waits in C++."""
+    distribute = {
+        "hook": "net = DDP(net)\nnet.register_comm_hook(*bps.ddp_hook(net))",
+        "optimizer": "optimizer = bps.DistributedOptimizer(optimizer)",
+    }[kind]
+    program = f"""
+import os, signal, threading
+net = nn.Linear(9, 9)
+optimizer = torch.optim.SGD(net.parameters(), 0.1)
+{distribute}
+if bps.rank():
+    signal.pause()
+threading.Timer(1, lambda: print('waiting', os.getpid(), flush=True)).start()
+net(torch.ones(1, 9)).sum().backward()
+optimizer.step()
+"""
+    start = "import byteps_gc.torch as bps, torch\nimport torch.distributed as dist\nfrom torch import nn\n"
+    start += (
+        "from torch.nn.parallel import DistributedDataParallel as DDP\ndist.init_process_group('gloo')\nbps.init()\n"
+    )
+    file = commands.folder / "program.py"
+    file.write_text(start + program)
+    child = commands.start(sys.executable, "-m", "byteps_gc", "launch", "--", sys.executable, file)
+    pid = next(int(line.split()[-1]) for line in child.stdout if "waiting" in line)
+    os.kill(pid, signal.SIGINT)
+    before = time.monotonic()
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < before + 20:
+        time.sleep(0.02)
+    took = time.monotonic() - before
+    output, _ = child.communicate(timeout=30)
+    assert took < 3, f"{took:.1f} s\n{output}"
+    assert "worker-0 failed with status 1" in output and "KeyboardInterrupt" in output, output
+
+
+def test_the_examples_of_the_page_run(commands):
+    """As they stand in docs/pytorch.md, under launch and under torchrun."""
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "pytorch.md").read_text(), re.DOTALL)
+    assert len(examples) == 2
+    for number, example in enumerate(examples):
+        file = commands.folder / f"example_{number}.py"
+        file.write_text(example)
+        for words in (
+            (*TORCHRUN, "--nproc-per-node", 2),
+            (sys.executable, "-m", "byteps_gc", "launch", "--", sys.executable),
+        ):
+            result = commands.run(*words, file)
+            assert result.status == 0, result.output
+            losses = [float(text) for text in re.findall(r"loss ([0-9.]+)", result.output)]
+            assert len(losses) > 2 and losses[-1] < 0.5 * losses[0], result.output
