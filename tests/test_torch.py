@@ -224,7 +224,7 @@ MISTAKES = {
     "bps.DistributedOptimizer(optimizer)": "this optimizer is a DistributedOptimizer already",
     "bps.DistributedOptimizer(sgd(), [('a', model.weight), ('a', model.bias)])": "named_parameters has a name twice",
     "clip_early()": "weight: its gradient was changed while it was under way; call optimizer.synchronize() after",
-    "model(x).sum().backward()": "weight: its gradient is under way; call step() after backward_passes_per_step=1",
+    "model(x).sum().backward()": "its gradient is under way; call step() after backward_passes_per_step=1",
     "optimizer.zero_grad()": "gradients are under way; call step() or synchronize() before zero_grad()",
     "skip()": "gradients are under way; call optimizer.synchronize() before skip_synchronize()",
 }
