@@ -16,6 +16,8 @@ import ctypes
 import os
 import sys
 
+import byteps_gc.numpy_bool  # noqa: F401  isort: skip  before MXNet
+
 from byteps.mxnet import DistributedOptimizer
 import byteps.mxnet.ops as _engine
 from byteps_gc import env, native
