@@ -36,7 +36,7 @@ def mxnet_package() -> Path:
     """Return the folder of the installed MXNet package; :class:`EngineError` if there is none."""
     folder = find_mxnet()
     if folder is None:
-        raise EngineError("MXNet is not installed; pip install mxnet==1.9.1 (CPU) or mxnet-cu112==1.9.1 (GPU)")
+        raise EngineError("MXNet is not installed; install byteps_gc with its extra mxnet-cpu or mxnet-cuda")
     return folder
 
 

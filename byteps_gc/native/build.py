@@ -62,6 +62,13 @@ def compiled(isa: str, flags: Sequence[str] = ()) -> Path:
     return env.cache_folder() / "native" / f"byteps_gc-{isa}-{name}.so"
 
 
+def origin(isa: str) -> str:
+    """Say where the library for ``isa`` comes from; :class:`EngineError` if there is neither it nor a compiler."""
+    if precompiled(isa):
+        return "precompiled in the wheel"
+    return "compiled here" if compiled(isa).is_file() else "to be compiled at first use"
+
+
 def build(isa: str, flags: Sequence[str] = ()) -> Path:
     """Return the path of the library for ``isa``: a wheel's, or the cache's, compiled if it is missing.
 
