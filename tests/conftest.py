@@ -35,6 +35,14 @@ for number in range(10**9):
     if number % 100 == 3:
         print("running at", time.monotonic(), flush=True)
 """
+FOR_EVER_IN_NUMPY = """
+import time, byteps_gc.numpy as bps, numpy as np
+bps.init()
+for number in range(10**9):
+    bps.push_pull(np.ones(1000, np.float32), "a")
+    if number % 100 == 3:
+        print("running at", time.monotonic(), flush=True)
+"""
 
 
 @dataclass

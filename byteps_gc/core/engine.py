@@ -228,7 +228,9 @@ def next_done(seconds: float) -> int:
 
 def join(text: bytes) -> Tuple[int, bytes]:
     """Take part in all exchanges with zeros until all workers have joined; return the last one's rank and text."""
-    function = library().byteps_gc_join
+    function = getattr(library(), "byteps_gc_join", None)
+    if function is None:
+        raise ExchangeError("this BytePS has no join(); python -m byteps_gc engine build builds one that has")
     function.restype = ctypes.c_void_p
     last, length = ctypes.c_int(), ctypes.c_uint64()
     found = function(text, ctypes.c_uint64(len(text)), ctypes.byref(last), ctypes.byref(length))

@@ -114,9 +114,12 @@ def sent_bytes() -> int:
 
 
 def before_shutdown(drain: Callable[[], Any]) -> None:
-    """Have :func:`shutdown` call ``drain`` first, which waits for the exchanges that a framework has queued."""
-    if drain not in _drains:
-        _drains.append(drain)
+    """Have :func:`shutdown` call ``drain`` first, which waits for the exchanges that a framework has queued.
+
+    Called when the framework has been imported: this process then leaves its cluster before the framework ends.
+    """
+    _drains.append(drain)
+    _leave_first()
 
 
 def shutdown() -> None:
@@ -143,8 +146,14 @@ def _notice_failures() -> None:
     if not _owner:
         sys.excepthook = _fail(sys.excepthook)
         sys.exit = _note_status(sys.exit)
-        atexit.register(_leave)
+        _leave_first()
     _owner = os.getpid()
+
+
+def _leave_first() -> None:
+    """Have this process leave its cluster before all that is registered by now to happen at its end."""
+    atexit.unregister(_leave)
+    atexit.register(_leave)
 
 
 def _fail(hook: Callable[..., Any]) -> Callable[..., Any]:

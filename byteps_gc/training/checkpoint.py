@@ -163,7 +163,7 @@ def load(files: Mapping[str, Path], net: Any, trainer: Any, context: Any) -> Dic
     {} without one. Raises :class:`UserError` for what is damaged, or not of this
     net. All workers call it.
     """
-    from byteps_gc.mxnet.broadcast import broadcast_bytes
+    from byteps_gc.core.broadcast import broadcast_bytes
 
     name = files.get(".params", "of rank 0")
     with tempfile.TemporaryDirectory(prefix="byteps_gc-resume-") as folder:
