@@ -19,11 +19,12 @@ import time
 from typing import Any, Dict, List, Sequence, Tuple
 
 from byteps_gc import env, report
-from byteps_gc.cluster import privileges, run, run_folder, simulated_cluster
+from byteps_gc.cluster import privileges, run, simulated_cluster
 from byteps_gc.cluster.cluster_spec import Host
-from byteps_gc.cluster.experiment import HALF, Experiment
+from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.rendezvous import Rendezvous
 from byteps_gc.cluster.roles import LOOPBACK
+from byteps_gc.cluster.run_folder import RunFolder
 from byteps_gc.errors import SettingsError
 from byteps_gc.report import configuration as written
 from byteps_gc.report import machine, record, rows
@@ -59,7 +60,7 @@ class Series:
     def record(self, seed: int, job: str) -> Path:
         """Where the record of a job is, on the host that has worker 0."""
         place = self.folder / f"seed-{seed}"
-        return run_folder.record_of(place / job / FIRST_HOST if self.hosts else place, job)
+        return RunFolder(place / job / FIRST_HOST if self.hosts else place).job(job).record_file
 
     def configuration(self, experiment: Experiment, cluster: Host) -> Dict[str, Any]:
         """What all runs of a folder have in common."""
@@ -78,7 +79,7 @@ class Series:
 
 def claim(series: Series, configuration: Dict[str, Any]) -> None:
     """Note the configuration in the folder; :class:`SettingsError` if what is there was made with another."""
-    file = series.folder / run_folder.CONFIGURATION
+    file = series.folder / written.NAME
     if not file.is_file():
         series.folder.mkdir(parents=True, exist_ok=True)
         began = {**machine.about(sorted(os.sched_getaffinity(0))), "configuration": configuration}
@@ -145,7 +146,7 @@ def main(series: Series) -> int:
 def conclude(series: Series) -> None:
     """Make and show the table of all that the folder has, in the experiment's order, on the host with the records."""
     seeds = sorted(int(place.name.rpartition("-")[2]) for place in series.folder.glob("seed-*"))
-    jobs = [name for job in Experiment.read(series.file).jobs for name in (job, f"{job}-{HALF}")]
+    jobs = [name for job in Experiment.read(series.file).jobs for name in (job, job + rows.FP16_SUFFIX)]
     records = rows.read([series.record(seed, job) for job in jobs for seed in seeds])
     if records:
         report.present(records, series.folder)

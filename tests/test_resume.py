@@ -13,7 +13,7 @@ import sys
 import time
 from types import SimpleNamespace
 
-from byteps_gc.cluster import run_folder
+from byteps_gc.cluster.run_folder import RunFolder, Task
 from byteps_gc.compressors.settings import Settings
 from byteps_gc.errors import SettingsError, UserError
 from byteps_gc.mxnet import file_hashes
@@ -188,26 +188,27 @@ def test_the_newest_run_with_an_unfinished_job_goes_on(monkeypatch, tmp_path):
     write_record(runs / "cifar100-20260104-000000", "topk")
     write_record(runs / "cifar100-4-hosts-20260105-000000", "onebit")
     write_record(runs / "vgg16-20260106-000000", "onebit")
-    assert run_folder.to_resume("cifar100", ["onebit"]) == runs / "cifar100-20260102-000000"
-    assert run_folder.to_resume("cifar100", ["onebit", "topk"]) == runs / "cifar100-20260104-000000"
-    assert run_folder.elsewhere("cifar100", ["onebit"]) == runs / "cifar100-20260103-000000"
+    assert RunFolder.to_resume("cifar100", ["onebit"]).path == runs / "cifar100-20260102-000000"
+    assert RunFolder.to_resume("cifar100", ["onebit", "topk"]).path == runs / "cifar100-20260104-000000"
+    assert RunFolder.to_follow("cifar100", ["onebit"]).path == runs / "cifar100-20260103-000000"
     with pytest.raises(SettingsError, match="no run .*/runs/cifar100-TIME holds an unfinished job of baseline; "):
-        run_folder.to_resume("cifar100", ["baseline"])
+        RunFolder.to_resume("cifar100", ["baseline"])
     monkeypatch.setenv("BYTEPS_GC_RUN_DIR", "runs/cifar100-20260103-000000")
-    assert run_folder.to_resume("cifar100", ["onebit"]) == runs / "cifar100-20260103-000000"
-    assert run_folder.left(runs / "cifar100-20260103-000000", ["onebit", "topk"]) == [("topk", "")]
+    folder = RunFolder.to_resume("cifar100", ["onebit"])
+    assert folder.path == runs / "cifar100-20260103-000000"
+    assert folder.unfinished(["onebit", "topk"]) == [Task("topk")]
 
 
 def test_a_run_that_goes_on_elsewhere_is_left_alone(tmp_path):
-    tasks = [("onebit", "")]
-    with run_folder.of_jobs(tmp_path, tasks, resume=False):
+    folder = RunFolder(tmp_path)
+    with folder.locked(["onebit"], resume=False):
         with pytest.raises(UserError, match=f"another run is active in {tmp_path}/onebit"):
-            with run_folder.of_jobs(tmp_path, tasks, resume=True):
+            with folder.locked(["onebit"], resume=True):
                 pass
-    with run_folder.of_jobs(tmp_path, tasks, resume=True):
+    with folder.locked(["onebit"], resume=True):
         pass
     with pytest.raises(UserError, match="onebit already exists"):
-        with run_folder.of_jobs(tmp_path, tasks, resume=False):
+        with folder.locked(["onebit"], resume=False):
             pass
 
 
@@ -514,8 +515,8 @@ def test_a_run_with_a_damaged_checkpoint_is_not_resumed(commands, whole, suffix)
 LOADS = """
 import pathlib, sys
 import byteps_gc.mxnet as bps
-from byteps_gc import checkpoint
 from byteps_gc.errors import UserError
+from byteps_gc.training import checkpoint
 import mxnet as mx
 bps.init()
 net = mx.gluon.nn.Dense(3, in_units=4)

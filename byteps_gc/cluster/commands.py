@@ -127,13 +127,15 @@ def run_host(options: argparse.Namespace) -> int:
     """Become a role of this host, as the settings file describes the cluster, or print how that is started."""
     from byteps_gc.cluster import bpslaunch, cluster_spec, run, supervisor
     from byteps_gc.cluster.experiment import Experiment
+    from byteps_gc.cluster.run_folder import JobFolder
 
     command: List[str] = []
     if options.role == "worker":
         if len(options.words) != 2:
             raise UserError("worker.sh takes one job: ./worker.sh onebit [-- TRAINING FLAGS]")
         experiment = Experiment.read(Path(options.words[0]), options.job)
-        command = run.worker_command(experiment, options.words[1], options.rest)
+        folder = JobFolder(Path(env.text("BYTEPS_GC_JOB_DIR", ".")), options.words[1])
+        command = run.worker_command(experiment, folder, options.rest)
     variables = cluster_spec.Host.from_environment().role_environment(options.role)
     if options.print:
         print(command_line(variables, [*supervisor.BPSLAUNCH, *command]))

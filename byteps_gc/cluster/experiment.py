@@ -27,8 +27,7 @@ import shlex
 from typing import Dict, List, Sequence, Tuple
 
 from byteps_gc.errors import SettingsError
-
-HALF = "fp16"
+from byteps_gc.report.rows import FP16_SUFFIX
 
 
 def split_flags(text: str) -> List[str]:
@@ -102,7 +101,7 @@ class Experiment:
 
     def known(self) -> str:
         """The jobs, for messages."""
-        return f"{', '.join(self.jobs)} (each also with -{HALF})"
+        return f"{', '.join(self.jobs)} (each also with {FP16_SUFFIX})"
 
     def select(self, words: Sequence[str]) -> List[str]:
         """The named jobs, the default ones for no name; :class:`SettingsError` for an unknown one."""
@@ -114,8 +113,8 @@ class Experiment:
     def job_flags(self, job: str) -> List[str]:
         """The flags that make up a job, without the script."""
         name, half = job, []
-        if job.endswith(f"-{HALF}") and job not in self.jobs:
-            name, half = job[: -len(HALF) - 1], ["--fp16-pushpull"]
+        if job.endswith(FP16_SUFFIX) and job not in self.jobs:
+            name, half = job[: -len(FP16_SUFFIX)], ["--fp16-pushpull"]
         if name not in self.jobs:
             raise SettingsError(f"unknown job {job!r}; known: {self.known()}")
         return [*self.flags, *self.jobs[name], *half]

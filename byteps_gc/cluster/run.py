@@ -10,26 +10,26 @@ import time
 from typing import Iterator, List, Mapping, Optional, Sequence
 
 from byteps_gc import env, report
-from byteps_gc.cluster import cluster_spec as hosts
-from byteps_gc.cluster import run_folder, secret, supervisor
+from byteps_gc.cluster import cluster_spec, secret, supervisor
+from byteps_gc.cluster.cluster_spec import Host
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.rendezvous import Rendezvous
+from byteps_gc.cluster.run_folder import JobFolder, RunFolder, Task
 from byteps_gc.errors import ClusterError, UserError
 from byteps_gc.processes import last_line, output_of
-from byteps_gc.report import record, rows
+from byteps_gc.report import rows
 from byteps_gc.report.progress import Progress
 
 
-def worker_command(experiment: Experiment, job: str, extra: Sequence[str], folder: Optional[Path] = None) -> List[str]:
-    """What a worker of the job runs; its log and checkpoints go to ``folder``, BYTEPS_GC_JOB_DIR or the current one."""
-    folder = folder or Path(env.text("BYTEPS_GC_JOB_DIR", "."))
-    files = ["--logging-file", str(folder / job), "--save-dir", str(folder / "params")]
-    return [sys.executable, str(experiment.script), *experiment.job_flags(job), *files, *extra]
+def worker_command(experiment: Experiment, folder: JobFolder, flags: Sequence[str]) -> List[str]:
+    """Return the command of a job's workers: the training script with the job's flags, then ``flags``."""
+    files = ["--logging-file", str(folder.log), "--save-dir", str(folder.checkpoints)]
+    return [sys.executable, str(experiment.script), *experiment.job_flags(folder.job), *files, *flags]
 
 
-def continued(extra: Sequence[str], stem: str) -> List[str]:
-    """The training script's flags with which a job goes on from a checkpoint, or from its beginning without one."""
-    return [*extra, *(["--resume-from", stem] if stem else [])]
+def resume_flags(flags: Sequence[str], stem: str) -> List[str]:
+    """Return the training script's flags with which a job continues from a checkpoint; none if it is empty."""
+    return [*flags, *(["--resume-from", stem] if stem else [])]
 
 
 def check(
@@ -37,28 +37,28 @@ def check(
     jobs: Sequence[str],
     extra: Sequence[str],
     variables: Mapping[str, str],
-    resumed: Optional[Path] = None,
+    resumed: Optional[RunFolder] = None,
 ) -> None:
-    """Have the training script check every job's flags and data; :class:`UserError` before anything starts.
+    """Have the training script check each job's flags and data; :class:`UserError` before anything starts.
 
-    variables: a worker's environment; resumed: the folder of the run that goes on, whose jobs must be the same.
+    variables: a worker's environment; resumed: the folder of the run to resume, whose settings must be the same.
     """
     for job in jobs:
-        flags, folder = extra, Path(os.devnull)  # a new run has no record
-        if resumed:
-            flags, folder = continued(extra, run_folder.last_checkpoint(resumed, job)), resumed / job
-        command = [*worker_command(experiment, job, flags, folder), "--check"]
-        status, text = output_of(command, env=dict(variables))
+        folder = resumed.job(job) if resumed else JobFolder(Path(os.devnull), job)  # a new run has no record
+        flags = resume_flags(extra, folder.last_checkpoint() if resumed else "")
+        status, text = output_of([*worker_command(experiment, folder, flags), "--check"], env=dict(variables))
         if status:
             raise UserError(f"job {job}: {last_line(text)}")
 
 
-def check_plan(tasks: Optional[Sequence[Sequence[str]]], jobs: Sequence[str], planner: str) -> None:
-    """:class:`ClusterError` unless the plan of the first host has only jobs that this host was asked to run."""
-    strange = [job for job, _ in tasks or () if job not in jobs]
-    if tasks is None or strange:
+def check_plan(plan: Optional[Sequence[Sequence[str]]], jobs: Sequence[str], planner: str) -> List[Task]:
+    """Return the tasks of the first host's plan; :class:`ClusterError` unless this host was asked to run its jobs."""
+    tasks = [Task(*one) for one in plan or ()]
+    strange = [task.job for task in tasks if task.job not in jobs]
+    if plan is None or strange:
         what = f"job {strange[0]!r}, which this host was not asked to run" if strange else "nothing"
         raise ClusterError(f"host {planner} plans {what}")
+    return tasks
 
 
 def started(pid: int) -> str:
@@ -70,7 +70,7 @@ def started(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def alone(host: hosts.Host) -> Iterator[None]:
+def alone(host: Host) -> Iterator[None]:
     """End what an earlier run left at this scheduler's address, and be the one that is there.
 
     The earlier run is known by its process id and start time, so that nobody
@@ -105,34 +105,35 @@ def run(
 ) -> int:
     """Run the named jobs of an experiment, or its default ones; ``extra`` flags go to the training script.
 
-    resume: go on with a run that has failed; what is left to do is decided where worker 0 is.
-    begin: to resume what has not begun is to begin it, in BYTEPS_GC_RUN_DIR.
-    Returns 0; a failed job raises :class:`ClusterError` with its status, and ends the run.
+    resume: continue a run that failed; the host of worker 0 decides which jobs are left.
+    begin: with ``resume``, start the jobs that BYTEPS_GC_RUN_DIR does not have yet.
+    Returns 0. Raises :class:`ClusterError` with the exit status of the job that failed, which ends the run.
     """
     jobs = experiment.select(words)
-    host = hosts.Host.from_environment()
+    host = Host.from_environment()
     with Rendezvous(host, [*jobs, *(["--resume"] if resume else []), *experiment.more, *extra]) as rendezvous:
-        folder = run_folder.to_resume(experiment.name, jobs, begin) if resume and host.index == 0 else None
+        folder = RunFolder.to_resume(experiment.name, jobs, begin) if resume and host.index == 0 else None
         check(experiment, jobs, extra, host.variables("worker"), folder)
         if len(host.hosts) > 1 and host.schedules and not env.secret_file():
             print(f"warning: {secret.OPEN}", flush=True)
         with alone(host), Progress() as progress:
-            tasks = rendezvous.gather(run_folder.left(folder, jobs) if folder else [(job, "") for job in jobs])
-            check_plan(tasks, jobs, host.hosts[0])
+            plan = rendezvous.gather(folder.unfinished(jobs) if folder else [Task(job) for job in jobs])
+            tasks = check_plan(plan, jobs, host.hosts[0])
             if folder is None:
-                folder = run_folder.elsewhere(experiment.name, jobs) if resume else run_folder.new(experiment.name)
-            with run_folder.of_jobs(folder, tasks, resume):
-                for number, (job, stem) in enumerate(tasks):
-                    flags, port = continued(extra, stem), host.job_port(number)
-                    run_job(host, experiment, folder / job, job, flags, port, progress, rendezvous)
-    conclude(folder)
+                name = experiment.name
+                folder = RunFolder.to_follow(name, jobs) if resume else RunFolder.create(name)
+            with folder.locked([task.job for task in tasks], resume):
+                for number, task in enumerate(tasks):
+                    flags, port = resume_flags(extra, task.checkpoint), host.job_port(number)
+                    run_job(host, experiment, folder.job(task.job), flags, port, progress, rendezvous)
+    conclude(folder.path)
     return 0
 
 
 def show(experiment: Experiment, job: str, extra: Sequence[str]) -> int:
     """Print the environment and the command of each role of a job on this host, as its script would start it."""
     experiment.job_flags(job)
-    host = hosts.Host.from_environment()
+    host = Host.from_environment()
     for role in host.roles(experiment, job, extra, host.job_port(0), "--print"):
         print(f"# {role.name}: {' '.join(map(shlex.quote, role.command[:-1]))}", flush=True)
         status, text = output_of(role.command, env=role.env)
@@ -154,31 +155,29 @@ def conclude(folder: Path) -> None:
 
 
 def run_job(
-    host: hosts.Host,
+    host: Host,
     experiment: Experiment,
-    folder: Path,
-    job: str,
-    extra: Sequence[str],
+    folder: JobFolder,
+    flags: Sequence[str],
     port: int,
     progress: Progress,
     rendezvous: Rendezvous,
 ) -> None:
-    """Run one job's roles on this machine to their end."""
-    os.environ["BYTEPS_GC_JOB_DIR"] = str(folder)
-    file = record.beside(str(folder / job))
-    progress.job(job, len(record.read(file).epochs))
+    """Run one job's roles on this machine until they end."""
+    os.environ["BYTEPS_GC_JOB_DIR"] = str(folder.path)
+    progress.job(folder.job, len(folder.record().epochs))
 
     def tick() -> None:
         rendezvous.check()
         if progress.due():
-            progress.update(record.read(file))
+            progress.update(folder.record())
 
-    supervision = supervisor.Supervisor(folder, tick=tick, failed=rendezvous.tell)
-    roles = host.roles(experiment, job, extra, port)
+    supervision = supervisor.Supervisor(folder.path, tick=tick, failed=rendezvous.tell)
+    roles = host.roles(experiment, folder.job, flags, port)
     own_secret = len(host.hosts) == 1 and not env.secret_file()
     try:
         with supervisor.secured(roles) if own_secret else contextlib.nullcontext(roles) as roles:
-            supervision.run(roles, hosts.ready(host, port))
+            supervision.run(roles, cluster_spec.ready(host, port))
     except ClusterError as error:
-        raise ClusterError(f"job {job}: {error}", error.status) from None
-    progress.update(record.read(file))
+        raise ClusterError(f"job {folder.job}: {error}", error.status) from None
+    progress.update(folder.record())

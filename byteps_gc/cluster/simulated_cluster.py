@@ -17,10 +17,11 @@ from typing import Dict, List, NamedTuple, Sequence
 
 from byteps_gc import env
 from byteps_gc.cluster import run as jobs_of_a_host
-from byteps_gc.cluster import run_folder, secret
+from byteps_gc.cluster import secret
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.namespaces import BASIC, NamespaceHosts, home, require
 from byteps_gc.cluster.roles import omp_threads
+from byteps_gc.cluster.run_folder import RunFolder
 from byteps_gc.cluster.ssh import pssh, scp, serve
 from byteps_gc.errors import ClusterError, SettingsError
 from byteps_gc.processes import last_line
@@ -38,12 +39,12 @@ class Started(NamedTuple):
     """A run that has been started.
 
     children: its processes on this machine; logs: what each of them prints goes there;
-    first: the run folder of the first host, as this process reaches it.
+    first: the first host's run folder, by a path of this process.
     """
 
     children: List[subprocess.Popen]
     logs: List[Path]
-    first: Path
+    first: RunFolder
 
 
 def settings(text: str, values: Dict[str, str], exports: Dict[str, str]) -> str:
@@ -101,7 +102,7 @@ def start_directly(
             env_of_host = dict(variables, BYTEPS_GC_RUN_DIR=str(own))
             command = [str(experiment.folder / "run.sh"), *words]
             children.append(host.start(command, env=env_of_host, stdout=stream, stderr=subprocess.STDOUT))
-    return Started(children, logs, out / hosts[0].name)
+    return Started(children, logs, RunFolder(out / hosts[0].name))
 
 
 def start_by_pssh(hosts: NamespaceHosts, experiment: Experiment, words: Sequence[str], out: Path) -> Started:
@@ -115,7 +116,7 @@ def start_by_pssh(hosts: NamespaceHosts, experiment: Experiment, words: Sequence
     log = out / "pssh.log"
     with open(log, "w") as stream:
         child = hosts.console.start(line, stdout=stream, stderr=subprocess.STDOUT)
-    return Started([child], [log], hosts[0].path(place))
+    return Started([child], [log], RunFolder(hosts[0].path(place)))
 
 
 def follow(started: Started, jobs: Sequence[str]) -> bool:
@@ -130,7 +131,7 @@ def follow(started: Started, jobs: Sequence[str]) -> bool:
             while not one.finished and any(child.poll() is None for child in started.children):
                 time.sleep(0.2)
                 if progress.due():
-                    one = record.read(run_folder.record_of(started.first, job))
+                    one = started.first.job(job).record()
                     progress.update(one)
     return not any([child.wait() for child in started.children])
 
@@ -161,7 +162,7 @@ def run(
     jobs = experiment.select(words)
     jobs_of_a_host.check(experiment, jobs, extra, dict(os.environ, DMLC_WORKER_ID="0"))
     with hosts, secret.fresh() as variable:
-        folder = run_folder.new(f"{experiment.name}-{count}-hosts")
+        folder = RunFolder.create(f"{experiment.name}-{count}-hosts").path
         words = [" ".join(jobs), *experiment.definitions(), *(["--", *extra] if extra else [])]
         if by_pssh:
             started = start_by_pssh(hosts, experiment, words, folder)
