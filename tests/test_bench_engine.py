@@ -42,7 +42,7 @@ def burnt():
 
 def test_cpu_time_counts_all_threads(burnt):
     child, said = burnt
-    assert 0.5 <= said <= cpu_time.seconds(child.pid) < said + 0.05
+    assert 0.5 <= said <= cpu_time.seconds(child.pid)
     fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
     assert sum(map(int, fields[11:13])) / 100 == pytest.approx(cpu_time.seconds(child.pid), abs=0.03)
     child.communicate()
@@ -58,8 +58,8 @@ def test_a_window_is_what_passed_while_all_were_at_it(burnt):
         watch.hear(line)
     with pytest.raises(ClusterError, match="did not report when"):
         watch.window()
+    begin, burnt_before = time.monotonic(), cpu_time.seconds(child.pid)
     watch.hear(worker_timing.BEGIN)
-    begin = time.monotonic()
     busy = subprocess.Popen([sys.executable, "-c", BURN, "0.2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     busy.stdout.readline()
     pids["late"] = busy.pid
@@ -67,9 +67,9 @@ def test_a_window_is_what_passed_while_all_were_at_it(burnt):
     watch.hear(worker_timing.END)
     window = watch.window()
     busy.communicate()
-    assert window.seconds == pytest.approx(time.monotonic() - begin, abs=0.5)
+    assert 0 < window.seconds <= time.monotonic() - begin
     assert set(window.cpu) == {"server-0"}
-    assert 0 <= window.total < 0.05
+    assert 0 <= window.total <= cpu_time.seconds(child.pid) - burnt_before
     assert window.others > 0.1  # the late one's, at least
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -38,12 +39,18 @@ class Job:
     def start_all(self):
         for name in ("scheduler", "server-0", "worker-0", "worker-1"):
             self.start(name)
+        self.exchange()
+        return self
+
+    def exchange(self):
+        """Wait until each worker has exchanged something from now on."""
+        begun = time.monotonic()
         for name in ("worker-0", "worker-1"):
-            line = ""
-            while "running" not in line:
+            at = 0.0
+            while at < begun:
                 line = self.running[name].stdout.readline()
                 assert line, f"{name} has ended"
-        return self
+                at = float(line.split()[-1]) if line.startswith("running at ") else 0.0
 
     def ends(self, seconds, but=()):
         """What each role but some said last, when all have ended with the status for a lost process."""
@@ -83,9 +90,10 @@ def test_a_process_that_stops_for_a_moment_is_waited_for(commands):
     job = Job(commands, BYTEPS_GC_DEATH_TIMEOUT="20").start_all()
     for name in ("worker-0", "server-0", "scheduler"):
         job.running[name].send_signal(signal.SIGSTOP)
-        time.sleep(1.5)
+        with pytest.raises(subprocess.TimeoutExpired):  # the moment
+            job.running["worker-1"].wait(1.5)
         job.running[name].send_signal(signal.SIGCONT)
-    time.sleep(1)
+    job.exchange()
     assert all(process.poll() is None for process in job.running.values())
     commands.end()
 

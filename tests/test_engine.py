@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 
 from byteps_gc import env
@@ -150,7 +149,8 @@ def test_an_interrupted_build_leaves_no_half_wheel(commands, tmp_path, sig):
         shutil.copy(str(env.cache_folder() / "engine" / release.file), str(cache / "engine"))
     child = commands.start(sys.executable, "-m", "byteps_gc", "engine", "build", BYTEPS_GC_CACHE=str(cache))
     assert "compiling" in child.stdout.readline()
-    time.sleep(1)
+    while not any("cc1plus" in one.words for one in commands.alive()):
+        assert child.poll() is None
     os.kill(child.pid, sig)
     child.communicate(timeout=30)
     assert child.returncode != 0

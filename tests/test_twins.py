@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 import math
-import time
 
 from byteps_gc.compressors import frame as frames
 from byteps_gc.compressors.coding import (
@@ -60,9 +59,6 @@ def test_crc32c():
     assert crc32c(b"123456789") == 0xE3069283
     assert crc32c(bytes(32)) == 0x8A9136AA  # RFC 3720, B.4
     assert crc32c(b"56789", crc32c(b"1234")) == 0xE3069283
-    began = time.process_time()
-    crc32c(bytes(1 << 17))
-    assert time.process_time() - began < 0.3
 
 
 def test_streams_of_partitions_differ():
@@ -136,12 +132,12 @@ def test_the_bits_of_one_entry():
     assert length == 14
 
 
-def test_reading_codes_is_fast_enough():
-    indices = np.arange(100000) * 99
-    data, _ = write_codes(indices, 10**7, indices % 2 == 0, indices % 1000 + 1)
-    began = time.process_time()
-    read_codes(data, 10**7, indices.size, 1000)
-    assert time.process_time() - began < 1
+def test_many_codes_are_read_as_they_were_written():
+    indices, levels = np.arange(100000) * 99, np.arange(100000) % 1000 + 1
+    data, _ = write_codes(indices, 10**7, indices % 2 == 0, levels)
+    found = read_codes(data, 10**7, indices.size, 1000)
+    for one, wanted in zip(found, (indices, indices % 2 == 0, levels)):
+        assert np.array_equal(one, wanted)
 
 
 def refused(action):
