@@ -103,7 +103,7 @@ def prepare(series: Series) -> None:
     with Rendezvous(host, [*series.jobs, str(len(series.seeds)), *series.extra]) as rendezvous:
         run.check(experiment, series.jobs, series.extra, host.variables("worker"))
         claim(series, series.configuration(experiment, cluster))
-        rendezvous.gather()
+        rendezvous.join()
 
 
 def left(series: Series) -> str:

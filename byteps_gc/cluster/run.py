@@ -117,7 +117,7 @@ def run(
         if len(host.hosts) > 1 and host.schedules and not env.secret_file():
             print(f"warning: {secret.OPEN}", flush=True)
         with alone(host), Progress() as progress:
-            plan = rendezvous.gather(folder.unfinished(jobs) if folder else [Task(job) for job in jobs])
+            plan = rendezvous.join(folder.unfinished(jobs) if folder else [Task(job) for job in jobs])
             tasks = check_plan(plan, jobs, host.hosts[0])
             if folder is None:
                 name = experiment.name
@@ -172,7 +172,7 @@ def run_job(
         if progress.due():
             progress.update(folder.record())
 
-    supervision = supervisor.Supervisor(folder.path, tick=tick, failed=rendezvous.tell)
+    supervision = supervisor.Supervisor(folder.path, tick=tick, failed=rendezvous.report)
     roles = host.roles(experiment, folder.job, flags, port)
     own_secret = len(host.hosts) == 1 and not env.secret_file()
     try:
