@@ -8,7 +8,6 @@ set; the first of them that fails ends the others, and none outlives this proces
 import ctypes
 import os
 from pathlib import Path
-import signal
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from byteps_gc import env, native
 from byteps_gc.cluster import secret
 from byteps_gc.cluster.rendezvous import equality
 from byteps_gc.errors import ClusterError, EngineError, SettingsError, UserError
-from byteps_gc.processes import exit_on_sigterm, tied, tolerate_late_wakeups, uninterrupted
+from byteps_gc.processes import exit_on_sigterm, stop, tied, tolerate_late_wakeups, uninterrupted, wait_all
 
 NODES = Path("/sys/devices/system/node")
 SHARED_MEMORY = Path("/dev/shm")
@@ -116,7 +115,7 @@ def cores_of(size: int) -> List[Optional[Set[int]]]:
 
 
 def work(command: List[str]) -> int:
-    """Run the command once for each local rank; returns 0 or the first failure's status."""
+    """Run the command once for each local rank; return 0 or the status of the first that fails."""
     size = local_size()
     if size == 1:
         os.environ.update(BYTEPS_LOCAL_RANK="0", BYTEPS_LOCAL_SIZE="1")
@@ -130,24 +129,9 @@ def work(command: List[str]) -> int:
     try:
         for rank, cores in enumerate(cores_of(size)):
             ranks.append(start_rank(command, rank_environment(rank, size, scope), cores))
-        while True:
-            states = [process.poll() for process in ranks]
-            failed = next((state for state in states if state), None)
-            if failed is not None:
-                return failed if failed > 0 else 128 - failed
-            if all(state == 0 for state in states):
-                return 0
-            time.sleep(0.05)
+        return wait_all(ranks)
     finally:
-        for process in ranks:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 5
-        for process in ranks:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
+        stop(ranks, grace=5, groups=False)
         for memory in SHARED_MEMORY.glob(f"byteps_gc_{scope}_*"):  # of a rank that was killed
             memory.unlink()
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import shlex
 import signal
 import sys
-import time
 from typing import Iterator, List, Mapping, Optional, Sequence
 
 from byteps_gc import env, report
@@ -16,7 +15,7 @@ from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.rendezvous import Rendezvous
 from byteps_gc.cluster.run_folder import JobFolder, RunFolder, Task
 from byteps_gc.errors import ClusterError, UserError
-from byteps_gc.processes import last_line, output_of
+from byteps_gc.processes import last_line, output_of, wait_until
 from byteps_gc.report import rows
 from byteps_gc.report.progress import Progress
 
@@ -87,10 +86,7 @@ def alone(host: Host) -> Iterator[None]:
         if started(int(pid)) == since:
             print(f"stopping the processes that run {pid} left on this host", flush=True)
             os.kill(int(pid), signal.SIGTERM)
-            deadline = time.monotonic() + 15
-            while started(int(pid)) == since and time.monotonic() < deadline:
-                time.sleep(0.1)
-            if started(int(pid)) == since:
+            if not wait_until(lambda: started(int(pid)) != since, 15):
                 os.kill(int(pid), signal.SIGKILL)
     note.write_text(f"{os.getpid()} {started(os.getpid())}")
     try:

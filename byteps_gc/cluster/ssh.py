@@ -3,13 +3,14 @@
 Keys and settings lie in a folder that each namespace has for itself, and go with it.
 """
 
-import time
 from typing import List
 
 from byteps_gc.cluster.namespaces import Namespace, NamespaceHosts
 from byteps_gc.errors import ClusterError
+from byteps_gc.processes import wait_until
 
 SSH = "/run/ssh"  # of every namespace: keys and settings of ssh and sshd
+LISTENING = "Server listening"  # what sshd logs
 SSHD_SETTINGS = f"""
 HostKey {SSH}/host_key
 AuthorizedKeysFile {SSH}/authorized_keys
@@ -57,11 +58,9 @@ def start_sshd(host: Namespace, visitor: str, seconds: float = 30) -> str:
     log = host.path(f"{SSH}/log")
     with open(log, "w") as stream:  # sshd wants to be called by its whole path
         sshd = host.start(["sh", "-c", f'exec "$(command -v sshd)" -D -e -f {SSH}/sshd_config'], stderr=stream)
-    deadline = time.monotonic() + seconds
-    while "Server listening" not in log.read_text():
-        if sshd.poll() is not None or time.monotonic() > deadline:
-            raise ClusterError(f"{host.name}: cannot start sshd: {' '.join(log.read_text().split())}")
-        time.sleep(0.02)
+    wait_until(lambda: sshd.poll() is not None or LISTENING in log.read_text(), seconds)
+    if LISTENING not in log.read_text():
+        raise ClusterError(f"{host.name}: cannot start sshd: {' '.join(log.read_text().split())}")
     return key
 
 

@@ -2,14 +2,11 @@
 
 import contextlib
 from dataclasses import dataclass, replace
-import os
 from pathlib import Path
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from byteps_gc.clock import PollingClock
@@ -17,9 +14,8 @@ from byteps_gc.cluster import causes, secret
 from byteps_gc.cluster.output import Output
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
 from byteps_gc.errors import ClusterError
-from byteps_gc.processes import popen
+from byteps_gc.processes import exit_status, popen, stop, wait_until
 
-POLL = 0.05  # seconds
 PEER_LOST = 69  # the engine's status when it ends because another process of the job has died
 UNREACHED = 68  # when a worker cannot call a server
 WORD = 2.0  # seconds that who saw such a process end, here or on another host, has to say how
@@ -158,13 +154,16 @@ class Supervisor:
 
     def wait(self, done: Callable[[], bool], message: str = "", seconds: Optional[float] = None) -> None:
         """Wait until ``done()``; a failed role raises :class:`ClusterError`, lateness TimeoutError."""
-        deadline = None if seconds is None else self.clock.seconds() + seconds
-        while not done():
+
+        def look() -> bool:
+            if done():
+                return True
             self.check()
             self.tick()
-            if deadline is not None and self.clock.seconds() > deadline:
-                raise TimeoutError(message)
-            time.sleep(POLL)
+            return False
+
+        if not wait_until(look, seconds):
+            raise TimeoutError(message)
         self.check()
 
     def check(self) -> None:
@@ -198,7 +197,7 @@ class Supervisor:
     def failure(self, one: Running, state: int) -> ClusterError:
         """The error for a role that has ended: how, and its last lines."""
         one.output.join(2)
-        status = state if state >= 0 else 128 - state
+        status = exit_status(state)
         printed = list(one.output.lines)
         reason = next((line[8:] for line in reversed(printed) if line.startswith("byteps: ")), "")
         if state in (PEER_LOST, UNREACHED) and reason:
@@ -210,27 +209,10 @@ class Supervisor:
         return ClusterError(f"{one.role.name} {how}; log: {self.logs / (one.role.name + '.log')}{lines}", status)
 
     def stop(self) -> None:
-        """End every role's process group, also one that is stopped: SIGTERM, and SIGKILL where that does not help."""
-        for sig, seconds in ((signal.SIGTERM, min(5.0, self.grace)), (signal.SIGKILL, 5.0)):
-            alive = [one for one in self.running if one.process.poll() is None or group_alive(one.process.pid)]
-            for one in alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(one.process.pid, sig)
-                    os.killpg(one.process.pid, signal.SIGCONT)
-            deadline = self.clock.seconds() + seconds
-            while any(one.process.poll() is None for one in alive) and self.clock.seconds() < deadline:
-                time.sleep(POLL)
+        """Stop all roles, each with its process group."""
+        stop([one.process for one in self.running], grace=min(5.0, self.grace))
         for one in self.running:
             one.output.join(2)
-
-
-def group_alive(group: int) -> bool:
-    """Whether a process of the group is left."""
-    try:
-        os.killpg(group, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
 
 
 def job(
