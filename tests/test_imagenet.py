@@ -7,8 +7,8 @@ import shutil
 import sys
 
 from byteps_gc import env
+from byteps_gc.checkpoint_files import file_hashes
 from byteps_gc.data import packing
-from byteps_gc.mxnet import file_hashes
 import mxnet as mx
 import numpy as np
 import pytest

@@ -13,10 +13,10 @@ import sys
 import time
 from types import SimpleNamespace
 
+from byteps_gc.checkpoint_files import file_hashes
 from byteps_gc.cluster.run_folder import RunFolder, Task
 from byteps_gc.compressors.settings import Settings
 from byteps_gc.errors import SettingsError, UserError
-from byteps_gc.mxnet import file_hashes
 from byteps_gc.report import record
 from byteps_gc.training import checkpoint, resume
 import numpy as np
@@ -398,12 +398,12 @@ def test_checkpoints_without_hashes(tmp_path):
     with pytest.raises(
         UserError, match="^.*epoch-1.params is damaged, or is not a file of MXNet's arrays: it ends 23 "
     ):
-        file_hashes.check_file(parameters, ".params")
+        file_hashes.FileChecker().check(parameters, ".params")
     parameters.write_bytes(struct.pack("<4Q", 0x112, 0, 0, 0))
-    file_hashes.check_file(parameters, ".params")
+    file_hashes.FileChecker().check(parameters, ".params")
     (tmp_path / "epoch-1.states").write_bytes(b"")
     with pytest.raises(UserError, match="epoch-1.states is damaged: it is empty; "):
-        file_hashes.check_file(tmp_path / "epoch-1.states", ".states")
+        file_hashes.FileChecker().check(tmp_path / "epoch-1.states", ".states")
 
 
 @pytest.mark.parametrize("suffix", checkpoint.SUFFIXES)
@@ -421,6 +421,14 @@ def test_a_damaged_newest_checkpoint_is_not_skipped(tmp_path, suffix):
         assert refusal(checkpoint.newest(tmp_path)) == line
     (tmp_path / "epoch-2.json").unlink()
     assert checkpoint.check(str(checkpoint.newest(tmp_path))) == tmp_path / "epoch-1"
+
+
+def test_a_check_reads_the_progress_file_once(tmp_path, monkeypatch):
+    save(tmp_path, 0, 0.5)
+    read, original = [], file_hashes.read_bytes
+    monkeypatch.setattr(file_hashes, "read_bytes", lambda file: (read.append(file.name), original(file))[1])
+    checkpoint.check(str(tmp_path / "epoch-1"))
+    assert read == ["epoch-1.json"]
 
 
 @pytest.mark.parametrize("step", ["open", "fsync", "mkdtemp", "rename"])

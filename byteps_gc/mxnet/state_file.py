@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
 
-from byteps_gc.mxnet import array_file, file_hashes
+from byteps_gc.checkpoint_files import array_file, file_hashes
 from byteps_gc.mxnet.exchange import ExchangeError, classic
 import mxnet as mx
 import numpy as np
