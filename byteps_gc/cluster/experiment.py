@@ -24,8 +24,10 @@ import os
 from pathlib import Path
 import re
 import shlex
+import sys
 from typing import Dict, List, Sequence, Tuple
 
+from byteps_gc.cluster.run_folder import JobFolder
 from byteps_gc.errors import SettingsError
 from byteps_gc.report.rows import FP16_SUFFIX
 
@@ -94,6 +96,11 @@ class Experiment:
     def folder(self) -> Path:
         """The folder of the experiment's file and of the scripts that start its roles."""
         return self.script.parent
+
+    def worker_command(self, folder: JobFolder, flags: Sequence[str] = ()) -> List[str]:
+        """Return the command of a job's workers: the training script with the job's flags, then ``flags``."""
+        files = ["--logging-file", str(folder.log), "--save-dir", str(folder.checkpoints)]
+        return [sys.executable, str(self.script), *self.job_flags(folder.job), *files, *flags]
 
     def definitions(self) -> List[str]:
         """Return the flags that define the jobs in ``more``, for run.sh and worker.sh."""

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 import shlex
 import signal
-import sys
 from typing import Iterator, List, Mapping, Optional, Sequence
 
 from byteps_gc import env, report
@@ -19,11 +18,7 @@ from byteps_gc.processes import last_line, output_of, wait_until
 from byteps_gc.report import rows
 from byteps_gc.report.progress import Progress
 
-
-def worker_command(experiment: Experiment, folder: JobFolder, flags: Sequence[str]) -> List[str]:
-    """Return the command of a job's workers: the training script with the job's flags, then ``flags``."""
-    files = ["--logging-file", str(folder.log), "--save-dir", str(folder.checkpoints)]
-    return [sys.executable, str(experiment.script), *experiment.job_flags(folder.job), *files, *flags]
+PREFIXES = ("BYTEPS_", "DMLC_", "MXNET_", "NVIDIA_", "OMP_", "PYTHONUNBUFFERED")  # of variables that concern a role
 
 
 def resume_flags(flags: Sequence[str], stem: str) -> List[str]:
@@ -45,7 +40,7 @@ def check(
     for job in jobs:
         folder = resumed.job(job) if resumed else JobFolder(Path(os.devnull), job)  # a new run has no record
         flags = resume_flags(extra, folder.last_checkpoint() if resumed else "")
-        status, text = output_of([*worker_command(experiment, folder, flags), "--check"], env=dict(variables))
+        status, text = output_of([*experiment.worker_command(folder, flags), "--check"], env=dict(variables))
         if status:
             raise UserError(f"job {job}: {last_line(text)}")
 
@@ -126,17 +121,23 @@ def run(
     return 0
 
 
-def show(experiment: Experiment, job: str, extra: Sequence[str]) -> int:
-    """Print the environment and the command of each role of a job on this host, as its script would start it."""
-    experiment.job_flags(job)
+def show(experiment: Experiment, job: str, flags: Sequence[str]) -> int:
+    """Print the environment and the command of each role of a job on this host, and how to start it by hand."""
+    command = experiment.worker_command(JobFolder(Path(), job), flags)
     host = Host.from_environment()
-    for role in host.roles(experiment, job, extra, host.job_port(0), "--print"):
-        print(f"# {role.name}: {' '.join(map(shlex.quote, role.command[:-1]))}", flush=True)
-        status, text = output_of(role.command, env=role.env)
-        print(text, flush=True)
-        if status:
-            return status
+    for role in host.roles(job, command, host.job_port(0)):
+        by_hand = [f"./{role.kind}.sh"]
+        if role.is_worker:
+            by_hand += [job, *experiment.definitions(), *(["--", *flags] if flags else [])]
+        print(f"# {role.name}: {shlex.join(by_hand)}\n{shell_command(role.env, role.command)}", flush=True)
     return 0
+
+
+def shell_command(variables: Mapping[str, str], command: Sequence[str]) -> str:
+    """Return the shell command that runs a role: the variables that concern its job, and its command."""
+    names = sorted(name for name in variables if name.startswith(PREFIXES))
+    lines = ["env", *(f"  {name}={shlex.quote(variables[name])}" for name in names)]
+    return " \\\n".join([*lines, "  " + shlex.join(command)])
 
 
 def conclude(folder: Path) -> None:
@@ -160,7 +161,6 @@ def run_job(
     rendezvous: Rendezvous,
 ) -> None:
     """Run one job's roles on this machine until they end."""
-    os.environ["BYTEPS_GC_JOB_DIR"] = str(folder.path)
     progress.job(folder.job, len(folder.record().epochs))
 
     def tick() -> None:
@@ -169,9 +169,11 @@ def run_job(
             progress.update(folder.record())
 
     supervision = supervisor.Supervisor(folder.path, tick=tick, failed=rendezvous.report)
-    roles = host.roles(experiment, folder.job, flags, port)
+    roles = host.roles(folder.job, experiment.worker_command(folder, flags), port)
     own_secret = len(host.hosts) == 1 and not env.secret_file()
     try:
+        if host.schedules:
+            supervisor.check_port(host.scheduler, port)
         with supervisor.secured(roles) if own_secret else contextlib.nullcontext(roles) as roles:
             supervision.run(roles, cluster_spec.ready(host, port))
     except ClusterError as error:

@@ -31,9 +31,14 @@ class Role:
     env: Dict[str, str]
 
     @property
-    def works(self) -> bool:
+    def kind(self) -> str:
+        """The name without its number: scheduler, server or worker."""
+        return self.name.partition("-")[0]
+
+    @property
+    def is_worker(self) -> bool:
         """Whether the job is done when this role has ended."""
-        return self.name.startswith("worker")
+        return self.kind == "worker"
 
 
 @dataclass
@@ -113,7 +118,7 @@ class Supervisor:
                 self.start(role)
                 if ready is not None and role is roles[0]:
                     self.wait(ready, f"{role.name} was not ready in time", 60)
-            workers = [one for one in self.running if one.role.works]
+            workers = [one for one in self.running if one.role.is_worker]
             self.wait(lambda: all(one.process.poll() == 0 for one in workers))
             rest = [one for one in self.running if one not in workers]
             try:
@@ -180,8 +185,8 @@ class Supervisor:
             self.lost_at = self.lost_at or now
             if now - self.lost_at > WORD:
                 raise self.failure(lost[0], PEER_LOST)
-        left = [one for one, state in states if state == 0 and not one.role.works]
-        if not left or not any(one.role.works and state is None for one, state in states):
+        left = [one for one, state in states if state == 0 and not one.role.is_worker]
+        if not left or not any(one.role.is_worker and state is None for one, state in states):
             self.left_at = None
         elif self.left_at is None:
             self.left_at = now
