@@ -1,5 +1,6 @@
 """``python -m byteps_gc doctor``: list what is installed, and what is missing for training."""
 
+import argparse
 from dataclasses import dataclass
 from importlib import metadata
 import json
@@ -8,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from typing import Callable, List, Tuple
+from typing import Any, Callable, List, Tuple
 
 from byteps_gc import __version__
 from byteps_gc.cluster import supervisor
@@ -138,7 +139,13 @@ CHECKS: Tuple[Callable[[], Finding], ...] = (
 )
 
 
-def report() -> int:
+def add(commands: Any) -> None:
+    """Add the command ``doctor``."""
+    parser = commands.add_parser("doctor", help="print what is installed and what is missing")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
     """Print all findings; return 1 if something that training needs is missing, else 0."""
     findings: List[Finding] = [check() for check in CHECKS]
     print(f"byteps_gc {__version__}")

@@ -152,7 +152,7 @@ def refused(capsys, monkeypatch, *words):
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(SCRIPT), run_name="__main__")
     (line,) = capsys.readouterr().err.splitlines()
-    assert stop.value.code == 2 and line.startswith(f"{SCRIPT.name}: error: ")
+    assert stop.value.code == 2 and line.startswith(f"{SCRIPT.name}: ")
     return line
 
 

@@ -10,7 +10,7 @@ PACKAGE = Path(byteps_gc.__file__).parent
 
 # A module may import from this package only what stands in an earlier layer, or in its own.
 LAYERS = [
-    {"", "errors", "processes", "clock", "env", "variables"},
+    {"", "arguments", "errors", "processes", "clock", "env", "variables"},
     {"compressors", "toolchain"},
     {"native", "engine"},
     {"core"},

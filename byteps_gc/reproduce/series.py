@@ -128,7 +128,7 @@ def run_job(series: Series, seed: int, job: str) -> None:
 
 
 def main(series: Series) -> int:
-    """Run what is not finished, and make the table. Raises as :func:`byteps_gc.cluster.run.run` does."""
+    """Run what is not finished, and make the table. Raises as :func:`byteps_gc.cluster.run.run`."""
     prepare(series)
     begun, tasks = time.monotonic(), series.tasks()
     for number, (seed, job) in enumerate(tasks, 1):
