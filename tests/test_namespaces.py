@@ -175,7 +175,7 @@ def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands,
 def test_run_simulates_hosts_without_ssh(machine, commands, tmp_path, user):
     """As root and as an ordinary user; each host's logs and the table are in the run folder."""
     words = ["onebit", "--hosts", 2, "--rate", "200mbit", "--", *SMALL, "--num-epochs", 1]
-    result = commands.run(*user, *RUN, *words, BYTEPS_GC_RUN_DIR="out")
+    result = commands.run(*user, EXAMPLE / "run.sh", *words, BYTEPS_GC_RUN_DIR="out", BYTEPS_GC_PYTHON=sys.executable)
     assert result.status == 0, result.output
     assert "| dist-EF-SGDM | " in (tmp_path / "out" / "table.md").read_text()
     assert (tmp_path / "out" / "host-2" / "onebit" / "worker-0.log").is_file()

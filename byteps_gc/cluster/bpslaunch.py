@@ -1,8 +1,8 @@
 """``bpslaunch COMMAND``: become the role that DMLC_ROLE names.
 
-A scheduler or a server runs in this process. A worker runs COMMAND once for each
-device of NVIDIA_VISIBLE_DEVICES, with BYTEPS_LOCAL_RANK and BYTEPS_LOCAL_SIZE
-set; the first of them that fails ends the others, and none outlives this process.
+A scheduler or a server runs in this process. A worker runs COMMAND once for each device of NVIDIA_VISIBLE_DEVICES, with
+BYTEPS_LOCAL_RANK and BYTEPS_LOCAL_SIZE set. If one of these processes fails, the others are stopped, and none outlives
+this process.
 """
 
 import ctypes
@@ -24,12 +24,12 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def main(command: Sequence[str]) -> int:
-    """Run the role; returns the exit status."""
+    """Run the role; return the exit status."""
     role = env.text("DMLC_ROLE")
     if role not in ("scheduler", "server", "worker"):
         raise SettingsError(f"DMLC_ROLE={role} is not one of scheduler, server, worker")
     env.check_cluster(role)
-    if not env.text("BYTEPS_GC_ROLE"):  # else it was started by a command that has warned
+    if not env.text("BYTEPS_GC_ROLE"):  # a supervisor has warned already
         env.warn_of_misspelled()
     if secret.of_job() is None and role == "scheduler":
         print(f"byteps_gc: warning: {secret.OPEN}", file=sys.stderr, flush=True)
@@ -69,12 +69,12 @@ def server_library() -> ctypes.CDLL:
 
 
 def local_size() -> int:
-    """Processes of this worker: one for each device of NVIDIA_VISIBLE_DEVICES, else one."""
+    """Return the number of processes of this worker: one for each device of NVIDIA_VISIBLE_DEVICES, at least one."""
     return max(1, len(env.devices()))
 
 
 def parse_cores(text: str) -> Set[int]:
-    """A set of processor numbers from the kernel's list format, such as "0-3,8"."""
+    """Parse a set of processor numbers in the kernel's list format, such as "0-3,8"."""
     cores: Set[int] = set()
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
@@ -85,11 +85,10 @@ def parse_cores(text: str) -> Set[int]:
 
 
 def cores_of(size: int) -> List[Optional[Set[int]]]:
-    """The processors of each of ``size`` local ranks; None where they may run anywhere.
+    """Return the processors of each of ``size`` local ranks; None for a rank that may use all.
 
-    BYTEPS_VISIBLE_CPU_CORES gives one list a rank, separated by colons. Otherwise,
-    with BYTEPS_NUMA_ON=1 and several ranks, they are spread over the memory nodes
-    in order and share the processors of their node evenly.
+    BYTEPS_VISIBLE_CPU_CORES has a list for each rank, separated by colons. Without it, and with BYTEPS_NUMA_ON=1,
+    several ranks are spread over the memory nodes in order, and share the processors of their node evenly.
     """
     wanted = env.text("BYTEPS_VISIBLE_CPU_CORES")
     if wanted:
@@ -137,13 +136,12 @@ def work(command: List[str]) -> int:
 
 
 def rank_environment(rank: int, size: int, scope: str) -> Dict[str, str]:
-    """The environment of one local rank; the ranks of a worker share names of shared memory and sockets."""
+    """Return the environment of a local rank; a worker's ranks share the names of shared memory and sockets."""
     return dict(os.environ, BYTEPS_LOCAL_RANK=str(rank), BYTEPS_LOCAL_SIZE=str(size), BYTEPS_GC_LOCAL_SCOPE=scope)
 
 
 def start_rank(command: List[str], variables: Dict[str, str], cores: Optional[Set[int]]) -> subprocess.Popen:
-    """Start one local rank, bound to its processors, ending with this process."""
-
+    """Start a local rank, bound to its processors; the kernel kills it when this process ends."""
     tie = tied()
 
     def prepare() -> None:
@@ -159,7 +157,7 @@ def start_rank(command: List[str], variables: Dict[str, str], cores: Optional[Se
 
 
 def console() -> int:
-    """The ``bpslaunch`` command."""
+    """Run the command ``bpslaunch``."""
     try:
         return main(sys.argv[1:])
     except UserError as error:

@@ -55,8 +55,8 @@ def check_plan(plan: Optional[Sequence[Sequence[str]]], jobs: Sequence[str], pla
     return tasks
 
 
-def started(pid: int) -> str:
-    """When a process started, in the kernel's ticks; empty if there is none."""
+def start_time(pid: int) -> str:
+    """Return when a process started, in the kernel's ticks; empty if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
@@ -65,30 +65,30 @@ def started(pid: int) -> str:
 
 @contextlib.contextmanager
 def alone(host: Host) -> Iterator[None]:
-    """End what an earlier run left at this scheduler's address, and be the one that is there.
+    """Stop an earlier run of this host at this scheduler's address, and register this run.
 
-    The earlier run is known by its process id and start time, so that nobody
-    else's process is ever ended; its roles end with it.
+    The earlier run is identified by its process id and start time, so that no other process is stopped. Its roles end
+    with it.
     """
     if not host.port:
         yield
         return
     here = host.hosts[host.index]  # several hosts may share a cache folder
-    note = env.cache_folder() / "run" / f"{host.scheduler}-{host.port}-{here}.pid"
-    note.parent.mkdir(parents=True, exist_ok=True)
+    pid_file = env.cache_folder() / "run" / f"{host.scheduler}-{host.port}-{here}.pid"
+    pid_file.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(OSError, ValueError):
-        pid, since = note.read_text().split()
-        if started(int(pid)) == since:
+        pid, since = pid_file.read_text().split()
+        if start_time(int(pid)) == since:
             print(f"stopping the processes that run {pid} left on this host", flush=True)
             os.kill(int(pid), signal.SIGTERM)
-            if not wait_until(lambda: started(int(pid)) != since, 15):
+            if not wait_until(lambda: start_time(int(pid)) != since, 15):
                 os.kill(int(pid), signal.SIGKILL)
-    note.write_text(f"{os.getpid()} {started(os.getpid())}")
+    pid_file.write_text(f"{os.getpid()} {start_time(os.getpid())}")
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            note.unlink()
+            pid_file.unlink()
 
 
 def run(
@@ -141,7 +141,7 @@ def shell_command(variables: Mapping[str, str], command: Sequence[str]) -> str:
 
 
 def conclude(folder: Path) -> None:
-    """Make and show the tables and the plots of the records below a folder, if it has any."""
+    """Write and print the tables and plots of the records below a folder, if it has any."""
     records = rows.find([folder])
     if not records:
         return
