@@ -92,6 +92,25 @@ print("exact", bps.rank(), bps.size(), bps.local_rank(), bps.local_size(), bps.s
     assert result.output.count("rejected") == 2 * 4 * 4
 
 
+def test_a_step_that_is_not_finite_is_reported_to_all(commands):
+    """Also without compression."""
+    program = """
+for params in ({}, {"compressor": "onebit"}):
+    gradient = np.ones(99999, np.float32)
+    exchange = bps.Exchange({"weight": gradient}, params)
+    gradient[-1] = np.nan if bps.rank() else 1
+    print("bad", exchange.push_pull(0.1), exchange.skipped_steps)
+    gradient[:] = bps.rank()
+    print("good", exchange.push_pull(0.1), exchange.skipped_steps)
+"""
+    result = run(commands, program)
+    assert result.status == 0, result.output
+    assert result.output.count("bad False 1") == result.output.count("good True 1") == 4
+    warning = "a gradient is not finite: all workers skip this step (1 skipped so far)"
+    assert len(re.findall(rf"worker-0 \| .*{re.escape(warning)}", result.output)) == 2
+    assert len(re.findall(rf"worker-1 \| .*{re.escape(warning)}", result.output)) == 0
+
+
 def test_broadcast_brings_every_bit(commands):
     program = """
 special = np.array([-0.0, np.nan, np.inf, 5e-324])
