@@ -107,7 +107,7 @@ for params in ({}, {"compressor": "onebit"}):
     assert result.status == 0, result.output
     assert result.output.count("bad False 1") == result.output.count("good True 1") == 4
     warning = "a gradient is not finite: all workers skip this step (1 skipped so far)"
-    assert len(re.findall(rf"worker-0 \| .*{re.escape(warning)}", result.output)) == 2
+    assert len(re.findall(rf"worker-0 \| .*{re.escape(warning)}", result.output)) == 1  # Python prints it once
     assert len(re.findall(rf"worker-1 \| .*{re.escape(warning)}", result.output)) == 0
 
 
