@@ -23,7 +23,7 @@ from conftest import EXAMPLE, FOR_EVER, ROOT, SET_UP
 import marks
 
 SCRIPT = ROOT / "scripts" / "cluster_on_one_machine.sh"
-PROGRAM = SCRIPT.with_suffix(".py")
+RUN = [sys.executable, "-m", "byteps_gc", "run", EXAMPLE / "cifar100.ini"]
 REPRODUCE = ROOT / "scripts" / "reproduce.sh"
 SMALL = "--dataset fashion-mnist --train-samples 256 --val-samples 100 --warmup-epochs 0 --lr 0.01".split()
 SMALL += ["--model", "cifar_resnet20_v1"]
@@ -171,10 +171,21 @@ def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands,
 
 
 @pytest.mark.cluster
+@pytest.mark.parametrize("user", [(), ("unshare", "--user", "--map-user=1000", "--map-group=1000")])
+def test_run_simulates_hosts_without_ssh(machine, commands, tmp_path, user):
+    """As root and as an ordinary user; each host's logs and the table are in the run folder."""
+    words = ["onebit", "--hosts", 2, "--rate", "200mbit", "--", *SMALL, "--num-epochs", 1]
+    result = commands.run(*user, EXAMPLE / "run.sh", *words, BYTEPS_GC_RUN_DIR="out", BYTEPS_GC_PYTHON=sys.executable)
+    assert result.status == 0, result.output
+    assert "| dist-EF-SGDM | " in (tmp_path / "out" / "table.md").read_text()
+    assert (tmp_path / "out" / "host-2" / "onebit" / "worker-0.log").is_file()
+
+
+@pytest.mark.cluster
 @pytest.mark.parametrize("sig, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_cluster_leaves_nothing(machine, commands, sig, status):
     before = outside()
-    child = commands.start(sys.executable, PROGRAM, "--hosts", 2, "onebit", "--", *SMALL, "--num-epochs", 500)
+    child = commands.start(*RUN, "--hosts", 2, "--pssh", "onebit", "--", *SMALL, "--num-epochs", 500)
     line = child.stdout.readline()
     while "parallel-ssh" not in line:
         assert line, "it ended before the run began"
@@ -210,8 +221,8 @@ def output_of(child):
 )
 def test_a_process_that_dies_ends_the_run_on_all_hosts(machine, commands, host, victim, sig):
     """Both hosts say who it was, whether it was killed or has stopped."""
-    words = ["--hosts", 2, "onebit", "--", *SMALL, "--num-epochs", 500]
-    child = commands.start(sys.executable, PROGRAM, *words, BYTEPS_GC_DEATH_TIMEOUT="3")
+    words = ["--hosts", 2, "--pssh", "onebit", "--", *SMALL, "--num-epochs", 500]
+    child = commands.start(*RUN, *words, BYTEPS_GC_DEATH_TIMEOUT="3")
     while "parallel-ssh" not in child.stdout.readline():
         assert child.poll() is None
     inside = spaces(commands.mark) - {os.readlink("/proc/self/ns/net")}
@@ -228,7 +239,7 @@ def test_a_process_that_dies_ends_the_run_on_all_hosts(machine, commands, host, 
     how = " was killed by SIGKILL" if sig == signal.SIGKILL else f" on 10.99.0.{host} has been silent for 3 s"
     said = [line for line in output.splitlines() if "byteps_gc: job onebit: " in line]
     assert len(said) == 2 and all(victim + how in line for line in said), output
-    assert output.splitlines()[-1].startswith("cluster_on_one_machine: the run failed; logs: /")
+    assert output.splitlines()[-1].startswith("byteps_gc: the run failed; logs: /")
 
 
 def start_roles(hosts, workers, **names):
@@ -364,23 +375,28 @@ def test_a_mistake_is_told_before_anything_is_made(machine, monkeypatch, options
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--rate", "5"], "rate '5' is not a bandwidth such as 500kbit, 100mbit or 1gbit"),
+        (["--hosts", "2", "--rate", "5"], "rate '5' is not a bandwidth such as 500kbit, 100mbit or 1gbit"),
         (
             ["--experiment", "cifar10"],
             f"unknown experiment 'cifar10' in {EXAMPLE}; known: cifar100, resnet50_v2, vgg16",
         ),
-        (["--hosts", "two"], "argument --hosts: invalid int value: 'two'"),
+        (["--rate", "100mbit"], "--rate needs --hosts: it limits the links of simulated hosts"),
+        (["--pssh"], "--pssh needs --hosts: it starts the jobs on simulated hosts"),
+        (["--hosts", "17"], "cannot simulate 17 hosts; accepted: 1 to 16"),
+        (["--hosts", "2", "--resume"], "--hosts cannot be combined with --print or --resume: simulated hosts are new"),
+        (["--hosts", "two"], "python -m byteps_gc run: argument --hosts: invalid int value: 'two'"),
     ],
 )
-def test_a_mistake_is_one_line(machine, commands, tmp_path, words, message):
-    result = commands.run(sys.executable, PROGRAM, *words)
-    assert (result.status, result.output) == (2, f"cluster_on_one_machine: {message}\n")
+def test_a_mistake_is_one_line(commands, tmp_path, words, message):
+    result = commands.run(*RUN, *words)
+    (line,) = result.output.splitlines()
+    assert result.status == 2 and line.startswith(message if "two" in words else f"byteps_gc: {message}"), line
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_root_it_is_one_line(machine, commands):
     result = commands.run("unshare", "--user", SCRIPT)
-    message = "cluster_on_one_machine: only root can create the network namespaces that simulate hosts: use sudo\n"
+    message = "cluster_on_one_machine: only root can run sshd on simulated hosts: use sudo\n"
     assert (result.status, result.output) == (2, message)
 
 

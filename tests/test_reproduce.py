@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 
-from byteps_gc import reproduce
+from byteps_gc.reproduce.series import Series, conclude
 import pytest
 
 from conftest import ROOT
@@ -66,10 +66,10 @@ def test_jobs_with_float16_are_in_the_table(tmp_path):
     """They are not in the experiment's file; a name with -fp16 at its end makes them."""
     file = ROOT / "example" / "mxnet" / "gradient_compression" / "cifar100.ini"
     jobs = {"topk": TOPK, "baseline-fp16": {"fp16": True}, "baseline": {}}
-    series = reproduce.Series(file, list(jobs), [0], tmp_path, [])
+    series = Series(file, list(jobs), [0], tmp_path, [])
     for job, compression in jobs.items():
         write(series.record(0, job), compression)
-    reproduce.conclude(series)
+    conclude(series)
     table = (tmp_path / "table.md").read_text().splitlines()[2:]
     assert [row.split("|")[1].strip() for row in table] == ["baseline", "baseline, fp16", "topk(k=0.001)"]
 

@@ -17,7 +17,7 @@ from byteps_gc.processes import last_line, output_of
 
 USER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--")
 SUDO = ("sudo", "-n")
-HANDED_ON = ("BYTEPS_", "DMLC_", "OMP_", "MXNET_")  # prefixes of variables that sudo would drop
+PASSED_ON = ("BYTEPS_", "DMLC_", "OMP_", "MXNET_")  # prefixes of variables that sudo would drop
 PROBE = """
 import sys
 from byteps_gc.cluster.namespaces import NamespaceHosts
@@ -32,7 +32,7 @@ except UserError as error:
 
 def sudo() -> List[str]:
     """Return the words that start a command as root in this environment, without asking for a password."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith(HANDED_ON)}
+    kept = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     kept.update(PATH=os.environ.get("PATH", os.defpath), BYTEPS_GC_CACHE=str(env.cache_folder()))
     kept.update(PYTHONDONTWRITEBYTECODE="1")
     return [*SUDO, "env", *(f"{name}={value}" for name, value in kept.items())]
