@@ -87,6 +87,7 @@ FIXUPS = (
             (PS_LITE + "src/byteps_gc_zmq_socket.h", "zmq_socket.h"),
             (PS_LITE + "src/byteps_gc_secret.h", "secret.h"),
             (PS_LITE + "src/byteps_gc_wire.h", "wire.h"),
+            (PS_LITE + "include/ps/byteps_gc_name.h", "name.h"),
             (PS_LITE + "src/byteps_gc_liveness.h", "liveness.h"),
             (PS_LITE + "src/byteps_gc_slots.h", "slots.h"),
         ),
@@ -626,7 +627,7 @@ FIXUPS = (
                 "      is.tensor_bytes = size;\n"
                 "      is.partition_bytes = bound;\n"
                 "      is.part = i;\n"
-                "      is.worker = WorkerName(BytePSGlobal::GetWorkerID());\n"
+                "      is.worker = WorkerName();\n"
                 "      is.tensor = name.substr(name.find('.') + 1);  // without \"byteps.\"\n"
                 "      is.label = context.label;\n"
                 "      is.options = Announcement::Options(context.kwargs);\n"

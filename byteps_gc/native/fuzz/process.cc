@@ -5,10 +5,6 @@
 namespace fuzz {
 namespace {
 
-using ps::Control;
-using ps::Message;
-using ps::Meta;
-using ps::Node;
 using ps::Postoffice;
 
 // The process whose van waits for news, and what it gets then.
