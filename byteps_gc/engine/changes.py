@@ -157,6 +157,28 @@ FIXUPS = (
         ),
     ),
     Fixup(
+        "old-protocols",
+        "what does not speak ZeroMQ, such as HTTP or TLS, looks like ZMTP 1, which libzmq rejects without an event; the"
+        " fix-up raises the one for a failed handshake, so that the connection is reported",
+        edits=(
+            Edit(
+                LIBZMQ + "src/zmtp_engine.cpp",
+                "        // reject ZMTP 1.0 connections if ZAP is enabled\n",
+                "        // reject ZMTP 1.0 connections if ZAP is enabled\n"
+                "        socket ()->event_handshake_failed_protocol (\n"
+                "          session ()->get_endpoint (), ZMQ_PROTOCOL_ERROR_ZMTP_UNSPECIFIED);\n",
+                times=2,
+            ),
+            Edit(
+                LIBZMQ + "src/zmtp_engine.cpp",
+                "        // reject ZMTP 2.0 connections if ZAP is enabled\n",
+                "        // reject ZMTP 2.0 connections if ZAP is enabled\n"
+                "        socket ()->event_handshake_failed_protocol (\n"
+                "          session ()->get_endpoint (), ZMQ_PROTOCOL_ERROR_ZMTP_UNSPECIFIED);\n",
+            ),
+        ),
+    ),
+    Fixup(
         "event-driven-queues",
         "nine threads of a worker poll their queues a million times a second; the fix-up lets each sleep until"
         " something happens that concerns its queue",

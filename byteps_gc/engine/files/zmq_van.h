@@ -604,8 +604,9 @@ class ZMQVan : public Van {
 
   // What has happened to a connection that this node has made.
   void Look(Source* source) {
-    int event, value;
-    while (source->events->Next(&event, &value)) {
+    int event;
+    std::string remote;
+    while (source->events->Next(&event, &remote)) {
       const bool scheduler = source->node == kScheduler;
       if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
         Call& call = made_[source->node];
