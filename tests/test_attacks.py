@@ -1,6 +1,8 @@
 """Strangers on the network: nothing they send changes, ends, slows or bloats a job, and with a secret none gets in."""
 
-from byteps_gc.cluster import secret
+import socket
+
+from byteps_gc.cluster import local, roles, secret
 import pytest
 
 import attacker
@@ -130,3 +132,18 @@ def test_strays_are_turned_away(attacked, reference, key_file, tmp_path):
         job.survives(f"a stray {name}")
     reports = job.end(reference)
     assert not any(report for role, report in reports.items() if role != "scheduler"), reports
+
+
+def test_a_port_of_another_program_turns_a_process_away(commands):
+    """It speaks SSH where a server expects the scheduler."""
+    with socket.create_server((roles.LOOPBACK, 0)) as listener:
+        cluster = roles.Cluster(1, 1, port=listener.getsockname()[1])
+        server = commands.start(*local.BPSLAUNCH, **roles.environment(cluster, "server", address="127.0.0.2", base={}))
+        listener.settimeout(SECONDS)
+        caller, _ = listener.accept()
+        with caller:
+            caller.sendall(attacker.NOISE["an SSH banner"])
+            output, _ = server.communicate(timeout=SECONDS)
+    why = "it is another program or version, or its secret differs (BYTEPS_GC_SECRET_FILE)"
+    line = f"byteps: what answers at 127.0.0.1:{cluster.port} does not accept server on 127.0.0.2: {why}\n"
+    assert server.returncode == TURNED_AWAY and output.endswith(line), output
