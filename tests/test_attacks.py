@@ -2,7 +2,7 @@
 
 import socket
 
-from byteps_gc.cluster import local, roles, secret
+from byteps_gc.cluster import roles, secret, supervisor
 import pytest
 
 import attacker
@@ -138,7 +138,9 @@ def test_a_port_of_another_program_turns_a_process_away(commands):
     """It speaks SSH where a server expects the scheduler."""
     with socket.create_server((roles.LOOPBACK, 0)) as listener:
         cluster = roles.Cluster(1, 1, port=listener.getsockname()[1])
-        server = commands.start(*local.BPSLAUNCH, **roles.environment(cluster, "server", address="127.0.0.2", base={}))
+        server = commands.start(
+            *supervisor.BPSLAUNCH, **roles.environment(cluster, "server", address="127.0.0.2", base={})
+        )
         listener.settimeout(SECONDS)
         caller, _ = listener.accept()
         with caller:

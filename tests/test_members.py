@@ -5,14 +5,14 @@ Both workers of a job with one server have no engine (:mod:`member`): the test d
 
 import threading
 
-from byteps_gc.cluster import local, roles, secret
+from byteps_gc.cluster import roles, secret, supervisor
 import pytest
 
 from member import SECONDS, Member
 
 pytestmark = pytest.mark.cluster
 
-ENDED, DISAGREE = local.PEER_LOST, 70  # the statuses of others, and of a server whose workers disagree
+ENDED, DISAGREE = supervisor.PEER_LOST, 70  # the statuses of others, and of a server whose workers disagree
 OURS = "byteps: "  # what lines of the engine begin with
 HALF = 5  # float16 in the place of float32 in a push
 
@@ -21,11 +21,11 @@ class Job:
     """A scheduler, a server and two members, who have announced the tensor "a"."""
 
     def __init__(self, commands, file):
-        cluster = roles.Cluster(2, 1, port=local.free_port())
+        cluster = roles.Cluster(2, 1, port=supervisor.free_port())
 
         def start(role):
             env = roles.environment(cluster, role, address=roles.LOOPBACK, base={"BYTEPS_GC_SECRET_FILE": str(file)})
-            return commands.start(*local.BPSLAUNCH, **dict(env, BYTEPS_GC_ROLE=role))
+            return commands.start(*supervisor.BPSLAUNCH, **dict(env, BYTEPS_GC_ROLE=role))
 
         self.processes = [start("scheduler"), start("server")]
         self.members = [Member(number, cluster.port, secret.load(file)) for number in range(2)]
