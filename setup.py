@@ -8,10 +8,19 @@ VERSION = next(
     line.split('"')[1] for line in Path("byteps_gc/__init__.py").read_text().splitlines() if "__version__" in line
 )
 
+# MXNet 1.9 uses numpy.bool, which numpy 1.24 removed. Python 3.12 has no older numpy: there, byteps_gc.mxnet adds it.
+MXNET = [
+    "numpy<1.24; python_version < '3.12'",
+    "numpy==1.26.4; python_version >= '3.12'",
+    "setuptools<81; python_version >= '3.12'",  # MXNet imports distutils
+    "gluoncv==0.10.5.post0",
+    "opencv-python",  # decodes images
+]
+
 setup(
     name="byteps_gc",
     version=VERSION,
-    description="Gradient compression for distributed training with BytePS and MXNet Gluon",
+    description="Gradient compression for distributed training with BytePS",
     long_description=Path("README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -19,27 +28,23 @@ setup(
     package_data={
         "byteps_gc.bench.stock": ["*.cc"],
         "byteps_gc.engine": ["files/*", "standin/*"],
+        "byteps_gc.engine.fixups": ["*.fix"],
         "byteps_gc.native": ["src/*", "fuzz/*"],
         "byteps_gc.report": ["*.css"],
     },
     python_requires=">=3.8,<3.13",
-    # MXNet 1.9 names numpy.bool, which numpy 1.24 took away; on Python 3.12
-    # byteps_gc.mxnet gives it back, because no older numpy exists there.
     install_requires=[
-        "numpy>=1.19,<1.24; python_version < '3.12'",
-        "numpy==1.26.4; python_version >= '3.12'",
-        "setuptools<81; python_version >= '3.12'",  # MXNet imports distutils
+        "numpy>=1.19",
         "matplotlib",
         "pyzmq>=26",  # the first with libzmq 4.3.5
         "rich",
-        "wheel",
     ],
     extras_require={
-        "cpu": ["mxnet==1.9.1", "gluoncv==0.10.5.post0"],
+        "mxnet-cpu": [*MXNET, "mxnet==1.9.1"],
         # what mxnet-cu112 and the engine need of CUDA 11, cuDNN 8 and NCCL, with the headers to compile against
-        "cuda": [
+        "mxnet-cuda": [
+            *MXNET,
             "mxnet-cu112==1.9.1",
-            "gluoncv==0.10.5.post0",
             "nvidia-cublas-cu11==11.11.3.6",
             "nvidia-cuda-nvcc-cu11==11.8.89",
             "nvidia-cuda-nvrtc-cu11==11.8.89",

@@ -3,21 +3,28 @@
 import argparse
 from dataclasses import dataclass
 from importlib import metadata
+import importlib.util
 import json
 from pathlib import Path
 import platform
 import shutil
 import subprocess
 import sys
-from typing import Any, Callable, List, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 from byteps_gc import __version__
 from byteps_gc.cluster import supervisor
-from byteps_gc.engine import build, nvidia_driver
-from byteps_gc.engine.changes import NAMES
+from byteps_gc.engine import build, fixups, nvidia_driver
 from byteps_gc.errors import EngineError
 
 OK, MISSING, OPTIONAL = "ok", "MISSING", "optional"
+
+# of the engine, each with the code that loads it
+LIBRARIES = {
+    "server": ("byteps/server/c_lib.so", "from byteps_gc.cluster import bpslaunch; bpslaunch.server_library()"),
+    "core": ("byteps/core/c_lib.so", "from byteps_gc.core import engine; engine.library()"),
+    "MXNet shim": ("byteps/mxnet/c_lib.so", "import byteps_gc.mxnet"),
+}
 
 
 @dataclass(frozen=True)
@@ -50,39 +57,57 @@ def find_framework() -> Finding:
         build.mxnet_package()
     except EngineError as error:
         return Finding("MXNet", MISSING, str(error))
-    worked, line = runs("import byteps_gc, mxnet; print(mxnet.context.num_gpus())")
+    worked, line = runs("import byteps_gc.numpy_bool, mxnet; print(mxnet.context.num_gpus())")
     return Finding("MXNet", OK if worked else MISSING, f"{name}, {line} GPUs" if worked else line)
 
 
+def built() -> Optional[Dict[str, Any]]:
+    """Return what the installed engine's wheel says of its build; None for one without fix-ups."""
+    spec = importlib.util.find_spec("byteps")
+    folders = (spec.submodule_search_locations or ()) if spec else ()
+    files = (Path(folder, "gc_build.json") for folder in folders)
+    return next((json.loads(file.read_text()) for file in files if file.is_file()), None)
+
+
 def find_engine() -> Finding:
-    """BytePS: released or ours, for which device, and whether its libraries load."""
+    """BytePS: released or ours, and for which device."""
     try:
         version = metadata.version("byteps")
     except metadata.PackageNotFoundError:
         return Finding("BytePS", MISSING, "not installed; python -m byteps_gc engine build builds a wheel")
-    load_server = "from byteps_gc.cluster import bpslaunch; bpslaunch.server_library()"
-    load_worker = "import byteps_gc.mxnet, pathlib, byteps; print(pathlib.Path(byteps.__file__).parent)"
-    worked, line = runs(load_server)
-    if worked:
-        worked, line = runs(load_worker)
-    if not worked:
-        return Finding("BytePS", MISSING, f"cannot load {version}: {line}")
-    about = Path(line, "gc_build.json")
-    if not about.is_file():
+    about = built()
+    if about is None:
         return Finding(
             "BytePS", MISSING, f"{version} lacks the fix-ups; python -m byteps_gc engine build builds a wheel"
         )
-    built = json.loads(about.read_text())
-    left_out = [name for name in NAMES if name not in built["fixups"]]
-    detail = f"{version}: device {built['device']}, {len(built['fixups'])} fix-ups"
+    left_out = [name for name in fixups.names() if name not in about["fixups"]]
+    detail = f"{version}: device {about['device']}, {len(about['fixups'])} fix-ups"
     if left_out:
         return Finding("BytePS", MISSING, f"{detail}; missing fix-ups: {', '.join(left_out)}")
     return Finding("BytePS", OK, detail)
 
 
+def find_libraries() -> Iterator[Finding]:
+    """The engine's libraries."""
+    for part, (name, code) in LIBRARIES.items():
+        worked, line = runs(code)
+        yield Finding(part, OK, f"{name} loads") if worked else Finding(part, MISSING, f"cannot load {name}: {line}")
+
+
+def find_compressors() -> Finding:
+    """The native compressors of this processor."""
+    try:
+        from byteps_gc.native import build as native
+
+        isa = native.best_isa()
+        return Finding("compressors", OK, f"{isa}, {native.origin(isa)}")
+    except (ImportError, EngineError) as error:
+        return Finding("compressors", MISSING, str(error))
+
+
 def find_package(name: str) -> Finding:
     """A Python package that has to import."""
-    worked, line = runs(f"import byteps_gc, {name}")
+    worked, line = runs(f"import byteps_gc.numpy_bool, {name}")
     if not worked:
         return Finding(name, MISSING, line)
     return Finding(name, OK, metadata.version(name))
@@ -96,10 +121,10 @@ def find_loopback() -> Finding:
         return Finding("loopback", MISSING, f"cannot listen on 127.0.0.1: {error.strerror}")
 
 
-def find_tools() -> Finding:
-    """What builds the engine; an engine that is built needs it no more."""
+def find_compiler() -> Finding:
+    """The compiler; libraries that are there need none."""
     missing = [name for name in ("g++", "make") if shutil.which(name) is None]
-    hint = f"needed only to build the engine: apt-get install {' '.join(missing)}"
+    hint = f"needed only to build the engine and the compressors: apt-get install {' '.join(missing)}"
     return Finding("compiler", OPTIONAL, hint) if missing else Finding("compiler", OK, "g++ and make are installed")
 
 
@@ -125,18 +150,22 @@ def find_driver() -> Finding:
     return Finding("GPU driver", OPTIONAL, "none: training runs on the CPU")
 
 
-CHECKS: Tuple[Callable[[], Finding], ...] = (
-    find_python,
-    find_framework,
-    lambda: find_package("gluoncv"),
-    find_engine,
-    lambda: find_package("matplotlib"),
-    lambda: find_package("rich"),
-    find_loopback,
-    find_tools,
-    find_images,
-    find_driver,
-)
+def findings() -> Iterator[Finding]:
+    """Yield what is found, in the order of the report."""
+    yield find_python()
+    yield find_framework()
+    yield find_package("gluoncv")
+    engine = find_engine()
+    yield engine
+    if engine.state == OK:
+        yield from find_libraries()
+    yield find_compressors()
+    yield find_compiler()
+    yield find_package("matplotlib")
+    yield find_package("rich")
+    yield find_loopback()
+    yield find_images()
+    yield find_driver()
 
 
 def add(commands: Any) -> None:
@@ -147,10 +176,10 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print all findings; return 1 if something that training needs is missing, else 0."""
-    findings: List[Finding] = [check() for check in CHECKS]
+    missing = []
     print(f"byteps_gc {__version__}")
-    for finding in findings:
-        print(f"  {finding.part:<11} {finding.state:<9} {finding.detail}")
-    missing = [finding.part for finding in findings if finding.state == MISSING]
+    for finding in findings():
+        print(f"  {finding.part:<11} {finding.state:<9} {finding.detail}", flush=True)
+        missing += [finding.part] if finding.state == MISSING else []
     print(f"not ready to train: see {', '.join(missing)}" if missing else "ready to train")
     return 1 if missing else 0

@@ -43,6 +43,10 @@ class SettingsError(UserError, ValueError):
     """An environment variable or a line of the settings file that cannot be used."""
 
 
+class ExchangeError(UserError, ValueError):
+    """A call that cannot be honoured: the engine would abort the process, or the workers disagree."""
+
+
 class EngineError(UserError, RuntimeError):
     """The engine could not be fetched, changed, built or found."""
 

@@ -13,16 +13,16 @@ export BYTEPS_GC_VENV=$folder/venv
 "$here/setup.sh" --cuda
 packages=$("$BYTEPS_GC_VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 status=0
-for library in mxnet/libmxnet.so byteps/mxnet/c_lib.so; do
+for library in mxnet/libmxnet.so byteps/core/c_lib.so byteps/mxnet/c_lib.so; do
     names=$(readelf -d "$packages/$library" | grep -c 'NEEDED' || true)
     missing=$(ldd "$packages/$library" | grep 'not found' | awk '{print $1}' | sort -u | tr '\n' ' ')
     echo "$library: links to $names libraries, missing: ${missing:-none}"
     case "$missing" in "" | "libcuda.so.1 ") ;; *) status=1 ;; esac
 done
-symbols=$(nm -D --undefined-only "$packages/byteps/mxnet/c_lib.so")
+symbols=$(nm -D --undefined-only "$packages/byteps/core/c_lib.so")
 for symbol in cudaMemcpyAsync ncclReduce; do
     grep -qw "$symbol" <<<"$symbols" && continue
-    echo "byteps/mxnet/c_lib.so does not use $symbol: it was not built for CUDA"
+    echo "byteps/core/c_lib.so does not use $symbol: it was not built for CUDA"
     status=1
 done
 exit "$status"

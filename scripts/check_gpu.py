@@ -18,8 +18,8 @@ import tempfile
 
 from byteps_gc import env
 from byteps_gc.cluster import supervisor
-from byteps_gc.engine import changes, fixups, nvidia, nvidia_driver, source
 from byteps_gc.engine import compile as compiling
+from byteps_gc.engine import fixups, nvidia, nvidia_driver, source
 from byteps_gc.errors import EngineError, UserError
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "tests" / "programs"
@@ -42,7 +42,7 @@ def build(device, release, folder, *flags):
     """A library of the worker's core for the device, and of what device_exchange.py calls."""
     cache = env.cache_folder() / "engine"
     tree = source.unpack(source.fetch(cache, release), folder)
-    fixups.apply(tree, changes.FIXUPS)
+    fixups.apply(tree, fixups.select())
 
     def progress(line):
         print(f"  compiling {line}", file=sys.stderr, flush=True)

@@ -73,7 +73,7 @@ def main():
     )
     parser.add_argument("--without", metavar="FIXUP", help="leave out a fix-up, whose race should be reported")
     options = parser.parse_args()
-    build = [sys.executable, "-m", "byteps_gc", "engine", "build", "--sanitize", "thread"]
+    build = [sys.executable, "-m", "byteps_gc", "engine", "build", "--engine-only", "--sanitize", "thread"]
     build += ["--without", options.without] if options.without else []
     wheel = subprocess.run(build, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     found = 0

@@ -16,7 +16,7 @@ import time
 
 from byteps_gc import env
 from byteps_gc.compressors import known
-from byteps_gc.engine import changes, fixups, source
+from byteps_gc.engine import fixups, source
 from byteps_gc.engine.compile import PS_LITE
 from byteps_gc.native.build import ISAS, SOURCE, best_isa
 
@@ -66,7 +66,7 @@ def engine_sources():
 def engine_tree(folder):
     """Unpack the engine's source in a folder, with our fix-ups; return its root."""
     tree = source.unpack(source.fetch(env.cache_folder() / "engine"), folder)
-    fixups.apply(tree, changes.select())
+    fixups.apply(tree, fixups.select())
     return tree
 
 
@@ -79,7 +79,7 @@ def clang():
 def build(compiler, engine):
     """The fuzzer of the engine or of the decoders; compiled if its sources are newer."""
     binary = RUNS / ("engine" if engine else "decode")
-    ours = [SOURCE, HARNESS, *([fixups.FILES, fixups.FILES.parent] if engine else [])]
+    ours = [SOURCE, HARNESS, *([fixups.FOLDER, fixups.FILES, fixups.FILES.parent] if engine else [])]
     changed = max(file.stat().st_mtime for folder in ours for file in (*folder.iterdir(), Path(__file__)))
     if binary.is_file() and binary.stat().st_mtime > changed:
         return binary

@@ -14,12 +14,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(os.environ.get("BYTEPS_GC_VENV") or ROOT / ".venv").absolute()
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "byteps_gc-setup.json"
-EXTRAS = {"cpu": "cpu,test", "cuda": "cuda,test"}
+EXTRAS = {"cpu": "mxnet-cpu", "cuda": "mxnet-cuda"}
+ENGINES = {"cpu": "host", "cuda": "cuda"}  # what wheels of the engine call the device
 DEVICES = {"cpu": "train on the CPU", "cuda": "train on GPUs; also installs CUDA 11, cuDNN 8 and NCCL"}
 PR_SET_PDEATHSIG = 1
 
@@ -27,8 +29,10 @@ PR_SET_PDEATHSIG = 1
 DEBIAN = {
     "g++": lambda: shutil.which("g++"),
     "make": lambda: shutil.which("make"),
+    "libgomp1": lambda: ctypes.util.find_library("gomp"),
     "libgl1": lambda: ctypes.util.find_library("GL"),
     "libglib2.0-0": lambda: ctypes.util.find_library("glib-2.0"),
+    "libnuma1": lambda: ctypes.util.find_library("numa"),
     "libnuma-dev": lambda: Path("/usr/include/numa.h").exists(),
     "python3-venv": lambda: importable("ensurepip"),
     "dataset-fashion-mnist": lambda: Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz").exists(),
@@ -37,8 +41,9 @@ DEBIAN = {
     "openssh-server": lambda: program("sshd"),
     "pssh": lambda: program("parallel-ssh"),
 }
-ALWAYS = ("g++", "make", "libgl1", "libglib2.0-0", "python3-venv")
-FOR_CUDA = ("libnuma-dev",)
+ALWAYS = ("libgl1", "libglib2.0-0", "python3-venv")
+TO_BUILD = {"cpu": ("g++", "make"), "cuda": ("g++", "make", "libnuma-dev")}
+TO_RUN = {"cpu": ("libgomp1",), "cuda": ("libgomp1", "libnuma1")}
 
 
 def program(name):
@@ -131,30 +136,70 @@ def stamp(what):
         return None
 
 
-def python_packages(device):
-    """Make .venv and install the project and its dependencies into it."""
-    extras = EXTRAS[device]
-    recipe = hashlib.sha256((ROOT / "setup.py").read_bytes() + f"{sys.version} {extras} {ROOT}".encode()).hexdigest()
+class Wheels:
+    """The wheels of byteps_gc and of the engine in a folder, made by ``engine build`` on another host."""
+
+    def __init__(self, folder, device):
+        self.folder = Path(folder).absolute()
+        self.package = self.only("byteps_gc-*.whl")
+        self.engine = self.only(f"byteps-*+gc.{ENGINES[device]}.*.whl")
+        with zipfile.ZipFile(str(self.engine)) as wheel:
+            self.built = json.loads(wheel.read("byteps/gc_build.json"))
+        self.check()
+
+    def only(self, pattern):
+        """Return the folder's only file that matches."""
+        found = sorted(self.folder.glob(pattern))
+        if len(found) != 1:
+            command = "python -m byteps_gc engine build --out FOLDER"
+            fail(f"{self.folder} has {len(found)} files {pattern} instead of one; build the wheels with {command}")
+        return found[0]
+
+    def check(self):
+        """Stop if the engine was built without MXNet, or on a host with a newer C library than this host's."""
+        if not self.built["mxnet"]:
+            fail(f"{self.engine} was built without MXNet; build it where MXNet is installed")
+        needed, here = self.built["glibc"], os.confstr("CS_GNU_LIBC_VERSION")
+        if numbers(here) < numbers(needed):
+            fail(f"the wheels need {needed} or newer, but this host has {here}; build them on a host with {here}")
+
+
+def numbers(version):
+    """Return a version such as "glibc 2.36" as numbers."""
+    return [int(part) for part in version.split()[-1].split(".")]
+
+
+def python_packages(device, wheels):
+    """Create .venv and install the project, from the checkout or its wheel, and its dependencies into it."""
+    source, extras = (wheels.package, EXTRAS[device]) if wheels else (ROOT, f"{EXTRAS[device]},test")
+    contents = (wheels.package if wheels else ROOT / "setup.py").read_bytes()
+    recipe = hashlib.sha256(contents + f"{sys.version} {extras} {ROOT}".encode()).hexdigest()
     if stamp("recipe") == recipe:
         return
     version = ".".join(map(str, sys.version_info[:3]))
     step(f"creating {VENV} with Python {version}", sys.executable, "-m", "venv", "--clear", VENV)
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     what = "MXNet, GluonCV, ..." if device == "cpu" else "MXNet, GluonCV, CUDA, cuDNN, NCCL: about 4 GB"
-    step(f"installing Python packages ({what})", *pip, "--editable", f"{ROOT}[{extras}]")
-    STAMP.write_text(json.dumps({"recipe": recipe, "device": device}))
+    step(f"installing Python packages ({what})", *pip, *([] if wheels else ["--editable"]), f"{source}[{extras}]")
+    folder = str(wheels.folder) if wheels else None
+    STAMP.write_text(json.dumps({"recipe": recipe, "device": device, "wheels": folder}))
 
 
-def engine(device):
-    """Build BytePS, or find it in the cache, and install it into .venv."""
-    if device == "cuda":
-        step("linking the CUDA libraries for MXNet", PYTHON, "-m", "byteps_gc", "engine", "libraries")
+def build_engine(device):
+    """Build BytePS, or find it in the cache; return the wheel's path."""
     say("finding the engine in the cache, or building it (about a minute)")
-    command = [PYTHON, "-m", "byteps_gc", "engine", "build", *(["--cuda"] if device == "cuda" else [])]
-    status, text = run(*command, output=sys.stderr)
+    command = [PYTHON, "-m", "byteps_gc", "engine", "build", "--engine-only"]
+    status, text = run(*command, *(["--cuda"] if device == "cuda" else []), output=sys.stderr)
     if status:
         fail("cannot build the engine: see the error above", 1)
-    wheel = Path(text.strip().splitlines()[-1])
+    return Path(text.strip().splitlines()[-1])
+
+
+def engine(device, wheels):
+    """Install BytePS into .venv, from its wheel or built here."""
+    if device == "cuda":
+        step("linking the CUDA libraries for MXNet", PYTHON, "-m", "byteps_gc", "engine", "libraries")
+    wheel = wheels.engine if wheels else build_engine(device)
     built = wheel.name.split("-")[1]
     installed = "import importlib.metadata as m; print(m.version('byteps'))"
     if run(PYTHON, "-c", installed)[1].strip() != built:
@@ -170,6 +215,13 @@ def main():
     parser.add_argument(
         "--with", dest="extra", action="append", default=[], metavar="PACKAGE", help="also install a Debian package"
     )
+    parser.add_argument(
+        "--wheels",
+        type=Path,
+        metavar="FOLDER",
+        default=stamp("wheels"),
+        help="install the two wheels of engine build from FOLDER instead of compiling; .venv keeps this",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="run this in .venv")
     options = parser.parse_args()
     if not (3, 8) <= sys.version_info[:2] <= (3, 12):
@@ -178,9 +230,10 @@ def main():
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda sig, frame: sys.exit(128 + sig))
     try:
-        debian_packages([*ALWAYS, *(FOR_CUDA if device == "cuda" else ()), *options.extra])
-        python_packages(device)
-        engine(device)
+        wheels = Wheels(options.wheels, device) if options.wheels else None
+        debian_packages([*ALWAYS, *(TO_RUN if wheels else TO_BUILD)[device], *options.extra])
+        python_packages(device, wheels)
+        engine(device, wheels)
     except KeyboardInterrupt:
         fail("interrupted", 130)
     command = options.command[1:] if options.command[:1] == ["--"] else options.command

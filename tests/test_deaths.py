@@ -21,8 +21,9 @@ START = 12  # seconds in which all have arrived here that ever will, however bus
 class Job:
     """The roles of a job, each started by itself: nobody but the engine watches over them."""
 
-    def __init__(self, commands, workers=2, servers=1, **env):
+    def __init__(self, commands, workers=2, servers=1, program=FOR_EVER, **env):
         self.commands = commands
+        self.program = program
         self.cluster = roles.Cluster(workers, servers, port=supervisor.free_port())
         file = secret.make(commands.folder / f"secret-{self.cluster.port}")
         self.env = {"BYTEPS_GC_DEATH_TIMEOUT": str(LIMIT), "BYTEPS_GC_SECRET_FILE": str(file), **env}
@@ -33,7 +34,7 @@ class Job:
         role, _, number = name.partition("-")
         variables = roles.environment(self.cluster, role, int(number or 0), roles.LOOPBACK, base=self.env)
         self.running[name] = self.commands.start(
-            sys.executable, "-m", "byteps_gc", "role", "--", sys.executable, "-c", FOR_EVER, **variables
+            sys.executable, "-m", "byteps_gc", "role", "--", sys.executable, "-c", self.program, **variables
         )
 
     def start_all(self):

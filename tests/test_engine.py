@@ -1,4 +1,4 @@
-"""The engine's source, fix-ups and cache, against the real source release."""
+"""The engine's source, build and cache, against the real source releases."""
 
 import os
 from pathlib import Path
@@ -9,60 +9,10 @@ import sys
 import zipfile
 
 from byteps_gc import env
-from byteps_gc.engine import build, changes, compile, fixups, source
+from byteps_gc.engine import build, compile, fixups, source
 from byteps_gc.errors import EngineError
 from byteps_gc.toolchain import locked
 import pytest
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    """The unpacked source release."""
-    archives = source.fetch(env.cache_folder() / "engine")
-    return source.unpack(archives, tmp_path_factory.mktemp("release"))
-
-
-@pytest.fixture
-def tree(release, tmp_path):
-    """A copy of the release that a test may change."""
-    return Path(shutil.copytree(str(release), str(tmp_path / "tree")))
-
-
-def test_every_anchor_is_found_once(tree):
-    fixups.apply(tree, changes.FIXUPS)
-    for fixup in changes.FIXUPS:
-        for edit in fixup.edits:
-            assert edit.put in (tree / edit.path).read_text()
-        for path, name in fixup.files:
-            assert (tree / path).read_bytes() == (fixups.FILES / name).read_bytes()
-
-
-@pytest.mark.parametrize("fixup", changes.FIXUPS, ids=changes.NAMES)
-def test_every_fixup_applies_alone_and_says_why(tree, fixup):
-    fixup.apply(tree)
-    problem, cure = fixup.reason.split("; the fix-up ")
-    assert len(problem) > 40 and cure
-    assert not fixup.issue or fixup.issue.startswith("bytedance/byteps#")
-
-
-def test_an_anchor_that_is_not_there_stops_the_build(tree):
-    edit = changes.FIXUPS[0].edits[0]
-    edit.apply(tree)
-    with pytest.raises(EngineError, match=r"ready_table.cc: found the anchor .* 0 times instead of once"):
-        edit.apply(tree)
-    file = tree / edit.path
-    file.write_text(edit.find + edit.find)
-    with pytest.raises(EngineError, match="2 times instead of once"):
-        edit.apply(tree)
-    file.unlink()
-    with pytest.raises(EngineError, match="byteps/common/ready_table.cc does not exist in the source"):
-        edit.apply(tree)
-
-
-def test_an_unknown_fixup_cannot_be_left_out():
-    assert "key-hash" not in [one.name for one in changes.select(["key-hash"])]
-    with pytest.raises(EngineError, match="unknown fix-up later; known: ready-count"):
-        changes.select(["later"])
 
 
 @pytest.mark.parametrize("release", source.RELEASES, ids=[release.name for release in source.RELEASES])
@@ -80,9 +30,10 @@ def test_a_folder_of_sources_is_complete_and_unchanged(tmp_path, release):
         source.fetch(tmp_path / "cache", tmp_path)
 
 
-def test_a_connection_is_encrypted_and_needs_the_servers_key(tree):
+def test_a_connection_is_encrypted_and_needs_the_servers_key(tmp_path):
     """With the very objects that are linked into the engine's libraries."""
-    fixups.apply(tree, changes.FIXUPS)
+    tree = source.unpack(source.fetch(env.cache_folder() / "engine"), tmp_path)
+    fixups.apply(tree, fixups.select())
     work = compile.Build(tree, env.cache_folder() / "engine" / "objects", os.cpu_count(), lambda line: None)
     objects = [*work.libzmq(compile.HOST), work.libsodium()]
     program = Path(__file__).parent / "programs" / "curve.cc"
@@ -112,14 +63,35 @@ def test_the_wheel_has_the_licenses():
     assert "SPECIAL EXCEPTION" in texts["libzmq-4.3.4/COPYING.LESSER"] and "ISC" in texts["libsodium-1.0.20/LICENSE"]
 
 
-def test_the_key_depends_on_what_goes_in(tmp_path):
+def test_the_key_depends_on_what_goes_in(monkeypatch):
     keys = {
-        build.key(compile.HOST, changes.FIXUPS),
-        build.key(compile.HOST, changes.FIXUPS[1:]),
-        build.key(compile.Device("cuda"), changes.FIXUPS),
+        build.key(compile.HOST, fixups.select()),
+        build.key(compile.HOST, fixups.select(["server"])),
+        build.key(compile.Device("cuda"), fixups.select()),
     }
     assert len(keys) == 3
-    assert build.key(compile.HOST, changes.FIXUPS) in keys
+    assert build.key(compile.HOST, fixups.select()) in keys
+    monkeypatch.setattr(build, "find_mxnet", lambda: None)
+    assert build.key(compile.HOST, fixups.select()) not in keys
+
+
+def test_without_mxnet_the_wheel_has_all_but_the_shim(monkeypatch, commands, tmp_path):
+    with zipfile.ZipFile(str(build.build())) as wheel:
+        complete = set(wheel.namelist())
+    monkeypatch.setattr(build, "find_mxnet", lambda: None)
+    with zipfile.ZipFile(str(build.build())) as wheel:
+        assert "byteps/core/c_lib.so" in wheel.namelist()
+        missing = complete.difference(wheel.namelist())
+        wheel.extractall(str(tmp_path))
+    shim = {"byteps/mxnet/" + name for name in ("__init__.py", "compression.py", "ops.py", "c_lib.so")}
+    assert shim == {name for name in missing if "dist-info" not in name}
+    code = (
+        "import sys; sys.modules['mxnet'] = None; import ctypes, byteps.common; from byteps_gc import native; "
+        f"core = ctypes.CDLL({str(tmp_path / 'byteps/core/c_lib.so')!r}, ctypes.RTLD_GLOBAL); "
+        "native.register('worker'); print(core.byteps_init, byteps.common.__file__)"
+    )
+    result = commands.run(sys.executable, "-c", code, PYTHONPATH=str(tmp_path))
+    assert result.status == 0 and str(tmp_path) in result.output, result.output
 
 
 def test_cuda_that_is_not_there_is_named(tmp_path):
@@ -132,7 +104,7 @@ def test_cuda_that_is_not_there_is_named(tmp_path):
 
 
 def test_the_build_command_finds_the_wheel_and_says_only_its_path(commands):
-    result = commands.python("-m", "byteps_gc", "engine", "build")
+    result = commands.python("-m", "byteps_gc", "engine", "build", "--engine-only")
     assert result.status == 0
     wheel = Path(result.output.strip())
     assert wheel.is_file() and wheel.name.startswith("byteps-0.2.5.post15+gc.host.")

@@ -144,8 +144,8 @@ def test_the_engine_itself_says_that_its_port_is_in_use(commands):
 def test_calls_that_the_engine_would_answer_with_an_abort(commands):
     program = """
 import byteps_gc.mxnet as bps, mxnet as mx
-from byteps_gc import exchange
-from byteps_gc.mxnet.exchange import ExchangeError
+from byteps_gc.core import exchange
+from byteps_gc.errors import ExchangeError
 for call in (bps.rank, bps.size, lambda: bps.push_pull(mx.nd.ones(1)), lambda: bps.DistributedTrainer({}, "sgd")):
     try:
         call()

@@ -1,19 +1,19 @@
 """What the trainer is made of, without a cluster: comparisons, momentum around the exchange, the file of states."""
 
 from byteps_gc.compressors.settings import Settings
-from byteps_gc.errors import CompressionError
-from byteps_gc.mxnet import agreement, momentum, optimizers, state_file, trainer_states
-from byteps_gc.mxnet.exchange import ExchangeError
+from byteps_gc.core import agreement
+from byteps_gc.errors import CompressionError, ExchangeError
+from byteps_gc.mxnet import momentum, optimizers, state_file, trainer_states
 import mxnet as mx
 import numpy as np
 import pytest
 
 SETTINGS = ["settings", {"compression": {}}]
-WEIGHT = ["dense#_weight 0", [10, 4], "float32", "write", "dense8_weight"]
+WEIGHT = ["dense#_weight 0", [10, 4], "float32", "grad_req=write", "dense8_weight"]
 
 
 def other(**changes):
-    fields = dict(zip(("canonical", "shape", "dtype", "grad_req", "name"), WEIGHT), **changes)
+    fields = dict(zip(("canonical", "shape", "dtype", "more", "name"), WEIGHT), **changes)
     return list(fields.values())
 
 
@@ -28,7 +28,7 @@ def test_descriptions_that_agree(same):
         ({"shape": [4, 10]}, "dense8_weight (4, 10) float32 grad_req=write on worker 1"),
         ({"shape": [40]}, "dense8_weight (40,) float32"),
         ({"dtype": "float16"}, "float16"),
-        ({"grad_req": "null"}, "grad_req=null"),
+        ({"more": "grad_req=null"}, "grad_req=null"),
         ({"canonical": "dense#_weight 1", "name": "dense9_weight"}, "dense9_weight"),
     ],
 )

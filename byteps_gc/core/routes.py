@@ -13,6 +13,7 @@ import re
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from byteps_gc import native
+from byteps_gc.core.engine import Step
 
 
 @dataclass
@@ -53,11 +54,20 @@ class Route:
         """Whether a compressor on this worker encodes the gradient."""
         return self.tensor is not None
 
-    def begin(self, rate: float, factor: float) -> None:
-        """Set what the next exchange uses: the learning rate and the compressor's factor."""
-        if self.tensor:
-            self.tensor.step(rate, self.skipped, self.reset, factor)
+    def step(self, rate: float, factor: float) -> Optional[Step]:
+        """Return the step state of the next exchange: None for a gradient that travels as it is.
+
+        rate: learning rate of the step. factor: what the compressor multiplies the gradient by.
+        """
+        skipped, reset = self.skipped, self.reset
         self.skipped = self.reset = False
+        return Step(self.tensor, rate, skipped, reset, factor) if self.tensor else None
+
+    def begin(self, rate: float, factor: float) -> None:
+        """Hand over the step state of the next exchange, for one that does not pass it."""
+        step = self.step(rate, factor)
+        if step:
+            step.tensor.step(step.rate, step.skipped, step.reset, step.factor)
 
     def outcome(self) -> Tuple[bool, str]:
         """Whether what a compressor decoded is finite, and why it could not (empty: it could)."""

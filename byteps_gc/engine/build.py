@@ -8,30 +8,36 @@ import os
 from pathlib import Path
 import platform
 import shutil
-import sysconfig
 import tempfile
 import time
 from typing import Callable, Iterable, Optional
 
 from byteps_gc import env, toolchain
-from byteps_gc.engine import changes
 from byteps_gc.engine import compile as compiling
 from byteps_gc.engine import fixups as fixing
 from byteps_gc.engine import source as sources
+from byteps_gc.engine import wheel_file
 from byteps_gc.errors import EngineError
 from byteps_gc.toolchain import compiler, locked
 
 ENGINE = Path(__file__).parent
-PACKAGES = ("byteps", "byteps/common", "byteps/mxnet", "byteps/server")
+PACKAGES = ("byteps", "byteps/common", "byteps/core", "byteps/server")
+SHIM = ("byteps/mxnet",)
 MXNET_DISTRIBUTIONS = ("mxnet", "mxnet-cu112")
 
 
-def mxnet_package() -> Path:
-    """The folder of the installed MXNet package, found without importing it."""
+def find_mxnet() -> Optional[Path]:
+    """Return the folder of the installed MXNet package, found without importing it, or None."""
     spec = importlib.util.find_spec("mxnet")
-    if spec is None or not spec.submodule_search_locations:
-        raise EngineError("MXNet is not installed; pip install mxnet==1.9.1 (CPU) or mxnet-cu112==1.9.1 (GPU)")
-    return Path(list(spec.submodule_search_locations)[0])
+    return Path(list(spec.submodule_search_locations)[0]) if spec and spec.submodule_search_locations else None
+
+
+def mxnet_package() -> Path:
+    """Return the folder of the installed MXNet package; :class:`EngineError` if there is none."""
+    folder = find_mxnet()
+    if folder is None:
+        raise EngineError("MXNet is not installed; install byteps_gc with its extra mxnet-cpu or mxnet-cuda")
+    return folder
 
 
 def mxnet_version() -> str:
@@ -53,14 +59,15 @@ def sources_key(fixups: Iterable[fixing.Fixup]) -> str:
     """A hash of what is compiled: the releases, the fix-ups and our files. Engines that share it work together."""
     parts = [*(release.sha256 for release in sources.RELEASES), *(fixup.name for fixup in fixups)]
     for file in [Path(toolchain.__file__), *sorted(ENGINE.rglob("*"))]:
-        if file.suffix in (".py", ".cc", ".h"):
+        if file.suffix in (".py", ".cc", ".h", ".fix"):
             parts += [file.relative_to(ENGINE.parent).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()]
     return digest(parts)
 
 
 def key(device: compiling.Device, fixups: Iterable[fixing.Fixup]) -> str:
-    """A hash of what is compiled, and of the compiler, MXNet and the device."""
-    parts = [sources_key(fixups), compiler(), mxnet_version(), platform.machine(), *platform.libc_ver()]
+    """Return a hash of what is compiled, of the compiler and the device, and of MXNet if it is installed."""
+    parts = [sources_key(fixups), compiler(), platform.machine(), *platform.libc_ver()]
+    parts += [mxnet_version()] if find_mxnet() else []
     return digest([*parts, repr(device).replace(str(ENGINE), "")])
 
 
@@ -81,10 +88,10 @@ def build(
     but compiled objects, each of them whole. Errors: :class:`EngineError`.
     """
     cache = cache or env.cache_folder() / "engine"
-    fixups = changes.select(without)
-    mxnet = mxnet_package()
+    fixups = fixing.select(without)
+    mxnet = find_mxnet()
     name = key(device, fixups)
-    wheel = cache / name / wheel_name(device, name)
+    wheel = cache / name / wheel_file.name("byteps", version(device, name))
     if wheel.is_file():
         return wheel
     with locked(cache):
@@ -96,18 +103,26 @@ def build(
             fixing.apply(tree, fixups)
             work = compiling.Build(tree, cache / "objects", jobs or os.cpu_count() or 1, progress)
             compiling.build_libraries(work, device, mxnet)
-            finished = folder / "wheel"
-            finished.mkdir()
             about = {"device": device.name, "key": name, "sources": sources_key(fixups)}
             about["fixups"] = [fixup.name for fixup in fixups]
-            about.update(compiler=work.version, mxnet=mxnet_version(), released=sources.BYTEPS.version)
-            pack(tree, finished / wheel.name, version(device, name), about)
+            about.update(compiler=work.version, released=sources.BYTEPS.version)
+            about.update(mxnet=mxnet_version() if mxnet else None, glibc=os.confstr("CS_GNU_LIBC_VERSION"))
+            packages = PACKAGES + SHIM if mxnet else PACKAGES
+            finished = pack(tree, packages, folder / "wheel", version(device, name), about)
             if wheel.parent.exists():
                 shutil.rmtree(wheel.parent)
-            finished.replace(wheel.parent)
+            finished.parent.replace(wheel.parent)
         finally:
             remove(folder)
     return wheel
+
+
+def copy(wheel: Path, folder: Path) -> Path:
+    """Copy an engine's wheel to a folder, in place of an earlier one for the same device; return its path there."""
+    device = wheel.name.partition("+gc.")[2].partition(".")[0]
+    for earlier in folder.glob(f"byteps-*+gc.{device}.*.whl"):
+        earlier.unlink()
+    return Path(shutil.copy(str(wheel), str(folder)))
 
 
 def remove(folder: Path) -> None:
@@ -122,38 +137,20 @@ def version(device: compiling.Device, name: str) -> str:
     return f"{sources.BYTEPS.version}+gc.{device.name}.{name}"
 
 
-def platform_tag() -> str:
-    """The wheel's platform: this machine's, for any Python 3."""
-    return "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
-
-
-def wheel_name(device: compiling.Device, name: str) -> str:
-    """The wheel's file name."""
-    return f"byteps-{version(device, name)}-{platform_tag()}.whl"
-
-
-def pack(tree: Path, wheel: Path, release: str, about: dict) -> None:
-    """Write a wheel of BytePS's MXNet packages, the two libraries and ``byteps/gc_build.json``."""
-    from wheel.wheelfile import WheelFile
-
-    info = f"byteps-{release}.dist-info"
-    with WheelFile(str(wheel), "w") as archive:
-        for package in PACKAGES:
-            for file in sorted((tree / package).iterdir()):
-                if file.suffix in (".py", ".so"):
-                    archive.write(str(file), f"{package}/{file.name}")
-        archive.writestr("byteps/gc_build.json", json.dumps(about, indent=2) + "\n")
-        for one in sources.RELEASES:
-            for name in one.licenses:
-                archive.write(str(tree / one.place / name), f"{info}/licenses/{one.contents.replace(' ', '-')}/{name}")
-        archive.writestr(
-            f"{info}/METADATA",
-            f"Metadata-Version: 2.1\nName: byteps\nVersion: {release}\n"
-            "License: Apache-2.0; libzmq: LGPL-3.0 with static linking exception; libsodium: ISC\n"
-            "Summary: BytePS's parameter server for MXNet, with byteps_gc's fix-ups\n"
-            "Home-page: https://github.com/bytedance/byteps\nRequires-Python: >=3.8\n",
-        )
-        archive.writestr(
-            f"{info}/WHEEL",
-            f"Wheel-Version: 1.0\nGenerator: byteps_gc\nRoot-Is-Purelib: false\nTag: {platform_tag()}\n",
-        )
+def pack(tree: Path, packages: Iterable[str], folder: Path, release: str, about: dict) -> Path:
+    """Write a wheel of BytePS's packages, with their libraries and ``byteps/gc_build.json``; return its path."""
+    found = (file for package in packages for file in sorted((tree / package).iterdir()))
+    files = {file.relative_to(tree).as_posix(): file.read_bytes() for file in found if file.suffix in (".py", ".so")}
+    files["byteps/gc_build.json"] = (json.dumps(about, indent=2) + "\n").encode()
+    info = wheel_file.info_folder("byteps", release)
+    for one in sources.RELEASES:
+        for name in one.licenses:
+            path = f"{info}/licenses/{one.contents.replace(' ', '-')}/{name}"
+            files[path] = (tree / one.place / name).read_bytes()
+    metadata = (
+        f"Metadata-Version: 2.1\nName: byteps\nVersion: {release}\n"
+        "License: Apache-2.0; libzmq: LGPL-3.0 with static linking exception; libsodium: ISC\n"
+        "Summary: BytePS's parameter server, with byteps_gc's fix-ups\n"
+        "Home-page: https://github.com/bytedance/byteps\nRequires-Python: >=3.8\n"
+    )
+    return wheel_file.write(folder, "byteps", release, metadata, files)

@@ -13,7 +13,18 @@ def add(commands: "argparse._SubParsersAction") -> None:
     """Add the command ``engine``."""
     engine = commands.add_parser("engine", help="build BytePS with our fix-ups")
     actions = engine.add_subparsers(dest="action", metavar="ACTION", required=True)
-    build = actions.add_parser("build", help="build the engine's wheel, or find it in the cache, and print its path")
+    build = actions.add_parser("build", help="build the wheels of byteps_gc and the engine, and print their paths")
+    target = build.add_mutually_exclusive_group()
+    target.add_argument(
+        "--out",
+        type=Path,
+        default=Path("wheels"),
+        metavar="FOLDER",
+        help="write both wheels to FOLDER (default: wheels)",
+    )
+    target.add_argument(
+        "--engine-only", action="store_true", help="build only the engine's wheel, and leave it in the cache"
+    )
     build.add_argument("--cuda", action="store_true", help="build for GPUs, with NVIDIA's wheels (default: for CPUs)")
     build.add_argument("--cuda-home", type=Path, help="build for GPUs, with this CUDA toolkit (include/, lib64/)")
     build.add_argument("--nccl-home", type=Path, help="NCCL (include/, lib/); required with --cuda-home")
@@ -29,8 +40,8 @@ def add(commands: "argparse._SubParsersAction") -> None:
 
 
 def run_build(options: argparse.Namespace) -> int:
-    """Build the engine and print the path of its wheel."""
-    from byteps_gc.engine import build, compile, nvidia
+    """Build both wheels, or the engine's, and print their paths."""
+    from byteps_gc.engine import build, compile, nvidia, package
 
     exit_on_sigterm()
     device = compile.TSAN if options.sanitize else compile.HOST
@@ -49,7 +60,11 @@ def run_build(options: argparse.Namespace) -> int:
     def progress(line: str) -> None:
         print(f"  compiling {line}", file=sys.stderr, flush=True)
 
-    print(build.build(device, options.without, options.source, jobs=options.jobs, progress=progress))
+    engine = build.build(device, options.without, options.source, jobs=options.jobs, progress=progress)
+    if not options.engine_only:
+        print(package.build(options.out))
+        engine = build.copy(engine, options.out)
+    print(engine)
     return 0
 
 
@@ -64,8 +79,8 @@ def run_libraries(options: argparse.Namespace) -> int:
 
 def run_fixups(options: argparse.Namespace) -> int:
     """List the fix-ups."""
-    from byteps_gc.engine.changes import FIXUPS
+    from byteps_gc.engine import fixups
 
-    for fixup in FIXUPS:
-        print(f"{fixup.name}: {fixup.reason}" + (f" ({fixup.issue})" if fixup.issue else ""))
+    for fixup in fixups.select():
+        print(f"{fixup.name}: {fixup.description}" + (f" ({fixup.bug})" if fixup.bug else ""))
     return 0

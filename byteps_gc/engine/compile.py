@@ -1,11 +1,11 @@
-"""Compile and link the engine's two libraries: the server's and the MXNet worker's."""
+"""Compile and link the engine's libraries: the server's, the worker's, and the shim for MXNet."""
 
 from dataclasses import dataclass
 import hashlib
 import os
 from pathlib import Path
 import shutil
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 from byteps_gc.engine.source import LIBSODIUM, LIBZMQ, PYNACL
 from byteps_gc.errors import EngineError
@@ -28,7 +28,7 @@ COMPRESSORS = tuple(
 )
 SHARED = tuple(f"byteps/common/{name}.cc" for name in ("common", "cpu_reducer", "logging"))
 SERVER = ("byteps/server/server.cc",) + SHARED + COMPRESSORS
-FRAMEWORK = tuple(f"byteps/mxnet/{name}.cc" for name in ("ops", "ready_event", "tensor_util", "cuda_util", "adapter"))
+SHIM = tuple(f"byteps/mxnet/{name}.cc" for name in ("ops", "ready_event", "tensor_util", "cuda_util", "adapter"))
 CORE = (
     tuple(
         f"byteps/common/{name}.cc"
@@ -48,8 +48,11 @@ CORE = (
     + SHARED
     + COMPRESSORS
 )
+# The C surface for front ends, of the fix-up core-surface, which may be left out.
+SURFACE = "byteps/common/byteps_gc_core_api.cc"
 PS_LITE = tuple(f"3rdparty/ps-lite/src/{name}.cc" for name in ("van", "postoffice", "customer"))
 
+COMPLETE = "-Wl,--no-undefined"
 # No flag depends on the processor of the machine that compiles.
 FLAGS = ("-std=c++14", "-O3", "-fPIC", "-fopenmp", "-w")
 FLAGS += tuple(word for header in ("cstdint", "cstring", "memory", "string") for word in ("-include", header))
@@ -161,31 +164,58 @@ def worker_flags(device: Device) -> Tuple[str, ...]:
     return (*macros, *(f"-I{folder}" for folder in device.includes), *common_flags(device))
 
 
+def core_sources(build: Build) -> Tuple[str, ...]:
+    """Return the sources of the worker's library."""
+    return CORE + tuple(name for name in (SURFACE,) if (build.tree / name).is_file())
+
+
 def build_core(build: Build, device: Device, program: Path, *flags: str) -> Path:
     """Compile ``program`` (C++) and a worker's core, without a framework, into one library; returns its path."""
     network = build.network(device)
-    objects = build.compile_all((str(program), *CORE), (*flags, *worker_flags(device), "-I."))
+    objects = build.compile_all((str(program), *core_sources(build)), (*flags, *worker_flags(device), "-I."))
     library = build.tree / f"{program.stem}.so"
     build.link(library, objects + network, *device.libraries, *device.flags)
     return library
 
 
-def build_libraries(build: Build, device: Device, mxnet: Path) -> None:
-    """Compile both libraries into the source tree, beside the Python files that load them.
+def build_libraries(build: Build, device: Device, mxnet: Optional[Path]) -> None:
+    """Compile the engine's libraries into the source tree, next to the Python files that load them.
 
-    ``mxnet`` is the folder of the installed MXNet package: its headers are
-    compiled against and its libmxnet.so is linked by a path relative to the
-    worker's library, so that the wheel can be installed anywhere beside it.
+    ``byteps/server/c_lib.so`` is the scheduler and the server, ``byteps/core/c_lib.so`` the worker. They are two
+    libraries, because BytePS's compressors are compiled differently for a server (BYTEPS_BUILDING_SERVER), and because
+    a server's host needs neither CUDA nor NCCL. No framework is in them.
+
+    ``mxnet`` is the folder of the installed MXNet package, or None. With it, ``byteps/mxnet/c_lib.so`` is BytePS's
+    interface for MXNet on the worker's library.
     """
-    (build.tree / "mxnet-package").symlink_to(mxnet)
     network = build.network(device)
     server = build.compile_all(SERVER, (*common_flags(device), "-DBYTEPS_BUILDING_SERVER"))
-    build.link(build.tree / "byteps/server/c_lib.so", server + network, *device.flags)
+    build.link(build.tree / "byteps/server/c_lib.so", server + network, COMPLETE, *device.flags)
 
+    (build.tree / "byteps/core").mkdir()
+    core = build.compile_all(core_sources(build), worker_flags(device))
+    # libraries of NVIDIA's wheels are linked into MXNet's folder (engine/nvidia.py)
+    libraries = (rpath("mxnet"), *device.libraries) if device.libraries else ()
+    build.link(build.tree / "byteps/core/c_lib.so", core + network, COMPLETE, *libraries, *device.flags)
+    if mxnet:
+        build_shim(build, device, mxnet)
+
+
+def build_shim(build: Build, device: Device, mxnet: Path) -> None:
+    """Compile BytePS's files for MXNet, and link them to the worker's library and to libmxnet.so.
+
+    Both are found by paths relative to the shim, so the wheel can be installed wherever MXNet is.
+    """
+    (build.tree / "mxnet-package").symlink_to(mxnet)
     headers = "mxnet-package/include"
     onednn = (build.tree / headers / "mkldnn").is_dir()
-    framework = (f"-I{headers}", f"-I{headers}/mkldnn", f"-DMXNET_USE_MKLDNN={int(onednn)}", "-DMSHADOW_USE_MKL=0")
-    worker = build.compile_all(FRAMEWORK + CORE, (*framework, *worker_flags(device)))
-    beside = "-Wl,-rpath,$ORIGIN/../../mxnet"
-    libraries = ("-Lmxnet-package", "-lmxnet", beside, *device.libraries, *device.flags)
-    build.link(build.tree / "byteps/mxnet/c_lib.so", worker + network, *libraries)
+    flags = (f"-I{headers}", f"-I{headers}/mkldnn", f"-DMXNET_USE_MKLDNN={int(onednn)}", "-DMSHADOW_USE_MKL=0")
+    shim = build.compile_all(SHIM, (*flags, *worker_flags(device)))
+    libraries = ("-Lbyteps/core", "-l:c_lib.so", rpath("byteps/core"), "-Lmxnet-package", "-lmxnet", rpath("mxnet"))
+    target = build.tree / "byteps/mxnet/c_lib.so"
+    build.link(target, shim, COMPLETE, *libraries, *device.libraries, *device.flags)
+
+
+def rpath(package: str) -> str:
+    """Return the linker's flag to search the folder of an installed package, from ``byteps/*/c_lib.so``."""
+    return f"-Wl,-rpath,$ORIGIN/../../{package}"

@@ -5,94 +5,26 @@ answer is there, which is the same on all of them. Workers that have called bps.
 """
 
 import json
-from typing import Any, Dict, List, Optional, Sequence, Tuple
-import zlib
+from typing import Any, Dict, List, Optional, Sequence
 
-import byteps.mxnet.ops as engine
 from byteps_gc import native
+from byteps_gc.core import agreement, session
+from byteps_gc.core.agreement import FIRST, each, gather, gather_texts, row
+from byteps_gc.core.exchange import total
 from byteps_gc.core.routes import canonical
-from byteps_gc.mxnet.exchange import ExchangeError, memory, total
+from byteps_gc.errors import ExchangeError
+from byteps_gc.mxnet.exchange import memory
 import mxnet as mx
 import numpy as np
 
-FIRST = 1  # priority: before all gradients
 
-
-def gather(row: Sequence[float], name: str, dtype: str = "float64") -> Tuple[List[int], np.ndarray]:
-    """Return the ranks of the workers that take part, in order, and their rows, (ranks, n).
-
-    Integers of int64 and uint8 arrive as they are.
-    """
-    table = np.zeros((engine.size(), 1 + len(row)), dtype)
-    table[engine.rank()] = [1, *row]
-    if engine.size() > 1:
-        table = total(table, name, dtype, FIRST)
-    ranks = np.flatnonzero(table[:, 0])
-    return ranks.tolist(), table[ranks, 1:]
-
-
-def gather_texts(text: str, name: str) -> List[str]:
-    """Return the text of each worker that takes part, in the order of ranks. A name serves once."""
-    content = np.frombuffer(text.encode(), np.uint8)
-    lengths = gather([content.size], f"{name}.length", "int64")[1][:, 0]
-    padded = np.zeros(max(1, lengths.max()), np.uint8)
-    padded[: content.size] = content
-    return [bytes(row[:length]).decode() for row, length in zip(gather(padded, name, "uint8")[1], lengths)]
-
-
-def describe(params: Sequence[Any], settings: Dict[str, Any]) -> List[List[Any]]:
-    """Return what is the same on all workers: the settings, and each parameter's name, shape, dtype, grad_req."""
+def describe(params: Sequence[Any]) -> List[List[Any]]:
+    """Return what is the same on all workers of each parameter: name, shape, dtype, grad_req."""
     names = canonical([param.name for param in params])
-    found: List[List[Any]] = [["settings", settings]]
-    for name, param in zip(names, params):
-        shape = None if param.shape is None else [max(0, size) for size in param.shape]
-        found.append([name, shape, np.dtype(param.dtype).name, param.grad_req, param.name])
-    return found
-
-
-def difference(ranks: Sequence[int], workers: Sequence[List[List[Any]]]) -> Optional[str]:
-    """Where descriptions first differ, as one line that names the parameter and the workers; None if they do not.
-
-    ranks: of the workers.
-    """
-    settings = [one[0][1] for one in workers]
-    if any(one != settings[0] for one in settings):
-        return "the workers' trainers have different settings: " + each(ranks, settings, lambda one: json.dumps(one))
-    counts = [len(one) - 1 for one in workers]
-    for place, rows in enumerate(zip(*(one[1:] for one in workers))):
-        if any(not alike(row, rows[0]) for row in rows):
-            return f"parameter {place} is not the same on all workers: " + each(ranks, rows, shown)
-    if len(set(counts)) > 1:
-        return "the workers' trainers have different numbers of parameters: " + each(ranks, counts, str)
-    return None
-
-
-def alike(one: List[Any], other: List[Any]) -> bool:
-    """Whether two descriptions of a parameter agree; a dimension that is not known yet agrees with any."""
-    return one[0] == other[0] and one[2:4] == other[2:4] and same_shape(one[1], other[1])
-
-
-def same_shape(one: Optional[Sequence[int]], other: Optional[Sequence[int]]) -> bool:
-    """Whether two shapes agree; 0 stands for a dimension that is not known yet, None for a whole shape."""
-    if one is None or other is None:
-        return True
-    return len(one) == len(other) and all(a == b or not a or not b for a, b in zip(one, other))
-
-
-def shown(row: List[Any]) -> str:
-    """A parameter's description, for messages."""
-    shape = "unknown shape" if row[1] is None else str(tuple(row[1]))
-    return f"{row[4]} {shape} {row[2]} grad_req={row[3]}"
-
-
-def each(ranks: Sequence[int], values: Sequence[Any], text: Any) -> str:
-    """Values with the ranks of the workers that have them, each value once."""
-    by_text: Dict[str, List[int]] = {}
-    for rank, value in zip(ranks, values):
-        by_text.setdefault(text(value), []).append(rank)
-    return "; ".join(
-        f"{one} on worker{'s' if len(alike) > 1 else ''} {', '.join(map(str, alike))}" for one, alike in by_text.items()
-    )
+    return [
+        row(name, param.shape, param.dtype, f"grad_req={param.grad_req}", param.name)
+        for name, param in zip(names, params)
+    ]
 
 
 def same_structure(params: Sequence[Any], settings: Dict[str, Any], name: str) -> bool:
@@ -100,14 +32,7 @@ def same_structure(params: Sequence[Any], settings: Dict[str, Any], name: str) -
 
     Returns whether all workers take part and also know the same shapes.
     """
-    mine = json.dumps(describe(params, settings))
-    ranks, digests = gather([zlib.crc32(mine.encode())], f"{name}.digest", "int64")
-    if (digests != digests[0]).any():
-        found = difference(ranks, [json.loads(text) for text in gather_texts(mine, name)])
-        if found:
-            raise ExchangeError(found)
-        return False
-    return len(ranks) == engine.size()
+    return agreement.same_structure(settings, describe(params), name)
 
 
 def initialized(params: Sequence[Any], identical: bool, name: str) -> np.ndarray:
@@ -118,9 +43,9 @@ def initialized(params: Sequence[Any], identical: bool, name: str) -> np.ndarray
     shapes = [None if param._data is None else list(param.shape) for param in params]
     known = np.array([shape is not None for shape in shapes])
     if identical:
-        return np.tile(known, (engine.size(), 1))
+        return np.tile(known, (session.size(), 1))
     ranks, rows = gather(known, f"{name}.{len(params)}", "uint8")
-    table = np.zeros((engine.size(), len(params)), bool)
+    table = np.zeros((session.size(), len(params)), bool)
     table[ranks] = rows
     if (rows.any(axis=0) & ~rows.all(axis=0)).any():
         found = [json.loads(text) for text in gather_texts(json.dumps(shapes), f"{name}.shapes.{len(params)}")]

@@ -1,27 +1,16 @@
 """Exchanges the gradients of a trainer's parameters: each by its route, and all of them together."""
 
 from typing import Any, Callable, List, Sequence
-import warnings
 
-import byteps.mxnet.ops as engine
-from byteps_gc import env, native
-from byteps_gc.compressors import engine_keys
+from byteps_gc import native
 from byteps_gc.compressors.settings import Settings
+from byteps_gc.core import gradients
+from byteps_gc.core.agreement import gather
 from byteps_gc.core.routes import Factors, Route
-from byteps_gc.errors import CompressionError
+from byteps_gc.errors import CompressionError, ExchangeError
 from byteps_gc.mxnet import agreement
-from byteps_gc.mxnet.exchange import (
-    ExchangeError,
-    classic,
-    declare,
-    memory,
-    push_pull,
-    push_pull_again,
-    scale,
-    threshold,
-)
+from byteps_gc.mxnet.exchange import classic, memory, push_pull, push_pull_again, scale
 import mxnet as mx
-import numpy as np
 
 LOOKED_AT = 200  # arrays that one operator sees
 
@@ -57,7 +46,7 @@ class Gradients:
     def backward_since(self) -> bool:
         """Whether backward has computed a gradient on some worker since all were marked as stale."""
         fresh = any(self.data(route)._fresh_grad for route in self.active())
-        return bool(agreement.gather([fresh], f"{self.scope}backward")[1].any())
+        return bool(gather([fresh], f"{self.scope}backward")[1].any())
 
     def choose(self, ignore_stale_grad: bool, dropped: Sequence[Route]) -> List[Route]:
         """Return the routes whose gradients are to be exchanged: with ``ignore_stale_grad``, those fresh on any worker.
@@ -110,21 +99,9 @@ class Gradients:
         return good
 
     def declare(self, route: Route) -> None:
-        """Decide once how a gradient travels: by its size as float32."""
-        if route.declared:
-            return
-        gradient = self.params[route.index].list_grad()[0]
-        itemsize = np.dtype(gradient.dtype).itemsize
-        compressed = self.settings.compressor is not None and gradient.size * 4 >= threshold()
-        options = engine_keys.engine_options(self.settings, self.mu or None, route.gradient, compressed)
-        if options and env.distributed():
-            route.tensor = native.Tensor(route.gradient)
-            route.with_momentum = compressed and bool(self.mu)
-        else:
-            route.dtype = np.result_type(gradient.dtype, np.float32).name
-        nbytes = gradient.size * (4 if options else max(4, itemsize))
-        declare(route.gradient, nbytes, self.params[route.index].name, **options)
-        route.declared = True
+        """Decide once how a gradient travels, and declare it."""
+        gradient, param = self.params[route.index].list_grad()[0], self.params[route.index]
+        gradients.declare(route, self.settings, self.mu, gradient.size, gradient.dtype, param.name)
 
     def _send(self, route: Route, rate: float, factors: Factors) -> None:
         """Begin the exchange of one gradient; one that is not fresh on this worker contributes zeros."""
@@ -144,25 +121,13 @@ class Gradients:
             route.exchanged = route.total is route.array
 
     def _finite(self, fresh: List[Route]) -> bool:
-        """Whether all sums are finite, which is the same on all workers; a step that is not is counted.
-
-        A compressor on this process has looked at what it decoded; of several local processes only one has compressors.
-        """
-        finite, plain = True, []
+        """Return whether all sums are finite, which is the same on all workers; a step that is not is counted."""
         for route in fresh:
             route.total.wait_to_read()
-            good, failure = route.outcome()
-            if failure:
-                raise ExchangeError(failure)
-            finite &= good
-            if not route.encoded or engine.local_size() > 1:
-                plain.append(route.total)
-        finite &= all_finite(plain)
+        finite = gradients.all_good(fresh, all_finite)
         if not finite:
             self.skipped_steps += 1
-            if engine.rank() == 0:
-                text = f"a gradient is not finite: all workers skip this step ({self.skipped_steps} skipped so far)"
-                warnings.warn(text, stacklevel=5)
+            gradients.warn_of_skipped(self.skipped_steps, stacklevel=5)
         return finite
 
 

@@ -4,8 +4,7 @@ import copy
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from byteps_gc.compressors.settings import Settings
-from byteps_gc.errors import CompressionError, one_line
-from byteps_gc.mxnet.exchange import ExchangeError
+from byteps_gc.errors import CompressionError, ExchangeError, one_line
 import mxnet as mx
 import numpy as np
 

@@ -2,11 +2,12 @@
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
-import byteps.mxnet.ops as engine
+from byteps_gc.core import session
 from byteps_gc.core.routes import Route, in_order
+from byteps_gc.errors import ExchangeError
 from byteps_gc.mxnet import agreement
 from byteps_gc.mxnet.broadcast import replace_by_root
-from byteps_gc.mxnet.exchange import ExchangeError, classic
+from byteps_gc.mxnet.exchange import classic
 import mxnet as mx
 
 
@@ -84,6 +85,6 @@ class Parameters:
         Batch normalization's running averages are each worker's own.
         """
         params = [param for param in self.params if param._data is not None and param._differentiable]
-        if engine.size() > 1:
+        if session.size() > 1:
             arrays = [classic(param.list_data()[0]) for param in params]
             agreement.same_parameters(arrays, [param.name for param in params], step, f"{self.scope}checksum")

@@ -8,11 +8,12 @@ from pathlib import Path
 import tempfile
 from typing import Any, Sequence, Tuple
 
-import byteps.mxnet.ops as engine
+from byteps_gc.core import session
+from byteps_gc.core.broadcast import broadcast_bytes
+from byteps_gc.core.exchange import total
 from byteps_gc.core.routes import Route
 from byteps_gc.mxnet import agreement, trainer_states
-from byteps_gc.mxnet.broadcast import broadcast_bytes, replace_by_root
-from byteps_gc.mxnet.exchange import total
+from byteps_gc.mxnet.broadcast import replace_by_root
 
 
 def take_over(
@@ -40,10 +41,10 @@ def _take_states(params: Sequence[Any], routes: Sequence[Route], updater: Any, m
     """Load on all workers what the root's save_states() writes."""
     with tempfile.TemporaryDirectory(prefix="byteps_gc-") as folder:
         file, content = Path(folder, "states"), None
-        if engine.rank() == root:
+        if session.rank() == root:
             trainer_states.save(str(file), updater, params, routes)
             content = file.read_bytes()
         content = broadcast_bytes(content, f"{name}.states", root)
-        if engine.rank() != root:
+        if session.rank() != root:
             file.write_bytes(content)
             trainer_states.load(str(file), updater, params, routes, mu)

@@ -5,13 +5,14 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import warnings
 
 from byteps.mxnet import DistributedOptimizer
-import byteps.mxnet.ops as engine
 from byteps_gc import env
 from byteps_gc.compressors.settings import Settings
+from byteps_gc.core import session
+from byteps_gc.core.agreement import gather
 from byteps_gc.core.routes import Factors, Route, Scaling, routes
-from byteps_gc.errors import CompressionError
+from byteps_gc.errors import CompressionError, ExchangeError
 from byteps_gc.mxnet import agreement, optimizers, rejoin, trainer_states
-from byteps_gc.mxnet.exchange import ExchangeError, make_plain, next_trainer, require_started, threshold
+from byteps_gc.mxnet.exchange import make_plain
 from byteps_gc.mxnet.gradients import Gradients, digest
 from byteps_gc.mxnet.join import follow
 from byteps_gc.mxnet.momentum import Momentum
@@ -50,7 +51,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         kvstore: None = None,
         update_on_kvstore: Optional[bool] = None,
     ):
-        require_started()
+        state = session.state()
         if kvstore is not None or update_on_kvstore:
             raise ExchangeError("kvstore and update_on_kvstore must be left out: BytePS replaces the KVStore")
         if not isinstance(compression_params, Settings):
@@ -60,24 +61,24 @@ class DistributedTrainer(mx.gluon.Trainer):
             warnings.warn(
                 "unwrapping DistributedOptimizer: DistributedTrainer exchanges gradients itself", stacklevel=2
             )
-        if not 0 <= root_rank < engine.size():
-            raise ExchangeError(f"root_rank={root_rank} is not a rank from 0 to {engine.size() - 1}")
+        if not 0 <= root_rank < session.size():
+            raise ExchangeError(f"root_rank={root_rank} is not a rank from 0 to {session.size() - 1}")
         optimizer, mu = optimizers.make(optimizer, optimizer_params, compression_params)
         super().__init__(checked(params), optimizer, kvstore=None)
-        scope = next_trainer()
+        scope = state.next_scope()
         self._routes = routes(scope, len(self._params))
         self._scope = f"{scope}agreement."  # prefix of what workers compare
         self._shared = Parameters(self._params, self._routes, root_rank, self._scope)
         self._gradients = Gradients(self._params, self._routes, compression_params, mu, self._scope)
         averages = not self._gradients.keeps_states and optimizers.takes_mean(self._optimizer, self._params)
-        self._scaling = Scaling(engine.size(), engine.local_size(), averages)
+        self._scaling = Scaling(session.size(), session.local_size(), averages)
         self._arrived: Optional[List[Route]] = None  # by allreduce_grads(), until update()
         self._good = True  # whether the last exchange is to be applied
         self._steps = 0
         self._check_steps = env.check_steps()
         follow(self)
         advice = compression_params.advice()
-        if advice and engine.rank() == 0:
+        if advice and session.rank() == 0:
             warnings.warn(advice, stacklevel=2)
 
     @property
@@ -103,8 +104,8 @@ class DistributedTrainer(mx.gluon.Trainer):
             self._update_arrived(rescale, batch_size, ignore_stale_grad)
             return
         self._start()
-        if self._scaling.reference is None or not env.distributed() and engine.size() == 1:
-            _, shared = agreement.gather([rescale, batch_size], f"{self._scope}reference")
+        if self._scaling.reference is None or not env.distributed() and session.size() == 1:
+            _, shared = gather([rescale, batch_size], f"{self._scope}reference")
             self._scaling.agree(*shared[0].tolist())
         fresh = self._choose(ignore_stale_grad)
         self._exchange(fresh, lambda encoded: self._scaling.step(encoded, rescale))
@@ -116,7 +117,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         Call :meth:`update` next. In between gradients may be changed, in the same way on all workers; not those whose
         momentum is inside the compressor, as it has been added by then.
         """
-        require_started()
+        session.state()
         self._start()
         fresh = self._choose(True)
         self._exchange(fresh, lambda encoded: self._scaling.allreduce(encoded, self._scale))
@@ -144,7 +145,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         A first step comes after a forward pass, so it takes from the other workers what batch normalization's averages
         have learnt in that. All workers call it.
         """
-        require_started()
+        session.state()
         self._shared.start(self._settings())
 
     def check_parameters(self) -> None:
@@ -153,7 +154,7 @@ class DistributedTrainer(mx.gluon.Trainer):
         All workers call it. The trainer does so itself after the first step, and then every BYTEPS_GC_CHECK_STEPS
         steps. Batch normalization's running averages are each worker's own, and not compared.
         """
-        require_started()
+        session.state()
         self._shared.check(self._steps)
 
     def save_states(self, fname: str) -> None:
@@ -193,7 +194,7 @@ class DistributedTrainer(mx.gluon.Trainer):
 
     def _rescale(self, batch_size: float) -> Tuple[float, float]:
         """Return what Gluon's optimizer would multiply this worker's gradients by, and the batch size as a float."""
-        require_started()
+        session.state()
         number = float(batch_size) if isinstance(batch_size, numbers.Real) else 0.0
         if not 0 < abs(number) < float("inf"):
             given = repr(batch_size) if isinstance(batch_size, (numbers.Real, str)) else type(batch_size).__name__
@@ -212,7 +213,7 @@ class DistributedTrainer(mx.gluon.Trainer):
             "compression": self._gradients.settings.to_params(),
             "momentum inside the compressor": self._gradients.mu,
             "optimizer": type(self._optimizer).__name__,
-            "BYTEPS_MIN_COMPRESS_BYTES": threshold(),
+            "BYTEPS_MIN_COMPRESS_BYTES": session.threshold(),
             "BYTEPS_GC_CHECK_STEPS": self._check_steps,
         }
 

@@ -2,10 +2,10 @@
 
 from typing import Any, Dict, List, Sequence
 
+from byteps_gc.core.agreement import same_shape
 from byteps_gc.core.routes import Route, relative
+from byteps_gc.errors import ExchangeError
 from byteps_gc.mxnet import state_file
-from byteps_gc.mxnet.agreement import same_shape
-from byteps_gc.mxnet.exchange import ExchangeError
 from byteps_gc.mxnet.momentum import Momentum
 import mxnet as mx
 import numpy as np

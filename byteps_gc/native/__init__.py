@@ -225,11 +225,11 @@ def refusals(isa: Optional[str] = None) -> Dict[int, str]:
 class Tensor:
     """One tensor that this worker declares with our compressors: what its next exchange uses, and how the last went.
 
-    name: as declared to BytePS, in the ``tensor`` option.
+    name: as declared to BytePS, in the ``tensor`` option. number: the library's.
     """
 
     def __init__(self, name: str):
-        self._number = library().bgc_tensor(name.encode())
+        self.number: int = library().bgc_tensor(name.encode())
         self._why = ctypes.create_string_buffer(WHY)
 
     def step(self, rate: float, skipped: bool = False, reset: bool = False, factor: float = 1.0) -> None:
@@ -239,20 +239,20 @@ class Tensor:
         start from zero, on workers and servers. factor: what the gradient is multiplied by first, as float32.
         """
         check_rate(rate)
-        library().bgc_step(self._number, rate, before(skipped, reset), factor)
+        library().bgc_step(self.number, rate, before(skipped, reset), factor)
 
     def outcome(self) -> Tuple[bool, str]:
         """Return whether all values of the last exchange are finite, and why a reply was refused, or empty."""
-        found = library().bgc_outcome(self._number, self._why)
+        found = library().bgc_outcome(self.number, self._why)
         return found == 0, self._why.value.decode(errors="replace") if found == 2 else ""
 
     def steps(self) -> int:
         """Return how many exchanges of this tensor there have been, those without this worker included."""
-        return library().bgc_steps(self._number)
+        return library().bgc_steps(self.number)
 
     def pass_over(self, steps: int) -> None:
         """Note that there have been this many exchanges, some without this worker; its next frame is of the next."""
-        library().bgc_pass_over(self._number, steps)
+        library().bgc_pass_over(self.number, steps)
 
 
 def checksum(data: np.ndarray) -> int:

@@ -1,16 +1,18 @@
-"""The native compressors' library: compiled once for each kind of processor, then kept in a cache."""
+"""The native compressors' library for a kind of processor: from an installed wheel, or compiled once and cached."""
 
 import functools
 import hashlib
 import os
 from pathlib import Path
 import sys
-from typing import Sequence
+import sysconfig
+from typing import Optional, Sequence
 
 from byteps_gc import env
 from byteps_gc.toolchain import Compiler, compiler, locked
 
 SOURCE = Path(__file__).parent / "src"
+PRECOMPILED = Path(__file__).parent / "lib"  # in wheels only
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra")
 ISAS = {
     "avx2": ("-mavx2", "-mf16c", "-mbmi", "-mbmi2", "-mlzcnt", "-mpopcnt", "-msse4.2"),
@@ -33,19 +35,53 @@ def sources() -> Sequence[str]:
     return sorted(file.name for file in SOURCE.glob("*.cc"))
 
 
-def build(isa: str, flags: Sequence[str] = ()) -> Path:
-    """The path of the library for ``isa``; compiled if the cache has none for its sources.
+def digest(parts: Sequence[str]) -> str:
+    """Return the first 12 hex digits of a hash of texts and of all files in SOURCE."""
+    hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(SOURCE.iterdir()) if file.is_file()]
+    return hashlib.sha256("\0".join([*parts, *hashes]).encode()).hexdigest()[:12]
 
-    flags: more flags for compiler and linker, as a sanitizer needs. Raises
+
+def precompiled_name(isa: str) -> str:
+    """Return the file name that a wheel's library for ``isa`` has if it is of these sources."""
+    return f"byteps_gc-{isa}-{digest([isa, *FLAGS, *ISAS[isa]])}.so"
+
+
+def precompiled(isa: str) -> Optional[Path]:
+    """Return an installed wheel's library of these sources, or None.
+
+    A checkout that Python imports from its own folder finds that of the wheel in this environment.
+    """
+    installed = Path(sysconfig.get_path("platlib"), "byteps_gc", "native", PRECOMPILED.name)
+    libraries = (folder / precompiled_name(isa) for folder in (PRECOMPILED, installed))
+    return next((library for library in libraries if library.is_file()), None)
+
+
+def compiled(isa: str, flags: Sequence[str] = ()) -> Path:
+    """Return the path that the library has in the cache; :class:`EngineError` without a compiler."""
+    name = digest([compiler(), isa, *FLAGS, *ISAS[isa], *flags])
+    return env.cache_folder() / "native" / f"byteps_gc-{isa}-{name}.so"
+
+
+def origin(isa: str) -> str:
+    """Say where the library for ``isa`` comes from; :class:`EngineError` if there is neither it nor a compiler."""
+    if precompiled(isa):
+        return "precompiled in the wheel"
+    return "compiled here" if compiled(isa).is_file() else "to be compiled at first use"
+
+
+def build(isa: str, flags: Sequence[str] = ()) -> Path:
+    """Return the path of the library for ``isa``: a wheel's, or the cache's, compiled if it is missing.
+
+    flags: more flags for compiler and linker, as a sanitizer needs; a wheel has no such library. Raises
     :class:`~byteps_gc.errors.EngineError` if it cannot be compiled.
     """
-    cache = env.cache_folder() / "native"
-    recipe = [compiler(), isa, *FLAGS, *ISAS[isa], *flags]
-    recipe += [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(SOURCE.iterdir()) if file.is_file()]
-    name = hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:12]
-    target = cache / f"byteps_gc-{isa}-{name}.so"
+    found = None if flags else precompiled(isa)
+    if found:
+        return found
+    target = compiled(isa, flags)
     if target.is_file():
         return target
+    cache = target.parent
     with locked(cache):
         if target.is_file():
             return target

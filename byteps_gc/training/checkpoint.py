@@ -162,7 +162,7 @@ def load(files: Mapping[str, Path], net: Any, trainer: Any, context: Any) -> Dic
     Returns the progress, {} without one. Raises :class:`UserError` for a file that is damaged, or not of this net.
     All workers call it.
     """
-    from byteps_gc.mxnet.broadcast import broadcast_bytes
+    from byteps_gc.core.broadcast import broadcast_bytes
 
     name, checker = files.get(".params", "of rank 0"), file_hashes.FileChecker()
     with tempfile.TemporaryDirectory(prefix="byteps_gc-resume-") as folder:

@@ -9,10 +9,10 @@ import time
 from typing import Any, Dict, Iterator, List, Tuple
 
 from byteps_gc import env
+from byteps_gc.core import exchange
 from byteps_gc.data.loader import Batch, Loader
 from byteps_gc.data.sharding import ShardedSampler
 import byteps_gc.mxnet as bps
-from byteps_gc.mxnet import exchange
 from byteps_gc.report import record
 from byteps_gc.report.tensorboard import TensorBoard
 from byteps_gc.training import checkpoint, resume, session

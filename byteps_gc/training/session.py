@@ -10,9 +10,9 @@ import sys
 import tempfile
 from typing import Any
 
+from byteps_gc.core import agreement
 from byteps_gc.errors import UserError, reported
 import byteps_gc.mxnet as bps
-from byteps_gc.mxnet import agreement
 from byteps_gc.training.schedule import schedule
 import mxnet as mx
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, Iterable, List, Sequence, Tuple
 
-from byteps_gc.mxnet import exchange
+from byteps_gc.core import exchange
 import numpy as np
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import runpy
 import sys
 
-import byteps_gc  # noqa: F401  (before mxnet, on Python 3.12)
+import byteps_gc.numpy_bool  # noqa: F401  MXNet needs it
 import gluoncv
 from gluoncv.model_zoo import model_store
 import mxnet as mx

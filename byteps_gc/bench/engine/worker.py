@@ -29,8 +29,8 @@ class Tensors:
         from byteps_gc import native
         from byteps_gc.compressors.engine_keys import engine_options
         from byteps_gc.compressors.settings import Settings
+        from byteps_gc.core import session
         import byteps_gc.mxnet as bps
-        from byteps_gc.mxnet import exchange
         import mxnet as mx
 
         bps.init()
@@ -42,7 +42,7 @@ class Tensors:
         self.token = mx.nd.zeros(1)
         self.compressed: List[native.Tensor] = []
         for index, size in enumerate(sizes):
-            compressed = settings.compressor is not None and 4 * size >= exchange.threshold()
+            compressed = settings.compressor is not None and 4 * size >= session.threshold()
             name = f"gradient_{index}"
             options = engine_options(settings, None, name, compressed)
             bps.declare(name, 4 * size, **options)

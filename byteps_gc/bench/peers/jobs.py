@@ -16,7 +16,11 @@ from byteps_gc.cluster.roles import omp_threads
 
 BENCH = Path(__file__).parent
 KVSTORE = (sys.executable, "-m", "byteps_gc.bench.peers.kvstore_worker")
-KVSTORE_SERVER = (sys.executable, "-c", "import byteps_gc.env; import mxnet")  # which serves until the job is over
+KVSTORE_SERVER = (
+    sys.executable,
+    "-c",
+    "import byteps_gc.numpy_bool; import mxnet",
+)  # which serves until the job is over
 DDP = BENCH / "ddp_worker.py"
 HOROVOD = BENCH / "horovod_worker.py"
 

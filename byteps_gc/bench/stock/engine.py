@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Callable
 import zipfile
 
-from byteps_gc.engine import build, changes
+from byteps_gc.engine import build, fixups
 
 # The fix-ups without which it does not start as a CPU build of a modern compiler (any-python and any-processor are
-# what the builder itself relies on), cannot compress, or is wrong with two workers on one machine.
+# what the builder itself relies on), cannot compress, is wrong with two workers on one machine, or cannot be called by
+# our front ends (core-surface, which changes nothing else).
 NEEDED = (
     "ready-count",
     "thread-pool",
@@ -16,6 +17,7 @@ NEEDED = (
     "any-processor",
     "declare-returns",
     "local-scope",
+    "core-surface",
 )
 
 
@@ -24,7 +26,7 @@ def unpack(folder: Path, progress: Callable[[str], None] = lambda line: None) ->
 
     :class:`EngineError` if it cannot be built.
     """
-    wheel = build.build(without=[name for name in changes.NAMES if name not in NEEDED], progress=progress)
+    wheel = build.build(without=[name for name in fixups.names() if name not in NEEDED], progress=progress)
     with zipfile.ZipFile(str(wheel)) as archive:
         archive.extractall(str(folder))
     return folder

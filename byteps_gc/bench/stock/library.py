@@ -14,7 +14,7 @@ import tempfile
 from typing import Callable
 
 from byteps_gc import env
-from byteps_gc.engine import build, changes, fixups, source
+from byteps_gc.engine import build, fixups, source
 from byteps_gc.engine.compile import STANDIN, Build
 from byteps_gc.toolchain import compiler, locked
 
@@ -24,7 +24,7 @@ SURFACE = Path(__file__).with_name("compressors.cc")
 TARGET = ("-march=native", "-mno-avx512f")
 FLAGS = ("-std=c++11", "-fPIC", "-Ofast", "-fopenmp", *TARGET)
 EXTRA = ("-w", "-include", "memory", "-I.", f"-I{STANDIN}")
-FIXUPS = changes.select(set(changes.NAMES) - {"any-python"})
+FIXUPS = fixups.select(set(fixups.names()) - {"any-python"})
 SERVER = "-DBYTEPS_BUILDING_SERVER"
 EXPORTS = "{ global: released_*; local: *; };\n"
 

@@ -236,6 +236,9 @@ int bgc_register(int server, char* why) {
   }
   process().keeps_sums = dlsym(RTLD_DEFAULT, "byteps_gc_compressor_keeps_sums") != nullptr;
   process().absent = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "byteps_gc_absent_workers"));
+  // a worker's engine that passes the step state of an exchange to the tensor's compressors
+  if (void* use_steps = dlsym(RTLD_DEFAULT, "byteps_gc_core_use_steps"))
+    reinterpret_cast<void (*)(void (*)(int, float, int, float))>(use_steps)(bgc_step);
   char place[1];  // what registers has no members
   reinterpret_cast<byteps::common::compressor::RegisterFunction>(found)(
       place, "byteps_gc_compressor", Constructor(server ? on_server : on_worker));

@@ -1,0 +1,96 @@
+"""A worker that exchanges the gradients of small models: gradient_rounds.py FRONT_END ROUNDS CASES.
+
+FRONT_END: numpy or mxnet. CASES: a JSON list of {"params": compression parameters, "momentum": number}, each of which
+is a model of its own. Prints a line for each case: a JSON list of digests of what arrived in each round, null for one
+that was skipped. In round BAD a gradient of worker 1 is not finite.
+"""
+
+import hashlib
+import json
+import sys
+import warnings
+
+import numpy as np
+
+SIZES = (40000, 7, 3000)  # elements: several partitions, never compressed, one partition
+BAD = 2
+RATES = (0.1, 0.1, 0.05, 0.05, 0.2)  # learning rate of each round, repeated
+
+
+def sent(worker, number, index):
+    """Return the gradient of a worker, round and tensor."""
+    size = SIZES[index]
+    gradient = np.random.RandomState(1000 * worker + 10 * number + index).randn(size).astype(np.float32)
+    if worker == 1 and number == BAD and index == 0:
+        gradient[size // 2] = np.inf
+    return gradient
+
+
+def rate(number):
+    """Return the learning rate of a round."""
+    return RATES[number % len(RATES)]
+
+
+def digest(arrays):
+    """Return a digest of the arrays' bytes."""
+    return hashlib.sha256(b"".join(np.ascontiguousarray(one).tobytes() for one in arrays)).hexdigest()[:16]
+
+
+class NumpyModel:
+    """Gradients that :class:`byteps_gc.numpy.Exchange` exchanges."""
+
+    def __init__(self, params, momentum):
+        import byteps_gc.numpy as bps
+
+        bps.init()
+        self.rank = bps.rank()
+        self.arrays = [np.zeros(size, np.float32) for size in SIZES]
+        self.exchange = bps.Exchange(self.arrays, params, momentum)
+
+    def round(self, number):
+        """Exchange the gradients of a round; return them, or None if they are not finite."""
+        for index, array in enumerate(self.arrays):
+            array[:] = sent(self.rank, number, index)
+        return self.arrays if self.exchange.push_pull(rate(number)) else None
+
+
+class GluonModel:
+    """The same as parameters of a Gluon trainer."""
+
+    def __init__(self, params, momentum):
+        import byteps_gc.mxnet as bps
+        import mxnet as mx
+
+        bps.init()
+        self.mx, self.rank = mx, bps.rank()
+        self.params = [mx.gluon.Parameter(f"p{index}", shape=(size,)) for index, size in enumerate(SIZES)]
+        for param in self.params:
+            param.initialize(mx.init.Zero())
+        optimizer = {"momentum": momentum} if momentum else {}
+        self.trainer = bps.DistributedTrainer(self.params, "sgd", optimizer, compression_params=params)
+
+    def round(self, number):
+        """Exchange the gradients of a round; return them, or None if they are not finite."""
+        skipped = self.trainer.skipped_steps
+        with self.mx.autograd.record():
+            parts = [
+                (param.data() * self.mx.nd.array(sent(self.rank, number, index))).sum()
+                for index, param in enumerate(self.params)
+            ]
+        self.mx.autograd.backward(parts)
+        self.trainer.set_learning_rate(rate(number))
+        self.trainer.step(1)
+        return None if self.trainer.skipped_steps > skipped else [param.grad().asnumpy() for param in self.params]
+
+
+def main():
+    warnings.simplefilter("ignore")
+    model = {"numpy": NumpyModel, "mxnet": GluonModel}[sys.argv[1]]
+    for case in json.loads(sys.argv[3]):
+        one = model(case["params"], case["momentum"])
+        rounds = (one.round(number) for number in range(int(sys.argv[2])))
+        print("FOUND " + json.dumps([None if arrays is None else digest(arrays) for arrays in rounds]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
