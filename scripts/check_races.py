@@ -59,7 +59,7 @@ def run(words, mark, engine, folder):
 def programs(steps):
     """Yield name, words and mark of what is run: every compressor, and workers that join."""
     for params in COMPRESSORS:
-        words = [str(PROGRAMS / "small_net.py"), str(steps), json.dumps({"params": params})]
+        words = [str(PROGRAMS / "descent.py"), str(steps), json.dumps({"params": params})]
         yield f"{params or 'uncompressed'}: {steps} steps", words, "RESULT "
     yield "join", [str(PROGRAMS / "uneven.py"), json.dumps(UNEVEN)], f"as the model {UNEVEN[-1][0]} {UNEVEN[-1][1]}"
 

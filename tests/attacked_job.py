@@ -35,7 +35,9 @@ class Job:
         self.folder = commands.folder / f"job-{time.time_ns()}"
         self.folder.mkdir()
         self.cluster = roles.Cluster(WORKERS, SERVERS, port=supervisor.free_port())
-        self.env = dict(env, BYTEPS_GC_SECRET_FILE=str(secret)) if secret else env
+        self.env = {"BYTEPS_MIN_COMPRESS_BYTES": "0", **env}
+        if secret:
+            self.env["BYTEPS_GC_SECRET_FILE"] = str(secret)
         self.running: Dict[str, object] = {}
         self.memory: Dict[int, int] = {}
         self.attacks: List[str] = []
@@ -120,7 +122,7 @@ class Job:
 
     def stray(self, role: str, **env: str):
         """Start one more process of a role, as if the job had not begun."""
-        program = [sys.executable, "-c", "import byteps_gc.mxnet as bps; bps.init(lazy=False)"]
+        program = [sys.executable, "-c", "import byteps_gc.numpy as bps; bps.init()"]
         return self.commands.start(*supervisor.BPSLAUNCH, *program, **{**self.environment(role), **env})
 
     def end(self, reference: List[str]) -> Dict[str, List[str]]:

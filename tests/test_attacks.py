@@ -7,7 +7,7 @@ import attacker
 import forged
 import strangers
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("attacks")]
 
 TURNED_AWAY = 67  # the status of a process that the scheduler does not let in
 MANY = 300  # connections

@@ -6,13 +6,11 @@ import re
 import signal
 import sys
 
-from byteps_gc.cluster.supervisor import PEER_LOST
 from byteps_gc.compressors.registry import kinds
 from gradient_reference import expected
 import pytest
-from test_deaths import Job
 
-from conftest import FOR_EVER_IN_NUMPY, PROGRAMS, ROOT
+from conftest import PROGRAMS, ROOT
 
 pytestmark = pytest.mark.cluster
 
@@ -258,14 +256,6 @@ bps.push_pull(a, {name})
     os.kill(pid, signal.SIGINT)
     output, _ = child.communicate(timeout=30)
     assert "worker-0 failed with status 1" in output and "KeyboardInterrupt" in output
-
-
-def test_a_killed_worker_ends_the_others_with_one_line(commands):
-    job = Job(commands, program=FOR_EVER_IN_NUMPY).start_all()
-    job.running["worker-1"].kill()
-    for line in job.ends(10, but=["worker-1"]).values():
-        assert line.startswith("byteps: worker-1 on 127.0.0.1 has died or lost its connection.")
-    assert job.running["worker-0"].returncode == PEER_LOST
 
 
 def test_a_process_with_both_front_ends_has_one_engine(commands):
