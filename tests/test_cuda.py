@@ -150,7 +150,7 @@ def test_a_driver_that_does_not_work_is_one_line(pretended):
 @pytest.mark.cluster
 def test_the_check_of_a_gpu_without_one(commands):
     """What check_gpu.py does on a GPU, as far as it goes in host memory."""
-    result = commands.python(ROOT / "scripts" / "check_gpu.py", "--host")
+    result = commands.python(ROOT / "scripts" / "check_gpu.py", "--host", "--large", "1000000")
     assert result.status == 0, result.output
     lines = [line for line in result.output.splitlines() if "compiling" not in line]
     assert lines[0] == "engine for host, arrays in host memory:"

@@ -222,13 +222,6 @@ def test_a_resumed_run_goes_on_where_the_first_one_ended(commands):
     assert resumed[0]["loss"] == pytest.approx(whole[2]["loss"], rel=1e-5)
 
 
-def test_a_resumed_compressed_run(commands):
-    onebit = "--compressor onebit --onebit-scaling --ef vanilla --compress-momentum nesterov".split()
-    train(commands, "first", *onebit, epochs=1)
-    resumed, _ = train(commands, "resumed", *onebit, "--resume-from", "first-params/best.params", epochs=2)
-    assert [event["epoch"] for event in resumed] == [1]
-
-
 def trains(process):
     """Whether a process shares memory with a server: a worker does from its first exchange on."""
     with contextlib.suppress(OSError):
@@ -242,9 +235,11 @@ STAGES = {
 }
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("stage", STAGES)
-def test_killing_the_demo_leaves_nothing(commands, sig, stage):
+@pytest.mark.parametrize(
+    "stage, sig",
+    [*((stage, signal.SIGTERM) for stage in STAGES), ("start", signal.SIGKILL), ("training", signal.SIGKILL)],
+)
+def test_killing_the_demo_leaves_nothing(commands, stage, sig):
     """In the set-up, while the roles start, and while they train."""
     flags = ["--", "--num-epochs", "50"]
     child = commands.start(ROOT / "scripts" / "demo.sh", "onebit", *flags, **SET_UP)
