@@ -7,13 +7,15 @@ import sys
 from byteps_gc import cli as command_line
 from byteps_gc.engine import nvidia, nvidia_driver
 from byteps_gc.errors import EngineError
-import check_gpu
 import pytest
 
 from conftest import ROOT
-from soak import COMPRESSORS
 
 sys.path.insert(0, str(ROOT / "scripts"))
+
+import check_gpu
+
+from soak import COMPRESSORS
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from byteps_gc.compressors import engine_keys
 from byteps_gc.compressors.settings import Settings
 import numpy as np
 
-from soak import COMPRESSORS
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from soak import COMPRESSORS
 
 SIZES = (4096, 99999, 1024001)  # elements; the last one has two partitions
 TINY = (1, 7)  # more of them, without compression
