@@ -12,11 +12,11 @@ import os, time
 one = os.environ["DMLC_WORKER_ID"] == "1"
 {before}
 import byteps_gc.mxnet as bps, mxnet as mx
-from byteps_gc import wire
+from byteps_gc.compressors import engine_keys
 from byteps_gc.compressors.settings import Settings
 bps.init()
 def exchange(name="a", size=100000, dtype="float32", **params):
-    options = wire.engine_options(Settings.from_params(params), None, name, "compressor" in params) if params else {{}}
+    options = engine_keys.engine_options(Settings.from_params(params), None, name, "compressor" in params) if params else {{}}
     bps.declare(name, size * 4, **options)
     array = mx.nd.ones(size, dtype=dtype)
     bps.push_pull(array, name=name)
