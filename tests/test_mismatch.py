@@ -16,7 +16,8 @@ from byteps_gc.compressors import engine_keys
 from byteps_gc.compressors.settings import Settings
 bps.init()
 def exchange(name="a", size=100000, dtype="float32", **params):
-    options = engine_keys.engine_options(Settings.from_params(params), None, name, "compressor" in params) if params else {{}}
+    settings = Settings.from_params(params)
+    options = engine_keys.engine_options(settings, None, name, "compressor" in params) if params else {{}}
     bps.declare(name, size * 4, **options)
     array = mx.nd.ones(size, dtype=dtype)
     bps.push_pull(array, name=name)
