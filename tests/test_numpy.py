@@ -285,6 +285,23 @@ bps.push_pull(a, {name})
     assert "worker-0 failed with status 1" in output and "KeyboardInterrupt" in output
 
 
+def test_a_server_that_never_answers_a_registration_is_one_line(commands):
+    """As one without the compressors: here the other worker never registers, while ours seem to be announced."""
+    program = """
+import signal
+from byteps_gc import native
+if bps.rank():
+    signal.pause()
+announced = iter([0, 1])
+native.registered = lambda: next(announced, 0)
+bps.push_pull(np.ones(3), "a")
+"""
+    result = run(commands, program, BYTEPS_GC_REGISTRATION_TIMEOUT="1")
+    assert result.status == 1, result.output
+    line = "worker-0 | -c: a: a server has not answered within 1 s; for compression, start all servers with python -m"
+    assert line in result.output and "Traceback" not in result.output
+
+
 @pytest.mark.parametrize("end", ["bps.shutdown()", "pass"], ids=["shutdown", "exit"])
 def test_ctrl_c_interrupts_leaving(commands, end):
     """The other worker never leaves."""
