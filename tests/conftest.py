@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+import importlib.util
 import os
 from pathlib import Path
 import signal
@@ -157,6 +158,25 @@ def attacked(commands):
 
     yield lambda pace=None, **options: Job(commands, **options).start(pace).warm_up()
     commands.end()
+
+
+@pytest.fixture(scope="session")
+def machine():
+    """Root, the Debian packages and the kernel's namespaces; otherwise the test is skipped."""
+    from byteps_gc.cluster.namespaces import NamespaceHosts
+    from byteps_gc.errors import ClusterError
+
+    if os.geteuid() != 0:
+        pytest.skip("only root can make network namespaces")
+    spec = importlib.util.spec_from_file_location("setup_environment", str(ROOT / "scripts" / "setup_environment.py"))
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    try:
+        setup.debian_packages(["iproute2", "openssh-server", "pssh", "dataset-fashion-mnist"])
+        with NamespaceHosts(1, rate="1gbit"):
+            pass
+    except (SystemExit, ClusterError) as error:
+        pytest.skip(f"this machine cannot be several hosts: {error}")
 
 
 @pytest.fixture(scope="session")

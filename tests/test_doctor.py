@@ -31,7 +31,7 @@ def test_an_engine_without_fixups_is_not_enough(commands, tmp_path):
     (package / "__init__.py").touch()
     result = commands.run(sys.executable, "-m", "byteps_gc", "doctor", PYTHONPATH=str(tmp_path))
     assert result.status == 1
-    assert "cannot load" in result.output and "not ready to train: see BytePS" in result.output
+    assert "lacks the fix-ups" in result.output and "not ready to train: see BytePS" in result.output
 
 
 def test_a_missing_package_is_one_line(commands, tmp_path):

@@ -74,6 +74,14 @@ def test_only_the_edge_knows_a_framework():
                 assert name.split(".")[0] in FRONT_ENDS or name in FRAMEWORKS, f"{name} imports {imported}"
 
 
+def test_ctypes_stands_in_the_bindings_only():
+    bindings = {"native", "native.binding", "core.engine", "mxnet.exchange"}  # compressors, engine, libmxnet
+    system = {"processes", "engine.nvidia_driver", "bench.cpu_time"}  # libc, libcuda
+    loaders = {"cluster.bpslaunch", "bench.stock.compressors"}  # BytePS's server, stock compressors
+    found = {name for name, file in modules() if "ctypes" in imports(file, everywhere=True)}
+    assert found == bindings | system | loaders
+
+
 def test_importing_the_package_imports_no_framework(commands):
     code = "import byteps_gc, sys; print([n for n in ('mxnet', 'byteps', 'gluoncv', 'rich') if n in sys.modules])"
     result = commands.run(sys.executable, "-c", code)

@@ -1,6 +1,5 @@
 """Hosts on one machine: what they share, what their links carry, what is left of them; and the guide's run on them."""
 
-import importlib.util
 import os
 from pathlib import Path
 import re
@@ -52,22 +51,6 @@ peer.sendall(bytes(int(sys.argv[2])))
 peer.shutdown(socket.SHUT_WR)
 assert peer.recv(1) == b"!"
 """
-
-
-@pytest.fixture(scope="module")
-def machine():
-    """Root, the Debian packages and the kernel's namespaces; otherwise the test is skipped."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can make network namespaces")
-    spec = importlib.util.spec_from_file_location("setup_environment", str(ROOT / "scripts" / "setup_environment.py"))
-    setup = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(setup)
-    try:
-        setup.debian_packages(["iproute2", "openssh-server", "pssh", "dataset-fashion-mnist"])
-        with NamespaceHosts(1, rate="1gbit"):
-            pass
-    except (SystemExit, ClusterError) as error:
-        pytest.skip(f"this machine cannot be several hosts: {error}")
 
 
 def outside():

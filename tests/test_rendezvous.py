@@ -27,6 +27,8 @@ from byteps_gc.errors import ClusterError
 import pytest
 import zmq
 
+from conftest import ROOT
+
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 ENDED_BY_THE_FIRST = [RendezvousRefusedError, RendezvousClosedError, RendezvousClosedError]  # of three hosts
 
@@ -280,6 +282,17 @@ def test_what_must_be_equal(monkeypatch):
     assert equality.difference("b", mine, "a", mine) == ""
     assert equality.difference("b", {"x=": "1"}, "a", {}) == "b has x=1, a (unset)"
     assert equality.difference("b", {}, "a", {"byteps_gc ": "1"}) == "b has byteps_gc (unset), a 1"
+
+
+def test_hosts_compare_what_the_engines_processes_compare(monkeypatch):
+    """The lists of both, and the values of variables that are not set."""
+    for name in equality.ENGINE:
+        monkeypatch.delenv(name, raising=False)
+    mine = equality.settings(LoopbackHost(ADDRESSES, ADDRESSES[0], 1, 1, 2, "", 0))
+    text = (ROOT / "byteps_gc" / "engine" / "files" / "liveness.h").read_text()
+    table = dict(re.findall(r'\{"(\w+)", (?:"(.*?)"|nullptr), (?:true|false)\}', text))
+    assert set(table) == {"BYTEPS_GC_BUILD", "DMLC_NUM_WORKER", "DMLC_NUM_SERVER", *equality.ENGINE}
+    assert {name: table[name] for name in equality.ENGINE} == {name: mine[f"{name}="] for name in equality.ENGINE}
 
 
 HELLO = {"kind": "hello", "host": "127.0.0.2", "words": ["onebit"], "settings": {}, "plan": None}

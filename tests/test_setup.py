@@ -1,9 +1,11 @@
 """scripts/setup.sh where it cannot do what it would like to."""
 
 import importlib.util
+import json
 import os
 import sys
 
+from byteps_gc.engine import wheel_file
 import pytest
 
 from conftest import ROOT, SET_UP
@@ -43,6 +45,31 @@ def test_a_python_that_does_not_run_is_one_line(commands):
     result = commands.run(ROOT / "scripts" / "setup.sh", BYTEPS_GC_BASE_PYTHON="/no/python")
     assert result.status == 2
     assert result.output == "setup: BYTEPS_GC_BASE_PYTHON=/no/python does not run, or lacks ssl, venv or zlib\n"
+
+
+def wheel_of_engine(folder, **built):
+    """Write a wheel that has only the description of its build."""
+    about = json.dumps({"mxnet": "mxnet==1.9.1", "glibc": "glibc 2.17", **built})
+    return wheel_file.write(folder, "byteps", "1+gc.host.0", "", {"byteps/gc_build.json": about.encode()})
+
+
+def test_wheels_that_do_not_fit_are_one_line(setup, tmp_path, capsys):
+    def refused(message):
+        with pytest.raises(SystemExit) as stop:
+            setup.Wheels(tmp_path, "cpu")
+        assert (stop.value.code, capsys.readouterr().err) == (2, f"setup: {message}\n")
+
+    hint = "instead of one; build the wheels with python -m byteps_gc engine build --out FOLDER"
+    refused(f"{tmp_path} has 0 files byteps_gc-*.whl {hint}")
+    wheel_file.write(tmp_path, "byteps_gc", "1", "", {})
+    refused(f"{tmp_path} has 0 files byteps-*+gc.host.*.whl {hint}")
+    engine = wheel_of_engine(tmp_path)
+    assert setup.Wheels(tmp_path, "cpu").engine == engine
+    wheel_of_engine(tmp_path, mxnet=None)
+    refused(f"{engine} was built without MXNet; build it where MXNet is installed")
+    wheel_of_engine(tmp_path, glibc="glibc 9.1")
+    here = os.confstr("CS_GNU_LIBC_VERSION")
+    refused(f"the wheels need glibc 9.1 or newer, but this host has {here}; build them on a host with {here}")
 
 
 def test_setting_up_again_is_cheap_and_runs_a_command(commands):

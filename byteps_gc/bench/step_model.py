@@ -222,7 +222,7 @@ def seconds_of(words: Sequence[str]) -> Dict[str, float]:
 
 def main(options: argparse.Namespace) -> int:
     """Compare the model with runs, and print its predictions for clusters."""
-    tables.require_folder("--markdown", options.markdown)
+    tables.require_writable("--markdown", options.markdown)
     computes = seconds_of(options.compute)
     if not options.folder and not computes:
         raise UserError("nothing to predict; give folders of reproduce.sh, or --compute with --compressors")

@@ -15,8 +15,16 @@ def add(commands: "argparse._SubParsersAction") -> None:
     actions = engine.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="build the wheels of byteps_gc and the engine, and print their paths")
     target = build.add_mutually_exclusive_group()
-    target.add_argument("--out", type=Path, default=Path("wheels"), metavar="FOLDER", help="default: wheels")
-    target.add_argument("--engine-only", action="store_true", help="build only the engine's wheel, in the cache")
+    target.add_argument(
+        "--out",
+        type=Path,
+        default=Path("wheels"),
+        metavar="FOLDER",
+        help="write both wheels to FOLDER (default: wheels)",
+    )
+    target.add_argument(
+        "--engine-only", action="store_true", help="build only the engine's wheel, and leave it in the cache"
+    )
     build.add_argument("--cuda", action="store_true", help="build for GPUs, with NVIDIA's wheels (default: for CPUs)")
     build.add_argument("--cuda-home", type=Path, help="build for GPUs, with this CUDA toolkit (include/, lib64/)")
     build.add_argument("--nccl-home", type=Path, help="NCCL (include/, lib/); required with --cuda-home")
