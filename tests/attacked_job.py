@@ -22,9 +22,9 @@ PATIENCE = 20  # seconds in which two more rounds are done, however busy the mac
 SERVER_ADDRESS = {"tcp": "127.0.0.2", "local": roles.LOOPBACK}  # servers of another host are called by TCP
 HOST_PORT = 1234  # of the scheduler on a simulated host
 STRAY = """
-import byteps_gc.mxnet as bps
+import byteps_gc.numpy as bps
 print("calls", flush=True)
-bps.init(lazy=False)
+bps.init()
 """
 REPORTS = ("byteps: dropped ", "byteps: turned away ")
 
@@ -51,7 +51,9 @@ class Job:
         self.folder.mkdir()
         place = dict(scheduler=hosts[0].address, port=HOST_PORT) if hosts else dict(port=supervisor.free_port())
         self.cluster = roles.Cluster(WORKERS, SERVERS, **place)
-        self.env = dict(env, BYTEPS_GC_SECRET_FILE=str(secret)) if secret else env
+        self.env = {"BYTEPS_MIN_COMPRESS_BYTES": "0", **env}
+        if secret:
+            self.env["BYTEPS_GC_SECRET_FILE"] = str(secret)
         self.running: Dict[str, object] = {}
         self.memory: Dict[int, int] = {}
         self.attacks: List[str] = []

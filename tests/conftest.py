@@ -26,6 +26,14 @@ SET_UP = {"BYTEPS_GC_VENV": sys.prefix, "BYTEPS_GC_BASE_PYTHON": str(THIS_PYTHON
 TRAIN = EXAMPLE / "train_cifar100_byteps_gc.py"
 # what a worker runs that exchanges until it is ended, and says when it does
 FOR_EVER = """
+import time, byteps_gc.numpy as bps, numpy as np
+bps.init()
+for number in range(10**9):
+    bps.push_pull(np.ones(1000, np.float32), "a")
+    if number % 100 == 3:
+        print("running at", time.monotonic(), flush=True)
+"""
+FOR_EVER_IN_MXNET = """
 import time, byteps_gc.mxnet as bps, mxnet as mx
 bps.init()
 for number in range(10**9):
@@ -33,14 +41,6 @@ for number in range(10**9):
     a = mx.nd.ones(1000)
     bps.push_pull(a, name="a")
     a.wait_to_read()
-    if number % 100 == 3:
-        print("running at", time.monotonic(), flush=True)
-"""
-FOR_EVER_IN_NUMPY = """
-import time, byteps_gc.numpy as bps, numpy as np
-bps.init()
-for number in range(10**9):
-    bps.push_pull(np.ones(1000, np.float32), "a")
     if number % 100 == 3:
         print("running at", time.monotonic(), flush=True)
 """

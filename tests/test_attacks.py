@@ -9,7 +9,7 @@ import attacker
 import forged
 import strangers
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("attacks")]
 
 SECONDS = 10  # within which a stray ends
 TURNED_AWAY = 67  # the status of a process that the scheduler does not let in

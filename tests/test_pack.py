@@ -317,7 +317,7 @@ from byteps_gc import cli
 from byteps_gc.data import packing
 def encode(content, *_):
     os.write(1, b"packing\\n")
-    time.sleep(0.1)
+    time.sleep(0.1)  # it has not packed all when it is stopped
     return content
 packing.encoded = encode
 sys.exit(cli.main(sys.argv[1:]))

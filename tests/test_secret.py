@@ -13,7 +13,8 @@ import zmq
 from conftest import EXAMPLE
 
 SHOW = (
-    "import os; path = os.environ['BYTEPS_GC_SECRET_FILE']; print(path, oct(os.stat(path).st_mode), open(path).read())"
+    "import os, byteps_gc.numpy as bps; bps.init(); path = os.environ['BYTEPS_GC_SECRET_FILE'];"
+    " print(path, oct(os.stat(path).st_mode), open(path).read())"
 )
 HOLD = """
 import time

@@ -49,7 +49,9 @@ def start(lazy: bool = True) -> None:
     native.start(env.integer("DMLC_NUM_WORKER"), env.integer("DMLC_WORKER_ID"))
     threshold = env.min_compress_bytes()
     with _decided_here():
-        engine.start(lazy)
+        engine.start()
+    if not lazy:
+        engine.connect()
     _state = State(threshold)
 
 
