@@ -1,13 +1,13 @@
-"""Time as a process lives through it."""
+"""A clock for polling loops, which stops while the machine does."""
 
 import time
 
 
 class PollingClock:
-    """Counts seconds for code that looks again and again whether something has come.
+    """Counts seconds for polling loops.
 
-    A machine may stand still for a minute, with all that runs on it. Nothing can have come meanwhile, so the time
-    between two looks counts for ``most`` seconds at most.
+    A machine may stand still for a minute, with all processes on it. Nothing can have happened meanwhile, so the time
+    between two calls of :meth:`seconds` counts for ``most`` seconds at most.
     """
 
     def __init__(self, most: float = 1.0):
@@ -16,7 +16,7 @@ class PollingClock:
         self._seconds = 0.0
 
     def seconds(self) -> float:
-        """Seconds since this clock was made."""
+        """Return the seconds since this clock was made."""
         now = time.monotonic()
         self._seconds += min(now - self._last, self._most)
         self._last = now

@@ -1,5 +1,6 @@
 """``python -m byteps_gc doctor``: list what is installed, and what is missing for training."""
 
+import argparse
 from dataclasses import dataclass
 from importlib import metadata
 import importlib.util
@@ -167,7 +168,13 @@ def findings() -> Iterator[Finding]:
     yield find_driver()
 
 
-def report() -> int:
+def add(commands: Any) -> None:
+    """Add the command ``doctor``."""
+    parser = commands.add_parser("doctor", help="print what is installed and what is missing")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
     """Print all findings; return 1 if something that training needs is missing, else 0."""
     missing = []
     print(f"byteps_gc {__version__}")

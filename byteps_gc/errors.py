@@ -1,7 +1,7 @@
-"""Errors that a user can cause, each told in one line.
+"""Errors that a user can cause, each reported in one line.
 
-Every command of the package turns a :class:`UserError` into one line on the
-standard error stream and exit status 2; a stack trace is kept for defects.
+Every command of the package reports a :class:`UserError` in one line on the standard error stream, and exits with
+status 2. A stack trace means a defect.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the process that started them."""
+"""Child processes: started so that none outlives its parent, waited for, and stopped."""
 
 import contextlib
 import ctypes
@@ -7,8 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Any, Callable, Iterator, Sequence, Tuple
+import time
+from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
 
+from byteps_gc.clock import PollingClock
+
+POLL = 0.05  # seconds between two looks at a condition
+KILL_TIMEOUT = 5.0  # seconds to wait for a process after SIGKILL
 PR_SET_PDEATHSIG = 1
 PR_SET_TIMERSLACK = 29
 
@@ -16,9 +21,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def tied() -> Callable[[], None]:
-    """A ``preexec_fn`` for a child that this thread starts now: the kernel kills it when this thread ends.
+    """Return a ``preexec_fn`` for a child that this thread starts now: the kernel kills it when this thread ends.
 
-    It also ends if that has happened before it could ask for it.
+    The child also ends if its parent has ended before the kernel knew.
     """
     parent = os.getpid()
 
@@ -32,24 +37,24 @@ def tied() -> Callable[[], None]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Put off the handlers of SIGINT, SIGTERM and SIGHUP: a fork may run Python code that ignores what they raise.
+    """Delay the handlers of SIGINT, SIGTERM and SIGHUP: Python ignores exceptions in code that runs at a fork.
 
-    Handlers run in the main thread only, so elsewhere it does nothing.
+    Handlers run in the main thread only; in another thread, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came = []
+    received = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in handlers:
-        signal.signal(number, lambda number, frame: came.append(number))
+        signal.signal(number, lambda number, frame: received.append(number))
     try:
         yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for number in came:
+    for number in received:
         handlers[number](number, None)
 
 
@@ -59,29 +64,82 @@ def popen(command: Sequence[str], **options: Any) -> subprocess.Popen:
         return subprocess.Popen(command, preexec_fn=tied(), **options)
 
 
+def wait_until(done: Callable[[], bool], seconds: Optional[float] = None) -> bool:
+    """Poll until ``done()`` is true; return False if ``seconds`` of :class:`PollingClock` have passed before."""
+    clock = PollingClock()
+    while not done():
+        if seconds is not None and clock.seconds() > seconds:
+            return False
+        time.sleep(POLL)
+    return True
+
+
+def wait_all(children: Sequence[subprocess.Popen]) -> int:
+    """Wait until all children have exited with status 0, or one has failed; return 0 or its :func:`exit_status`."""
+
+    def failed() -> Optional[int]:
+        return next((child.returncode for child in children if child.poll()), None)
+
+    wait_until(lambda: failed() is not None or all(child.poll() == 0 for child in children))
+    return exit_status(failed() or 0)
+
+
+def exit_status(returncode: int) -> int:
+    """Return the exit status that a shell reports for a child's ``returncode``."""
+    return returncode if returncode >= 0 else 128 - returncode
+
+
+def stop(children: Sequence[subprocess.Popen], grace: float, groups: bool = True) -> None:
+    """Stop children, also suspended ones: send SIGTERM, and after ``grace`` seconds SIGKILL; 0: SIGKILL at once.
+
+    groups: whether each child leads a process group, all of which is stopped.
+    """
+    for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, KILL_TIMEOUT)):
+        if not seconds:
+            continue
+        alive = [child for child in children if child.poll() is None or groups and group_alive(child.pid)]
+        for child in alive:
+            for sent in (number, signal.SIGCONT):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, sent) if groups else child.send_signal(sent)
+        wait_until(lambda alive=alive: all(child.poll() is not None for child in alive), seconds)
+
+
+def group_alive(group: int) -> bool:
+    """Return whether a process group has a process left."""
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def communicate(child: subprocess.Popen, groups: bool = False) -> Tuple[Any, Any]:
+    """Return the output and errors of a child that ends; :func:`stop` it if this call is interrupted."""
+    try:
+        return child.communicate()
+    except BaseException:
+        stop([child], grace=0, groups=groups)
+        raise
+
+
 def output_of(command: Sequence[str], **options: Any) -> Tuple[int, str]:
-    """Run a command to its end, which is that of this call at the latest; return its status and what it printed."""
+    """Run a command until it ends, or this call is interrupted; return its status and output."""
     with popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options) as child:
-        try:
-            text, _ = child.communicate()
-        except BaseException:
-            child.kill()
-            raise
+        text, _ = communicate(child)
     return child.returncode, text
 
 
 def last_line(text: str, otherwise: str = "no output") -> str:
-    """Return the last line of what a command printed, for a message; ``otherwise`` if it printed nothing."""
+    """Return the last line of a command's output, for a message; ``otherwise`` if there is none."""
     return (text.strip().splitlines() or [otherwise])[-1]
 
 
 def tolerate_late_wakeups(microseconds: int = 200) -> None:
-    """Let the kernel end this thread's sleeps up to so much later, and those of threads it starts.
+    """Let the kernel end the sleeps of this thread, and of threads that it starts, some microseconds late.
 
-    For BytePS as released, whose loops sleep for one microsecond between looks
-    at their queues: a slack of a fraction of a millisecond turns tens of
-    thousands of wake-ups a second into a few thousand, which makes it more
-    than twice as fast on two cores.
+    For stock BytePS, whose polling loops sleep for one microsecond: with a slack of a fraction of a millisecond, tens
+    of thousands of wake-ups per second become a few thousand, and it is more than twice as fast on two cores.
     """
     _libc.prctl(PR_SET_TIMERSLACK, microseconds * 1000, 0, 0, 0)
 

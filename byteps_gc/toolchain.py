@@ -7,12 +7,11 @@ import hashlib
 import os
 from pathlib import Path
 import shutil
-import signal
 import subprocess
 from typing import Callable, Iterator, List, Sequence, Set, Tuple
 
 from byteps_gc.errors import EngineError
-from byteps_gc.processes import popen
+from byteps_gc.processes import communicate, popen, stop
 
 
 @contextlib.contextmanager
@@ -32,13 +31,6 @@ def compiler() -> str:
         if shutil.which(tool) is None:
             raise EngineError(f"{tool} is not installed; on Debian or Ubuntu: apt-get install {package}")
     return subprocess.run(["g++", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[0]
-
-
-def end_group(child: subprocess.Popen) -> None:
-    """End a command that has a process group of its own, and all that it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
 
 
 def expanded(flags: Sequence[str]) -> List[str]:
@@ -79,10 +71,7 @@ class Compiler:
         )
         self.running.add(child)
         try:
-            output, errors = child.communicate()
-        except BaseException:
-            end_group(child)
-            raise
+            output, errors = communicate(child, groups=True)
         finally:
             self.running.discard(child)
         if child.returncode:
@@ -121,6 +110,5 @@ class Compiler:
             except BaseException:
                 for future in pending:
                     future.cancel()
-                for child in list(self.running):
-                    end_group(child)
+                stop(list(self.running), grace=0)
                 raise

@@ -155,8 +155,6 @@ TABLE = {
     "BYTEPS_GC_VENV": PATH,
     "BYTEPS_GC_BASE_PYTHON": PATH,
     # what the processes of a job hand on
-    "BYTEPS_GC_JOB_PORT": PORT,
-    "BYTEPS_GC_JOB_DIR": PATH,
     "BYTEPS_GC_LOCAL_WORKER": Integer(0, 1023, default=0),
     "BYTEPS_GC_LOCAL_SCOPE": Text("a name", NAME),
     "BYTEPS_GC_ROLE": Text("a name", NAME),

@@ -24,6 +24,7 @@ from byteps_gc.errors import EngineError, UserError
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "tests" / "programs"
 WORKERS = SERVERS = 2
+LARGE = 25557032  # parameters of resnet50_v2
 
 
 # of the engine for a device: in whose memory the arrays stand, how many processes a worker has, and the environment
@@ -51,7 +52,7 @@ def build(device, release, folder, *flags):
     return compiling.build_core(work, device, PROGRAMS / "device_exchange.cc", *flags)
 
 
-def exchange(library, device, memory, processes, more, logs):
+def exchange(library, device, memory, processes, more, logs, large):
     """Run the cluster; what each process found, case by case."""
     found = {}
 
@@ -64,7 +65,7 @@ def exchange(library, device, memory, processes, more, logs):
     base["NVIDIA_VISIBLE_DEVICES"] = ",".join(map(str, range(processes)))
     places = [str(place) for place in device.library_folders()]
     base["LD_LIBRARY_PATH"] = ":".join([*places, *filter(None, [base.get("LD_LIBRARY_PATH")])])
-    words = [sys.executable, str(PROGRAMS / "device_exchange.py"), str(library), memory]
+    words = [sys.executable, str(PROGRAMS / "device_exchange.py"), str(library), memory, str(large)]
     supervisor.launch(supervisor.job(WORKERS, SERVERS, words, base=base), logs, show)
     return found
 
@@ -87,7 +88,7 @@ def judge(found, wanted):
     return wrong
 
 
-def check(devices, release, gpus):
+def check(devices, release, gpus, large):
     """Build, exchange and compare; what is wrong. The folder of all that stays where a cluster has failed."""
     wrong, wanted = [], None
     folder = Path(tempfile.mkdtemp(prefix="byteps_gc-gpu-"))
@@ -101,7 +102,7 @@ def check(devices, release, gpus):
             several = f", {processes} processes per worker" if processes > 1 else ""
             settings = "".join(f", {name}={value}" for name, value in more.items())
             print(f"engine for {device.name}, arrays in {memory} memory{several}{settings}:", flush=True)
-            found = exchange(library, device, memory, processes, {**shared, **more}, place / f"run-{number}")
+            found = exchange(library, device, memory, processes, {**shared, **more}, place / f"run-{number}", large)
             wanted = wanted or found["worker-0.0"]
             wrong += judge(found, wanted)
     shutil.rmtree(folder)
@@ -115,6 +116,9 @@ def main():
     parser.add_argument("--nccl-home", type=Path, help="installed NCCL; required with --cuda-home")
     parser.add_argument("--source", type=Path, help="folder with the source archives (default: fetched by pip)")
     parser.add_argument("--host", action="store_true", help="check only the CPU engine; needs no GPU")
+    parser.add_argument(
+        "--large", type=int, default=LARGE, help="elements of the array that is timed (default: %(default)s)"
+    )
     options = parser.parse_args()
     try:
         devices, gpus = [compiling.HOST], []
@@ -125,7 +129,7 @@ def main():
             print(*gpus, sep="\n")
             home = options.cuda_home or nvidia.toolkit(env.cache_folder() / "engine")
             devices.append(compiling.cuda(home, options.nccl_home or home))
-        wrong = check(devices, options.source, len(gpus))
+        wrong = check(devices, options.source, len(gpus), options.large)
     except UserError as error:
         print(f"check_gpu: {error}", file=sys.stderr)
         return 2

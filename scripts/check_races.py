@@ -1,8 +1,9 @@
-"""Train with every compressor under ThreadSanitizer: .venv/bin/python scripts/check_races.py [--steps 500]
+"""Exchange with every compressor under ThreadSanitizer: .venv/bin/python scripts/check_races.py [--steps 500]
 
-Build the engine and the compressors with ThreadSanitizer, run clusters of two workers and two servers whose workers
-pause at random moments, and fail if a data race is reported in our code, BytePS's or ps-lite's. SUPPRESSED lists the
-exceptions with their reasons. Needs g++'s libtsan and setarch (util-linux).
+Build the engine and the compressors with ThreadSanitizer, and run clusters of two workers and two servers whose workers
+pause at random moments: with the NumPy front end, with MXNet's push_pull, and with bps.join(). Fail if a data race is
+reported in our code, BytePS's or ps-lite's. SUPPRESSED lists the exceptions with their reasons. Needs g++'s libtsan and
+setarch (util-linux).
 """
 
 import argparse
@@ -57,10 +58,11 @@ def run(words, mark, engine, folder):
 
 
 def programs(steps):
-    """Yield name, words and mark of what is run: every compressor, and workers that join."""
+    """Yield name, words and mark of what is run: every compressor, MXNet's push_pull, and workers that join."""
     for params in COMPRESSORS:
-        words = [str(PROGRAMS / "small_net.py"), str(steps), json.dumps({"params": params})]
+        words = [str(PROGRAMS / "descent.py"), str(steps), json.dumps({"params": params})]
         yield f"{params or 'uncompressed'}: {steps} steps", words, "RESULT "
+    yield f"MXNet: {steps} rounds", [str(PROGRAMS / "exchange.py"), "mxnet", str(steps)], f"{steps} rounds exact"
     yield "join", [str(PROGRAMS / "uneven.py"), json.dumps(UNEVEN)], f"as the model {UNEVEN[-1][0]} {UNEVEN[-1][1]}"
 
 

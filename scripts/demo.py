@@ -15,7 +15,8 @@ SCRIPTS = Path(__file__).resolve().parent
 ROOT = SCRIPTS.parent
 sys.path.insert(0, str(ROOT))
 
-from byteps_gc.cli import split  # noqa: E402
+from byteps_gc.arguments import Parser, split  # noqa: E402
+from byteps_gc.cluster.commands import add_job  # noqa: E402
 from byteps_gc.cluster.experiment import Experiment  # noqa: E402
 from byteps_gc.cluster.namespaces import NamespaceHosts, bits_per_second  # noqa: E402
 from byteps_gc.errors import SettingsError, UserError  # noqa: E402
@@ -27,18 +28,11 @@ MIN_COMPRESS_BYTES = "65536"  # the recommended threshold; the guide's is 102400
 SMALL = "--dataset fashion-mnist --train-samples 2304 --val-samples 1000 --num-epochs 2 --warmup-epochs 0 --lr 0.02"
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """Report an error without the usage above it."""
-
-    def error(self, message):
-        self.exit(2, f"demo: {message}\n")
-
-
 def parse(words):
     """Return the options and the experiment; a mistake raises UserError or ends the process."""
     words, extra = split(words)
-    parser = OneLineParser(
-        prog="demo.sh",
+    parser = Parser(
+        prog="demo",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage='demo.sh [--rate RATE] [--hosts N] [--job NAME="FLAGS"] ["JOBS"] [-- TRAINING FLAGS]',
@@ -47,7 +41,7 @@ def parse(words):
     rate = f"bandwidth of each simulated host's link (default: %(default)s); {UNLIMITED}: train on loopback"
     parser.add_argument("--rate", default="200mbit", help=rate)
     parser.add_argument("--hosts", type=int, metavar="N", help="number of simulated hosts (default: 2)")
-    parser.add_argument("--job", action="append", default=[], metavar='NAME="FLAGS"', help="define one more job")
+    add_job(parser)
     jobs = 'jobs of the guide, such as "baseline onebit topk randomk dithering" (default: "baseline onebit")'
     parser.add_argument("jobs", nargs="*", metavar="JOBS", help=jobs)
     options = parser.parse_args(words)
@@ -97,7 +91,7 @@ def train_on_loopback(options, experiment):
 
 def train(options, experiment, words):
     """Run the jobs in BYTEPS_GC_RUN_DIR; return the exit status and how the hosts were connected."""
-    from byteps_gc.cluster import privileges, simulated_cluster
+    from byteps_gc.cluster import simulated_cluster
 
     reason = "" if options.rate == UNLIMITED else enter(words)
     if reason:
@@ -107,10 +101,7 @@ def train(options, experiment, words):
         return train_on_loopback(options, experiment), "on loopback, without a bandwidth limit"
     network = f"{options.hosts} hosts with links of {bits_per_second(options.rate) / 1e6:g} Mbit/s"
     print(f"demo: simulating {network}", flush=True)
-    try:
-        simulated_cluster.run(experiment, options.hosts, options.rate, options.jobs, options.flags)
-    finally:
-        privileges.give_back(Path(os.environ["BYTEPS_GC_RUN_DIR"]))
+    simulated_cluster.run(experiment, options.hosts, options.rate, options.jobs, options.flags)
     return 0, f"between {network}"
 
 

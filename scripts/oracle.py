@@ -11,14 +11,9 @@ import tempfile
 import time
 import traceback
 
+from byteps_gc.arguments import Parser
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Report an error without the usage above it."""
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def count(text):
@@ -32,7 +27,7 @@ def count(text):
 def flags():
     """Return the command's flags."""
     lines = argparse.RawDescriptionHelpFormatter
-    parser = OneLineParser(description=__doc__, formatter_class=lines, allow_abbrev=False)
+    parser = Parser(description=__doc__, formatter_class=lines, allow_abbrev=False)
     parser.add_argument("--programs", type=count, default=2000, help="number of programs (default: %(default)s)")
     parser.add_argument(
         "--workers", type=int, choices=(2, 3), default=2, help="number of workers (default: %(default)s)"

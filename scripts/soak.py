@@ -2,7 +2,7 @@
 
 Alternates between five kinds of runs, until the time is over or each has run --runs times:
   race         push_pull of many tensors with workers paused at random: every sum is checked; 2, 4 and 8 workers in
-               turn, through shared memory and through sockets
+               turn, through shared memory and through sockets, with the NumPy and the MXNet front end
   compressors  500 steps with each compressor with workers paused at random: all workers end with equal parameters
   ends         start, train, stop with all cores busy: status 0 within 5 s of the last step, nothing left behind
   faults       a random process is killed or stopped: all others end, name it, and exit with the right status
@@ -40,11 +40,12 @@ COMPRESSORS = (
     {"fp16": True},
 )
 SLOTS = ("1024", "1000000000")  # bytes from which values go through shared memory: most of a run's, or none
+FRONT_ENDS = ("numpy", "mxnet")
 LIMIT = 4  # seconds of silence that are a death, of the runs in which one is wanted
 PROMPT = 5  # seconds in which a job ends after its last step
 NOTICED = 10  # seconds in which all end when a death has been detected
-TRAIN = [PROGRAMS / "small_net.py", "40", "{}"]
-FOR_EVER = [PROGRAMS / "small_net.py", "1000000", "{}"]
+FIT = [PROGRAMS / "descent.py", "40", "{}"]
+FOR_EVER = [PROGRAMS / "descent.py", "100000000", "{}"]
 
 
 class Failure(Exception):
@@ -122,7 +123,8 @@ def launched(*words, **options):
 def race(folder, number, rng):
     """One run of the race test."""
     workers, slots = (2, 4, 8)[number % 3], SLOTS[number // 3 % 2]
-    with launched(folder, [PROGRAMS / "exchange.py", "200"], workers=workers, BYTEPS_GC_SLOT_BYTES=slots) as run:
+    program = [PROGRAMS / "exchange.py", FRONT_ENDS[number // 6 % 2], "200"]
+    with launched(folder, program, workers=workers, BYTEPS_GC_SLOT_BYTES=slots) as run:
         demand(run.end(600) == 0, run.output[-3000:])
         demand(run.output.count("200 rounds exact") == workers, run.output[-3000:])
 
@@ -132,7 +134,7 @@ def compressors(folder, number, rng):
     params = COMPRESSORS[number % len(COMPRESSORS)]
     env = {"STOPS": "1", "BYTEPS_MIN_COMPRESS_BYTES": "2000", "BYTEPS_PARTITION_BYTES": "4096"}
     env["BYTEPS_GC_SLOT_BYTES"] = rng.choice(SLOTS)
-    with launched(folder, [PROGRAMS / "small_net.py", "500", json.dumps({"params": params})], **env) as run:
+    with launched(folder, [PROGRAMS / "descent.py", "500", json.dumps({"params": params})], **env) as run:
         demand(run.end(600) == 0, run.output[-3000:])
         results = [json.loads(line.split("RESULT ")[1]) for line in run.output.splitlines() if "RESULT " in line]
         demand(len(results) == 2 and all(one["finite"] for one in results), run.output[-3000:])
@@ -144,7 +146,7 @@ def ends(folder, number, rng):
     burn = [sys.executable, "-c", "while True: pass"]
     burners = [subprocess.Popen(burn) for _ in range(os.cpu_count() or 1)]
     try:
-        with launched(folder, TRAIN) as run:
+        with launched(folder, FIT) as run:
             run.until("RESULT", times=2)
             last = time.monotonic()
             demand(run.end(60) == 0, run.output[-3000:])

@@ -4,9 +4,10 @@ from pathlib import Path
 import resource
 import sys
 import time
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 from byteps_gc.cluster import roles, supervisor
+from byteps_gc.cluster.namespaces import Namespace
 import pytest
 
 from conftest import PROGRAMS, Commands
@@ -19,23 +20,40 @@ WARM_UP = 5  # rounds until memory is what it remains
 GROWTH = 64 << 20  # bytes of memory that no attack may cost a process
 PATIENCE = 20  # seconds in which two more rounds are done, however busy the machine is
 SERVER_ADDRESS = {"tcp": "127.0.0.2", "local": roles.LOOPBACK}  # servers of another host are called by TCP
+HOST_PORT = 1234  # of the scheduler on a simulated host
+STRAY = """
+import byteps_gc.numpy as bps
+print("calls", flush=True)
+bps.init()
+"""
 REPORTS = ("byteps: dropped ", "byteps: turned away ")
 
 
 class Job:
     """Two workers, two servers and a scheduler on this machine, each started by itself.
 
-    way: "tcp" if workers call servers by TCP, as between hosts, or "local". secret: the file with the job's, if it has
-    one.
+    way: "tcp" if workers call servers by TCP, as between hosts, or "local". hosts: simulated hosts, the first two of
+    which run a worker and a server each instead. secret: the file with the job's, if it has one.
     """
 
-    def __init__(self, commands: Commands, way: str = "tcp", secret: Optional[Path] = None, **env: str):
+    def __init__(
+        self,
+        commands: Commands,
+        way: str = "tcp",
+        hosts: Sequence[Namespace] = (),
+        secret: Optional[Path] = None,
+        **env: str,
+    ):
         self.commands = commands
         self.way = way
+        self.hosts = hosts
         self.folder = commands.folder / f"job-{time.time_ns()}"
         self.folder.mkdir()
-        self.cluster = roles.Cluster(WORKERS, SERVERS, port=supervisor.free_port())
-        self.env = dict(env, BYTEPS_GC_SECRET_FILE=str(secret)) if secret else env
+        place = dict(scheduler=hosts[0].address, port=HOST_PORT) if hosts else dict(port=supervisor.free_port())
+        self.cluster = roles.Cluster(WORKERS, SERVERS, **place)
+        self.env = {"BYTEPS_MIN_COMPRESS_BYTES": "0", **env}
+        if secret:
+            self.env["BYTEPS_GC_SECRET_FILE"] = str(secret)
         self.running: Dict[str, object] = {}
         self.memory: Dict[int, int] = {}
         self.attacks: List[str] = []
@@ -43,6 +61,8 @@ class Job:
     def environment(self, role: str, number: int = 0) -> Dict[str, str]:
         """The environment of a role of this job."""
         address = SERVER_ADDRESS[self.way] if role == "server" else roles.LOOPBACK
+        if self.hosts:
+            address = self.hosts[number].address
         return roles.environment(self.cluster, role, number, address, base=self.env)
 
     def start(self, pace: Optional[float] = None) -> "Job":
@@ -54,9 +74,12 @@ class Job:
         ]
         program = [sys.executable, PROGRAMS / "attacked.py", self.folder, ROUNDS, PACE if pace is None else pace]
         for name in names:
-            role, _, number = name.partition("-")
-            env = dict(self.environment(role, int(number or 0)), BYTEPS_GC_ROLE=name)
-            self.running[name] = self.commands.start(*supervisor.BPSLAUNCH, *program, **env)
+            role, _, text = name.partition("-")
+            number, command = int(text or 0), [*supervisor.BPSLAUNCH, *program]
+            if self.hosts:
+                command = self.hosts[number].command(command, str(self.folder))
+            env = dict(self.environment(role, number), BYTEPS_GC_ROLE=name)
+            self.running[name] = self.commands.start(*command, **env)
         return self
 
     def warm_up(self) -> "Job":
@@ -110,7 +133,8 @@ class Job:
 
     def doors(self) -> List[Door]:
         """The TCP ports where scheduler and servers listen."""
-        return [door for name, one in self.running.items() if "worker" not in name for door in doors(name, one.pid)]
+        listening = [(name, pid) for pid, name in self.pids().items() if "worker" not in name]
+        return [door for name, pid in sorted(listening) for door in doors(name, pid)]
 
     def limit_files(self, count: int) -> None:
         """Limit the open files of scheduler and servers to ``count``."""
@@ -120,7 +144,7 @@ class Job:
 
     def stray(self, role: str, **env: str):
         """Start one more process of a role, as if the job had not begun."""
-        program = [sys.executable, "-c", "import byteps_gc.mxnet as bps; bps.init(lazy=False)"]
+        program = [sys.executable, "-c", STRAY]
         return self.commands.start(*supervisor.BPSLAUNCH, *program, **{**self.environment(role), **env})
 
     def end(self, reference: List[str]) -> Dict[str, List[str]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+import importlib.util
 import os
 from pathlib import Path
 import signal
@@ -25,6 +26,14 @@ SET_UP = {"BYTEPS_GC_VENV": sys.prefix, "BYTEPS_GC_BASE_PYTHON": str(THIS_PYTHON
 TRAIN = EXAMPLE / "train_cifar100_byteps_gc.py"
 # what a worker runs that exchanges until it is ended, and says when it does
 FOR_EVER = """
+import time, byteps_gc.numpy as bps, numpy as np
+bps.init()
+for number in range(10**9):
+    bps.push_pull(np.ones(1000, np.float32), "a")
+    if number % 100 == 3:
+        print("running at", time.monotonic(), flush=True)
+"""
+FOR_EVER_IN_MXNET = """
 import time, byteps_gc.mxnet as bps, mxnet as mx
 bps.init()
 for number in range(10**9):
@@ -32,14 +41,6 @@ for number in range(10**9):
     a = mx.nd.ones(1000)
     bps.push_pull(a, name="a")
     a.wait_to_read()
-    if number % 100 == 3:
-        print("running at", time.monotonic(), flush=True)
-"""
-FOR_EVER_IN_NUMPY = """
-import time, byteps_gc.numpy as bps, numpy as np
-bps.init()
-for number in range(10**9):
-    bps.push_pull(np.ones(1000, np.float32), "a")
     if number % 100 == 3:
         print("running at", time.monotonic(), flush=True)
 """
@@ -157,6 +158,25 @@ def attacked(commands):
 
     yield lambda pace=None, **options: Job(commands, **options).start(pace).warm_up()
     commands.end()
+
+
+@pytest.fixture(scope="session")
+def machine():
+    """Root, the Debian packages and the kernel's namespaces; otherwise the test is skipped."""
+    from byteps_gc.cluster.namespaces import NamespaceHosts
+    from byteps_gc.errors import ClusterError
+
+    if os.geteuid() != 0:
+        pytest.skip("only root can make network namespaces")
+    spec = importlib.util.spec_from_file_location("setup_environment", str(ROOT / "scripts" / "setup_environment.py"))
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    try:
+        setup.debian_packages(["iproute2", "openssh-server", "pssh", "dataset-fashion-mnist"])
+        with NamespaceHosts(1, rate="1gbit"):
+            pass
+    except (SystemExit, ClusterError) as error:
+        pytest.skip(f"this machine cannot be several hosts: {error}")
 
 
 @pytest.fixture(scope="session")

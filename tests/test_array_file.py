@@ -4,7 +4,7 @@ import io
 import struct
 
 import byteps_gc  # noqa: F401
-from byteps_gc.mxnet import array_file
+from byteps_gc.checkpoint_files import array_file
 import mxnet as mx
 import numpy as np
 import pytest

@@ -1,14 +1,17 @@
 """Strangers on the network: nothing they send changes, ends, slows or bloats a job, and with a secret none gets in."""
 
-from byteps_gc.cluster import secret
+import socket
+
+from byteps_gc.cluster import roles, secret, supervisor
 import pytest
 
 import attacker
 import forged
 import strangers
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("attacks")]
 
+SECONDS = 10  # within which a stray ends
 TURNED_AWAY = 67  # the status of a process that the scheduler does not let in
 MANY = 300  # connections
 FILES = 200  # that scheduler and servers may open then
@@ -105,19 +108,44 @@ def test_nobody_gets_in_without_the_secret(attacked, reference, key_file, encryp
 def test_strays_are_turned_away(attacked, reference, key_file, tmp_path):
     """A worker and a server that were started by mistake with the address of a running job, or with another secret."""
     job = attacked(secret=key_file)
-    other = str(secret.make(tmp_path / "other"))
-    strays = {
-        "worker-0": job.stray("worker"),
-        "server": job.stray("server"),
-        "worker-0 with another secret": job.stray("worker", BYTEPS_GC_SECRET_FILE=other),
+    port, other = job.cluster.port, str(secret.make(tmp_path / "other"))
+    here = f"the scheduler at 127.0.0.1:{port} does not accept"
+    runs = "the job at this address runs already: 2 workers and 2 servers"
+    differs = "it is another program or version, or its secret differs (BYTEPS_GC_SECRET_FILE)"
+    lines = {
+        "worker-0": f"{here} worker-0 on 127.0.0.1: {runs}",
+        "server": f"{here} server on 127.0.0.2: {runs}",
+        "another secret": f"what answers at 127.0.0.1:{port} does not accept worker-0 on 127.0.0.1: {differs}",
     }
-    for name, process in strays.items():
-        output, _ = process.communicate(timeout=30)
-        assert process.returncode == TURNED_AWAY, f"{name}: {process.returncode}\n{output}"
-        (line,) = [line for line in output.splitlines() if line.startswith("byteps: ")]
-        if "secret" in name:
-            assert "its secret differs (BYTEPS_GC_SECRET_FILE)" in line
-        else:
-            assert f" does not accept {name} on " in line and "the job at this address runs already: 2 workers" in line
+    strays = {
+        "worker-0": ("worker", {}),
+        "server": ("server", {}),
+        "another secret": ("worker", {"BYTEPS_GC_SECRET_FILE": other}),
+    }
+    for name, (role, env) in strays.items():
+        process = job.stray(role, **env)
+        if role == "worker":
+            assert process.stdout.readline() == "calls\n"
+        output, _ = process.communicate(timeout=SECONDS)
+        said = [line for line in output.splitlines() if line.startswith("byteps: ")]
+        assert (process.returncode, said) == (TURNED_AWAY, [f"byteps: {lines[name]}"])
         job.survives(f"a stray {name}")
-    job.end(reference)
+    reports = job.end(reference)
+    assert not any(report for role, report in reports.items() if role != "scheduler"), reports
+
+
+def test_a_port_of_another_program_turns_a_process_away(commands):
+    """It speaks SSH where a server expects the scheduler."""
+    with socket.create_server((roles.LOOPBACK, 0)) as listener:
+        cluster = roles.Cluster(1, 1, port=listener.getsockname()[1])
+        server = commands.start(
+            *supervisor.BPSLAUNCH, **roles.environment(cluster, "server", address="127.0.0.2", base={})
+        )
+        listener.settimeout(SECONDS)
+        caller, _ = listener.accept()
+        with caller:
+            caller.sendall(attacker.NOISE["an SSH banner"])
+            output, _ = server.communicate(timeout=SECONDS)
+    why = "it is another program or version, or its secret differs (BYTEPS_GC_SECRET_FILE)"
+    line = f"byteps: what answers at 127.0.0.1:{cluster.port} does not accept server on 127.0.0.2: {why}\n"
+    assert server.returncode == TURNED_AWAY and output.endswith(line), output

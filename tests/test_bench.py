@@ -4,6 +4,7 @@ import json
 import os
 
 from byteps_gc import cli
+from byteps_gc.bench import step, step_model, tables
 from byteps_gc.bench.kernels import benchmark, contestants
 from byteps_gc.bench.stock.compressors import Released
 from byteps_gc.compressors import known
@@ -141,8 +142,23 @@ def test_steps_are_measured_on_clusters(tmp_path, capsys):
         ("step", ["--job", "fp8"], "unknown job fp8; known: baseline, onebit, topk"),
         ("step", ["--batch-size", "0"], "--batch-size must be at least 1"),
         ("step", ["--model", "resnet"], "--model resnet is not a model of GluonCV"),
+        ("compressors", ["--json", "/nowhere/out.json"], "cannot write --json /nowhere/out.json: No such file or dir"),
+        ("step", ["--json", "/"], "cannot write --json /: Is a directory"),
+        ("predict", ["--markdown", "/proc/out.md"], "cannot write --markdown /proc/out.md: No such file or directory"),
     ],
 )
-def test_a_wrong_flag_is_one_line(capsys, subject, words, reason):
+def test_a_wrong_flag_is_one_line(capsys, monkeypatch, subject, words, reason):
+    for module, begins in ((benchmark, "one_core"), (step, "once"), (step_model, "check")):
+        monkeypatch.setattr(module, begins, lambda *arguments: pytest.fail("the benchmark has started"))
     assert cli.main(["bench", subject, *words]) == 2
-    assert reason in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert reason in error and error.count("\n") == 1
+
+
+def test_a_check_changes_no_file(tmp_path):
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    old.write_text("[]")
+    tables.require_writable("--json", old)
+    tables.require_writable("--json", new)
+    tables.require_writable("--json", None)
+    assert old.read_text() == "[]" and not new.exists()

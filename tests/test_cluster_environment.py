@@ -7,6 +7,7 @@ from byteps_gc.cluster import bpslaunch, cluster_spec, run
 from byteps_gc.cluster.cluster_spec import Host
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.roles import Cluster, environment
+from byteps_gc.cluster.run_folder import Task
 from byteps_gc.engine import nvidia_driver
 from byteps_gc.errors import ClusterError, SettingsError
 import pytest
@@ -191,7 +192,7 @@ def test_partitions_have_a_size(monkeypatch, value):
     "plan, why", [(None, "nothing"), ([["../x", ""]], "job '../x', which this host was not asked")]
 )
 def test_a_plan_has_only_the_jobs_that_were_asked_for(plan, why):
-    run.check_plan([["onebit", "epoch-3"]], ["onebit"], "127.0.0.1")
+    assert run.check_plan([["onebit", "epoch-3"]], ["onebit"], "127.0.0.1") == [Task("onebit", "epoch-3")]
     with pytest.raises(ClusterError, match=f"host 127.0.0.1 plans {why}"):
         run.check_plan(plan, ["onebit"], "127.0.0.1")
 

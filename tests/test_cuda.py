@@ -7,13 +7,15 @@ import sys
 from byteps_gc import cli as command_line
 from byteps_gc.engine import nvidia, nvidia_driver
 from byteps_gc.errors import EngineError
-import check_gpu
 import pytest
 
 from conftest import ROOT
-from soak import COMPRESSORS
 
 sys.path.insert(0, str(ROOT / "scripts"))
+
+import check_gpu
+
+from soak import COMPRESSORS
 
 
 @pytest.fixture
@@ -150,7 +152,7 @@ def test_a_driver_that_does_not_work_is_one_line(pretended):
 @pytest.mark.cluster
 def test_the_check_of_a_gpu_without_one(commands):
     """What check_gpu.py does on a GPU, as far as it goes in host memory."""
-    result = commands.python(ROOT / "scripts" / "check_gpu.py", "--host")
+    result = commands.python(ROOT / "scripts" / "check_gpu.py", "--host", "--large", "1000000")
     assert result.status == 0, result.output
     lines = [line for line in result.output.splitlines() if "compiling" not in line]
     assert lines[0] == "engine for host, arrays in host memory:"

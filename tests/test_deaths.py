@@ -10,7 +10,7 @@ from byteps_gc.cluster import roles, secret, supervisor
 from byteps_gc.cluster.supervisor import PEER_LOST
 import pytest
 
-from conftest import FOR_EVER
+from conftest import FOR_EVER, FOR_EVER_IN_MXNET
 
 pytestmark = pytest.mark.cluster
 
@@ -64,11 +64,15 @@ class Job:
         return said
 
 
-@pytest.mark.parametrize("victim", ["worker-1", "server-0", "scheduler"])
-def test_a_killed_process_ends_the_job_at_once(commands, victim):
-    job = Job(commands).start_all()
+@pytest.mark.parametrize(
+    "victim, program",
+    [("worker-1", FOR_EVER), ("server-0", FOR_EVER), ("scheduler", FOR_EVER), ("worker-1", FOR_EVER_IN_MXNET)],
+    ids=["worker", "server", "scheduler", "worker with MXNet"],
+)
+def test_a_killed_process_ends_the_job_at_once(commands, victim, program):
+    job = Job(commands, program=program, BYTEPS_GC_DEATH_TIMEOUT="600").start_all()
     job.running[victim].kill()
-    for line in job.ends(10, but=[victim]).values():
+    for line in job.ends(60, but=[victim]).values():
         assert line.startswith(f"byteps: {victim.replace('server-0', 'server')} on 127.0.0.1 has died"), line
         assert "run.sh JOB --resume" in line
 
@@ -76,14 +80,12 @@ def test_a_killed_process_ends_the_job_at_once(commands, victim):
 @pytest.mark.parametrize("victim", ["worker-1", "server-0", "scheduler"])
 def test_a_stopped_process_ends_the_job_after_the_limit(commands, victim):
     job = Job(commands).start_all()
-    begun = time.monotonic()
     job.running[victim].send_signal(signal.SIGSTOP)
-    for line in job.ends(LIMIT + 10, but=[victim]).values():
+    for line in job.ends(60, but=[victim]).values():
         who = victim.replace("server-0", "server")
         assert line.startswith(f"byteps: {who} on 127.0.0.1 has been silent for {LIMIT} s: it has stopped"), line
-    assert time.monotonic() - begun >= LIMIT - 1  # it was last heard of before
     job.running[victim].send_signal(signal.SIGCONT)  # it finds that the others have gone
-    job.running[victim].communicate(timeout=10)
+    job.running[victim].communicate(timeout=60)
     assert job.running[victim].returncode == PEER_LOST
 
 
@@ -132,7 +134,7 @@ def test_under_the_launcher(commands, victim, sig):
         assert line, seen
         seen += line
     os.kill(commands.role(victim).pid, sig)
-    output, _ = child.communicate(timeout=LIMIT + 20)
+    output, _ = child.communicate(timeout=60)
     last = [line for line in output.splitlines() if line.startswith("byteps_gc: ")][-1]
     assert child.returncode == (128 + sig if sig == signal.SIGKILL else PEER_LOST), output
     if sig == signal.SIGKILL:

@@ -125,7 +125,7 @@ WAYS = {
     "run.sh": [EXAMPLE / "run.sh", "onebit"],
     "scheduler": [sys.executable, "-m", "byteps_gc", "role"],
     "bpslaunch": [Path(sys.executable).parent / "bpslaunch", "true"],
-    "simulated hosts": [sys.executable, ROOT / "scripts" / "cluster_on_one_machine.py", "--hosts", "2"],
+    "simulated hosts": [sys.executable, "-m", "byteps_gc", "run", EXAMPLE / "cifar100.ini", "--hosts", "2"],
 }
 
 

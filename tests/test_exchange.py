@@ -4,7 +4,6 @@ import re
 import signal
 import socket
 import sys
-import time
 
 from byteps_gc.bench.step_model import placement
 import pytest
@@ -14,18 +13,22 @@ from conftest import PROGRAMS
 pytestmark = pytest.mark.cluster
 
 
-@pytest.mark.parametrize("slot_bytes", ["1024", "1000000000"], ids=["memory", "sockets"])
-def test_two_workers_get_the_exact_sum(commands, slot_bytes):
-    """Sizes 1 to 1,024,001, 200 rounds, workers stopped at random."""
-    result = commands.launch(PROGRAMS / "exchange.py", 200, BYTEPS_GC_SLOT_BYTES=slot_bytes)
+@pytest.mark.parametrize(
+    "front_end, slot_bytes",
+    [("numpy", "1024"), ("numpy", "1000000000"), ("mxnet", "1024")],
+    ids=["memory", "sockets", "MXNet"],
+)
+def test_two_workers_get_the_exact_sum(commands, front_end, slot_bytes):
+    """Sizes 1 to 1,024,001, 100 rounds, workers paused at random."""
+    result = commands.launch(PROGRAMS / "exchange.py", front_end, 100, BYTEPS_GC_SLOT_BYTES=slot_bytes)
     assert result.status == 0, result.output
     for worker in range(2):
-        assert f"worker {worker}: 200 rounds exact" in result.output
+        assert f"worker {worker}: 100 rounds exact" in result.output
 
 
 def test_two_clusters_on_one_machine_do_not_meet(commands):
     """Four workers of two jobs, with the same tensor names and worker ids, at the same time."""
-    roles = [sys.executable, "-m", "byteps_gc", "launch", "--", sys.executable, PROGRAMS / "exchange.py", 60]
+    roles = [sys.executable, "-m", "byteps_gc", "launch", "--", sys.executable, PROGRAMS / "exchange.py", "numpy", 60]
     both = [commands.start(*roles), commands.start(*roles)]
     for one in both:
         output, _ = one.communicate(timeout=240)
@@ -33,7 +36,7 @@ def test_two_clusters_on_one_machine_do_not_meet(commands):
 
 
 def test_three_workers_and_one_server(commands):
-    result = commands.launch(PROGRAMS / "exchange.py", 20, workers=3, servers=1)
+    result = commands.launch(PROGRAMS / "exchange.py", "numpy", 20, workers=3, servers=1)
     assert result.status == 0, result.output
 
 
@@ -43,10 +46,9 @@ def test_each_server_gets_as_many_bytes(commands, hash_function):
     env = {"BYTEPS_KEY_HASH_FN": hash_function} if hash_function else {}
     sizes = (3000000, 100, 2000000, 500, 500000, 1000000)
     program = (
-        "import byteps_gc.mxnet as bps, mxnet as mx; bps.init()\n"
+        "import byteps_gc.numpy as bps, numpy as np; bps.init()\n"
         f"for size in {sizes}:\n"
-        "    a = mx.nd.ones(size); bps.push_pull(a, name=str(size), is_average=False)\n"
-        "    assert (a.asnumpy() == 2).all()\n"
+        "    assert (bps.push_pull(np.ones(size, 'f4'), str(size), average=False) == 2).all()\n"
     )
     result = commands.launch("-c", program, servers=3, BYTEPS_LOG_LEVEL="DEBUG", **env)
     assert result.status == 0, result.output
@@ -67,9 +69,9 @@ def test_each_server_gets_as_many_bytes(commands, hash_function):
 def test_the_first_exchange_sends_no_more_than_others(commands):
     """Servers are told how many bytes a tensor has; its bytes are sent when they are exchanged, and only then."""
     program = (
-        "import byteps_gc.mxnet as bps, mxnet as mx; bps.init(); before = bps.sent_bytes()\n"
+        "import byteps_gc.numpy as bps, numpy as np; bps.init(); before = bps.sent_bytes()\n"
         "for number in (1, 2):\n"
-        "    bps.push_pull(mx.nd.ones(3000000), name='a'); mx.nd.waitall()\n"
+        "    bps.push_pull(np.ones(3000000, 'f4'), 'a')\n"
         "    now = bps.sent_bytes(); print(f'sent {(now - before) / 1e6:.1f} MB'); before = now\n"
     )
     result = commands.launch("-c", program, BYTEPS_GC_SLOT_BYTES="1000000000")
@@ -78,18 +80,16 @@ def test_the_first_exchange_sends_no_more_than_others(commands):
 
 
 def test_a_failing_worker_ends_all_at_once(commands):
-    """sys.exit, an exception, a missing program: its status and last lines, within seconds."""
+    """sys.exit, an exception, a missing program: its status and last lines. The other worker would never end."""
     for code, status, words in (
         ("sys.exit(7)", 7, "failed with status 7"),
         ("print('the last line'); sys.exit('no more')", 1, "no more"),
         ("raise ValueError('wrong value')", 1, "ValueError: wrong value"),
     ):
-        program = f"import byteps_gc.mxnet as bps, sys, time; bps.init()\nif bps.rank(): {code}\ntime.sleep(60)"
-        begun = time.monotonic()
+        program = f"import byteps_gc.numpy as bps, signal, sys; bps.init()\nif bps.rank(): {code}\nsignal.pause()"
         result = commands.launch("-c", program)
         assert result.status == status, result.output
         assert "worker-1 failed with status" in result.output and words in result.output
-        assert time.monotonic() - begun < 45
     result = commands.python("-m", "byteps_gc", "launch", "--", "/no/such/program")
     assert result.status == 127
     assert "cannot run /no/such/program" in result.output
@@ -97,7 +97,7 @@ def test_a_failing_worker_ends_all_at_once(commands):
 
 def test_a_killed_worker_ends_all(commands):
     program = (
-        "import byteps_gc.mxnet as bps, os, time; bps.init()\nif bps.rank(): os.kill(os.getpid(), 9)\ntime.sleep(60)"
+        "import byteps_gc.numpy as bps, os, signal; bps.init()\nif bps.rank(): os.kill(os.getpid(), 9)\nsignal.pause()"
     )
     result = commands.launch("-c", program)
     assert result.status == 128 + signal.SIGKILL
@@ -106,7 +106,7 @@ def test_a_killed_worker_ends_all(commands):
 
 @pytest.mark.parametrize("sig, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_ending_the_launcher_ends_everything(commands, sig, status):
-    program = "import byteps_gc.mxnet as bps, time; bps.init(); print('running', flush=True); time.sleep(60)"
+    program = "import byteps_gc.numpy as bps, signal; bps.init(); print('running', flush=True); signal.pause()"
     child = commands.start(sys.executable, "-m", "byteps_gc", "launch", "--", sys.executable, "-c", program)
     seen = ""
     while "worker-0 | running" not in seen or "worker-1 | running" not in seen:

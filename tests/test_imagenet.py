@@ -7,8 +7,8 @@ import shutil
 import sys
 
 from byteps_gc import env
+from byteps_gc.checkpoint_files import file_hashes
 from byteps_gc.data import packing
-from byteps_gc.mxnet import file_hashes
 import mxnet as mx
 import numpy as np
 import pytest
@@ -152,7 +152,7 @@ def refused(capsys, monkeypatch, *words):
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(SCRIPT), run_name="__main__")
     (line,) = capsys.readouterr().err.splitlines()
-    assert stop.value.code == 2 and line.startswith(f"{SCRIPT.name}: error: ")
+    assert stop.value.code == 2 and line.startswith(f"{SCRIPT.name}: ")
     return line
 
 

@@ -136,7 +136,7 @@ def learning_rate(step, steps):
 @every_row
 @every_implementation
 def test_telescoping(implementation, row, workers):
-    d, mu, steps = 128, np.float32(0.9), 200
+    d, mu, steps = 128, np.float32(0.9), 200 if implementation is not REFERENCE else 60
     cluster = Cluster(implementation, row.compressor, d, mu=0.9, ef=True, workers=workers)
     rng = np.random.default_rng(workers)
     x, free, m = np.zeros(d), np.zeros(d), np.zeros(d)

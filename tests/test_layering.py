@@ -10,11 +10,11 @@ PACKAGE = Path(byteps_gc.__file__).parent
 
 # A module may import from this package only what stands in an earlier layer, or in its own.
 LAYERS = [
-    {"", "numpy_bool", "errors", "processes", "clock", "env", "variables"},
+    {"", "arguments", "numpy_bool", "errors", "processes", "clock", "env", "variables"},
     {"compressors", "toolchain"},
     {"native", "engine"},
     {"core"},
-    {"data", "report"},
+    {"data", "report", "checkpoint_files"},
     {"mxnet", "numpy"},
     {"training"},
     {"cluster"},
@@ -74,10 +74,26 @@ def test_only_the_edge_knows_a_framework():
                 assert name.split(".")[0] in FRONT_ENDS or name in FRAMEWORKS, f"{name} imports {imported}"
 
 
+def test_ctypes_stands_in_the_bindings_only():
+    bindings = {"native", "native.binding", "core.engine", "mxnet.exchange"}  # compressors, engine, libmxnet
+    system = {"processes", "engine.nvidia_driver", "bench.cpu_time"}  # libc, libcuda
+    loaders = {"cluster.bpslaunch", "bench.stock.compressors"}  # BytePS's server, stock compressors
+    found = {name for name, file in modules() if "ctypes" in imports(file, everywhere=True)}
+    assert found == bindings | system | loaders
+
+
 def test_importing_the_package_imports_no_framework(commands):
     code = "import byteps_gc, sys; print([n for n in ('mxnet', 'byteps', 'gluoncv', 'rich') if n in sys.modules])"
     result = commands.run(sys.executable, "-c", code)
     assert (result.status, result.output) == (0, "[]\n")
+
+
+def test_the_launcher_imports_no_framework(commands):
+    """A host's supervisor, and the check of a job's flags, must start at once, and without MXNet."""
+    for module in ("cluster.run", "cluster.simulated_cluster", "training.flags", "bench.commands"):
+        code = f"import byteps_gc.{module}, sys; print([n for n in ('mxnet', 'byteps', 'gluoncv') if n in sys.modules])"
+        result = commands.run(sys.executable, "-c", code)
+        assert (result.status, result.output) == (0, "[]\n"), module
 
 
 def test_modules_stay_small():

@@ -20,7 +20,7 @@ from doors import local_sockets
 import forged
 import strangers
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("attacks")]
 
 NOBODY = 65534
 GIFT = struct.Struct("<iiQ")  # worker, number of its region, size

@@ -1,42 +1,36 @@
 """Workers that do not have the same tensors, dtypes, partitions or compressors end the job with one line."""
 
-import time
-
 import pytest
 
 pytestmark = pytest.mark.cluster
 
 # The body runs on both workers, `one` is true on worker 1 only, before bps.init().
 PROGRAM = """
-import os, time
+import os
 one = os.environ["DMLC_WORKER_ID"] == "1"
 {before}
-import byteps_gc.mxnet as bps, mxnet as mx
-from byteps_gc import wire
+import byteps_gc.numpy as bps, numpy as np
+from byteps_gc.compressors.engine_keys import engine_options
 from byteps_gc.compressors.settings import Settings
+from byteps_gc.core.exchange import declare
 bps.init()
 def exchange(name="a", size=100000, dtype="float32", **params):
-    options = wire.engine_options(Settings.from_params(params), None, name, "compressor" in params) if params else {{}}
-    bps.declare(name, size * 4, **options)
-    array = mx.nd.ones(size, dtype=dtype)
-    bps.push_pull(array, name=name)
-    array.wait_to_read()
+    options = engine_options(Settings.from_params(params), None, name, "compressor" in params) if params else {{}}
+    declare(name, size * 4, **options)
+    bps.push_pull(np.ones(size, dtype), name)
 exchange("both")
-print("begun at", time.monotonic(), flush=True)
+print("begun", flush=True)
 {body}
 """
 FIRST, SECOND = (f"worker-{number} on 127.0.0.1" for number in range(2))
 
 
 def ends(commands, body, before="", **env):
-    """The one line of the server that ends the job, within 10 seconds of its cause; all others name that server."""
+    """The one line of the server that ends the job."""
     result = commands.launch("-c", PROGRAM.format(body=body, before=before), servers=1, **env)
-    now = time.monotonic()
     assert result.status == 70, result.output
     lines = {line.split(" | byteps: ", 1)[1] for line in result.output.splitlines() if "server-0 | byteps: " in line}
     assert len(lines) == 1, result.output
-    begun = [float(line.split()[-1]) for line in result.output.splitlines() if "begun at" in line]
-    assert not begun or now - min(begun) < 10
     return lines.pop()
 
 
@@ -71,7 +65,7 @@ def test_variables(commands, variable, values):
     assert result.status == 69, result.output
     ways = [(FIRST, values[0], SECOND, values[1]), (SECOND, values[1], FIRST, values[0])]
     assert any(f"{a} has {variable}={b}, {c} has {d}" in result.output for a, b, c, d in ways)
-    assert "begun at" not in result.output
+    assert "begun" not in result.output
 
 
 REMEDY = ": use the same compression_params (also fp16) and BYTEPS_MIN_COMPRESS_BYTES on all workers"
@@ -97,9 +91,12 @@ def test_compressors(commands, case):
 
 
 TRAINER = """
+import byteps_gc.mxnet as bps, mxnet as mx
+bps.init()
 net = mx.gluon.nn.Dense(100, in_units=100)
 net.initialize()
-trainer = bps.DistributedTrainer(net.collect_params(), "sgd", {}, compression_params=PARAMS if one else {})
+params = {"compressor": "onebit"} if bps.rank() else {}
+trainer = bps.DistributedTrainer(net.collect_params(), "sgd", compression_params=params)
 with mx.autograd.record():
     loss = net(mx.nd.ones((2, 100))).sum()
 loss.backward()
@@ -107,11 +104,9 @@ trainer.step(2)
 """
 
 
-@pytest.mark.parametrize("params", ["{'fp16': True}", "{'compressor': 'onebit'}"])
-def test_trainers(commands, params):
+def test_trainers(commands):
     """A trainer compares its settings before its first tensor."""
-    code = PROGRAM.format(body=TRAINER.replace("PARAMS", params), before="")
-    result = commands.launch("-c", code, BYTEPS_MIN_COMPRESS_BYTES="100")
+    result = commands.launch("-c", TRAINER, BYTEPS_MIN_COMPRESS_BYTES="100")
     assert result.status == 1, result.output
     assert "the workers' trainers have different settings: " in result.output
     assert " on worker 0; " in result.output and " on worker 1" in result.output

@@ -1,6 +1,5 @@
 """Hosts on one machine: what they share, what their links carry, what is left of them; and the guide's run on them."""
 
-import importlib.util
 import os
 from pathlib import Path
 import re
@@ -22,8 +21,10 @@ import pytest
 from conftest import EXAMPLE, FOR_EVER, ROOT, SET_UP
 import marks
 
+pytestmark = pytest.mark.xdist_group("namespaces")  # they look for what the others leave on this machine
+
 SCRIPT = ROOT / "scripts" / "cluster_on_one_machine.sh"
-PROGRAM = SCRIPT.with_suffix(".py")
+RUN = [sys.executable, "-m", "byteps_gc", "run", EXAMPLE / "cifar100.ini"]
 REPRODUCE = ROOT / "scripts" / "reproduce.sh"
 SMALL = "--dataset fashion-mnist --train-samples 256 --val-samples 100 --warmup-epochs 0 --lr 0.01".split()
 SMALL += ["--model", "cifar_resnet20_v1"]
@@ -50,22 +51,6 @@ peer.sendall(bytes(int(sys.argv[2])))
 peer.shutdown(socket.SHUT_WR)
 assert peer.recv(1) == b"!"
 """
-
-
-@pytest.fixture(scope="module")
-def machine():
-    """Root, the Debian packages and the kernel's namespaces; otherwise the test is skipped."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can make network namespaces")
-    spec = importlib.util.spec_from_file_location("setup_environment", str(ROOT / "scripts" / "setup_environment.py"))
-    setup = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(setup)
-    try:
-        setup.debian_packages(["iproute2", "openssh-server", "pssh", "dataset-fashion-mnist"])
-        with NamespaceHosts(1, rate="1gbit"):
-            pass
-    except (SystemExit, ClusterError) as error:
-        pytest.skip(f"this machine cannot be several hosts: {error}")
 
 
 def outside():
@@ -171,10 +156,21 @@ def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands,
 
 
 @pytest.mark.cluster
+@pytest.mark.parametrize("user", [(), ("unshare", "--user", "--map-user=1000", "--map-group=1000")])
+def test_run_simulates_hosts_without_ssh(machine, commands, tmp_path, user):
+    """As root and as an ordinary user; each host's logs and the table are in the run folder."""
+    words = ["onebit", "--hosts", 2, "--rate", "200mbit", "--", *SMALL, "--num-epochs", 1]
+    result = commands.run(*user, EXAMPLE / "run.sh", *words, BYTEPS_GC_RUN_DIR="out", BYTEPS_GC_PYTHON=sys.executable)
+    assert result.status == 0, result.output
+    assert "| dist-EF-SGDM | " in (tmp_path / "out" / "table.md").read_text()
+    assert (tmp_path / "out" / "host-2" / "onebit" / "worker-0.log").is_file()
+
+
+@pytest.mark.cluster
 @pytest.mark.parametrize("sig, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_cluster_leaves_nothing(machine, commands, sig, status):
     before = outside()
-    child = commands.start(sys.executable, PROGRAM, "--hosts", 2, "onebit", "--", *SMALL, "--num-epochs", 500)
+    child = commands.start(*RUN, "--hosts", 2, "--pssh", "onebit", "--", *SMALL, "--num-epochs", 500)
     line = child.stdout.readline()
     while "parallel-ssh" not in line:
         assert line, "it ended before the run began"
@@ -205,13 +201,12 @@ def output_of(child):
         (1, "scheduler", signal.SIGKILL),
         (1, "server-0", signal.SIGSTOP),
         (2, "worker-0", signal.SIGKILL),
-        (2, "worker-0", signal.SIGSTOP),
     ],
 )
 def test_a_process_that_dies_ends_the_run_on_all_hosts(machine, commands, host, victim, sig):
     """Both hosts say who it was, whether it was killed or has stopped."""
-    words = ["--hosts", 2, "onebit", "--", *SMALL, "--num-epochs", 500]
-    child = commands.start(sys.executable, PROGRAM, *words, BYTEPS_GC_DEATH_TIMEOUT="3")
+    words = ["--hosts", 2, "--pssh", "onebit", "--", *SMALL, "--num-epochs", 500]
+    child = commands.start(*RUN, *words, BYTEPS_GC_DEATH_TIMEOUT="3")
     while "parallel-ssh" not in child.stdout.readline():
         assert child.poll() is None
     inside = spaces(commands.mark) - {os.readlink("/proc/self/ns/net")}
@@ -228,7 +223,7 @@ def test_a_process_that_dies_ends_the_run_on_all_hosts(machine, commands, host, 
     how = " was killed by SIGKILL" if sig == signal.SIGKILL else f" on 10.99.0.{host} has been silent for 3 s"
     said = [line for line in output.splitlines() if "byteps_gc: job onebit: " in line]
     assert len(said) == 2 and all(victim + how in line for line in said), output
-    assert output.splitlines()[-1].startswith("cluster_on_one_machine: the run failed; logs: /")
+    assert output.splitlines()[-1].startswith("byteps_gc: the run failed; logs: /")
 
 
 def start_roles(hosts, workers, **names):
@@ -296,7 +291,7 @@ def test_a_worker_that_is_cut_off_from_a_server_says_so(machine, commands):
 @pytest.mark.cluster
 def test_a_run_that_failed_goes_on_on_all_hosts(machine):
     """The first host's checkpoint and record decide, whatever the folder of the other is called."""
-    flags, pipes = [*SMALL, "--num-epochs", "10"], dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    flags, pipes = [*SMALL, "--num-epochs", "6"], dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with NamespaceHosts(2) as hosts:
         ssh.serve(hosts)
         files = simulated_cluster.write_scripts(hosts, EXAMPLE, "cifar100", out="")
@@ -329,9 +324,9 @@ def test_a_run_that_failed_goes_on_on_all_hosts(machine):
         assert child.returncode == 0, output
         assert output.count(f"warning: {secret.OPEN}") == 1
         assert len(re.findall(r"\[SUCCESS\] 10\.99\.0\.[12]", output)) == 2
-        assert output.count("baseline: continues from /") == 1 and "baseline: epoch 1/10" not in output
+        assert output.count("baseline: continues from /") == 1 and "baseline: epoch 1/6" not in output
         epochs = record.read(runs[0] / "cifar100-20260101-000000" / "baseline" / "baseline.jsonl").epochs
-        assert [one["epoch"] for one in epochs] == list(range(10))
+        assert [one["epoch"] for one in epochs] == list(range(6))
         assert len([folder for one in runs for folder in one.glob("*")]) == 2
         assert list(runs[1].glob("*/baseline/params")) == []
 
@@ -364,23 +359,28 @@ def test_a_mistake_is_told_before_anything_is_made(machine, monkeypatch, options
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--rate", "5"], "rate '5' is not a bandwidth such as 500kbit, 100mbit or 1gbit"),
+        (["--hosts", "2", "--rate", "5"], "rate '5' is not a bandwidth such as 500kbit, 100mbit or 1gbit"),
         (
             ["--experiment", "cifar10"],
             f"unknown experiment 'cifar10' in {EXAMPLE}; known: cifar100, resnet50_v2, vgg16",
         ),
-        (["--hosts", "two"], "argument --hosts: invalid int value: 'two'"),
+        (["--rate", "100mbit"], "--rate needs --hosts: it limits the links of simulated hosts"),
+        (["--pssh"], "--pssh needs --hosts: it starts the jobs on simulated hosts"),
+        (["--hosts", "17"], "cannot simulate 17 hosts; accepted: 1 to 16"),
+        (["--hosts", "2", "--resume"], "--hosts cannot be combined with --print or --resume: simulated hosts are new"),
+        (["--hosts", "two"], "python -m byteps_gc run: argument --hosts: invalid int value: 'two'"),
     ],
 )
-def test_a_mistake_is_one_line(machine, commands, tmp_path, words, message):
-    result = commands.run(sys.executable, PROGRAM, *words)
-    assert (result.status, result.output) == (2, f"cluster_on_one_machine: {message}\n")
+def test_a_mistake_is_one_line(commands, tmp_path, words, message):
+    result = commands.run(*RUN, *words)
+    (line,) = result.output.splitlines()
+    assert result.status == 2 and line.startswith(message if "two" in words else f"byteps_gc: {message}"), line
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_root_it_is_one_line(machine, commands):
     result = commands.run("unshare", "--user", SCRIPT)
-    message = "cluster_on_one_machine: only root can create the network namespaces that simulate hosts: use sudo\n"
+    message = "cluster_on_one_machine: only root can run sshd on simulated hosts: use sudo\n"
     assert (result.status, result.output) == (2, message)
 
 

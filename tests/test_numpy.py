@@ -6,13 +6,12 @@ import re
 import signal
 import sys
 
-from byteps_gc.cluster.supervisor import PEER_LOST
+from byteps_gc.cluster import supervisor
 from byteps_gc.compressors.registry import kinds
 from gradient_reference import expected
 import pytest
-from test_deaths import Job
 
-from conftest import FOR_EVER_IN_NUMPY, PROGRAMS, ROOT
+from conftest import PROGRAMS, ROOT
 
 pytestmark = pytest.mark.cluster
 
@@ -49,6 +48,16 @@ def found(commands, front_end, cases):
 def run(commands, program, **options):
     """Run a program on two workers; return its result. ``bps`` and ``np`` are imported, and BytePS is started."""
     return commands.launch("-c", f"import byteps_gc.numpy as bps, numpy as np, sys\nbps.init()\n{program}", **options)
+
+
+def interrupted(commands, program):
+    """Run a program on two workers, and interrupt the one that prints "waiting" and its process id; return the rest."""
+    program = f"import byteps_gc.numpy as bps, numpy as np\nbps.init()\n{program}"
+    child = commands.start(sys.executable, "-m", "byteps_gc", "launch", "--", sys.executable, "-c", program)
+    pid = next(int(line.split()[-1]) for line in child.stdout if "waiting" in line)
+    os.kill(pid, signal.SIGINT)
+    output, _ = child.communicate(timeout=30)
+    return output
 
 
 def test_every_compressor_gives_the_bits_of_its_definition(commands):
@@ -90,6 +99,25 @@ print("exact", bps.rank(), bps.size(), bps.local_rank(), bps.local_size(), bps.s
     assert "exact 0 2 0 1 True" in result.output and "exact 1 2 0 1 True" in result.output
     assert result.output.count("rejected mean.int8.(1,): cannot average int8; pass average=False and divide the") == 2
     assert result.output.count("rejected") == 2 * 4 * 4
+
+
+def test_a_step_that_is_not_finite_is_reported_to_all(commands):
+    """Also without compression."""
+    program = """
+for params in ({}, {"compressor": "onebit"}):
+    gradient = np.ones(99999, np.float32)
+    exchange = bps.Exchange({"weight": gradient}, params)
+    gradient[-1] = np.nan if bps.rank() else 1
+    print("bad", exchange.push_pull(0.1), exchange.skipped_steps)
+    gradient[:] = bps.rank()
+    print("good", exchange.push_pull(0.1), exchange.skipped_steps)
+"""
+    result = run(commands, program)
+    assert result.status == 0, result.output
+    assert result.output.count("bad False 1") == result.output.count("good True 1") == 4
+    warning = "a gradient is not finite: all workers skip this step (1 skipped so far)"
+    assert len(re.findall(rf"worker-0 \| .*{re.escape(warning)}", result.output)) == 1  # Python prints it once
+    assert len(re.findall(rf"worker-1 \| .*{re.escape(warning)}", result.output)) == 0
 
 
 def test_broadcast_brings_every_bit(commands):
@@ -231,7 +259,7 @@ def wait():
 thread = threading.Thread(target=wait)
 thread.start()
 assert not handle.done()
-engine._function("close")()
+engine.close()
 thread.join()
 sys.exit(7)
 """
@@ -252,20 +280,56 @@ if bps.rank():
 print('waiting', os.getpid(), flush=True)
 bps.push_pull(a, {name})
 """
-    words = ["-m", "byteps_gc", "launch", "--", sys.executable, "-c"]
-    child = commands.start(sys.executable, *words, f"import byteps_gc.numpy as bps, numpy as np\nbps.init()\n{program}")
-    pid = next(int(line.split()[-1]) for line in child.stdout if "waiting" in line)
-    os.kill(pid, signal.SIGINT)
-    output, _ = child.communicate(timeout=30)
+    output = interrupted(commands, program)
     assert "worker-0 failed with status 1" in output and "KeyboardInterrupt" in output
 
 
-def test_a_killed_worker_ends_the_others_with_one_line(commands):
-    job = Job(commands, program=FOR_EVER_IN_NUMPY).start_all()
-    job.running["worker-1"].kill()
-    for line in job.ends(10, but=["worker-1"]).values():
-        assert line.startswith("byteps: worker-1 on 127.0.0.1 has died or lost its connection.")
-    assert job.running["worker-0"].returncode == PEER_LOST
+def test_a_server_that_never_answers_a_registration_is_one_line(commands):
+    """As one without the compressors: here the other worker never registers, while ours seem to be announced."""
+    program = """
+import signal
+from byteps_gc import native
+if bps.rank():
+    signal.pause()
+announced = iter([0, 1])
+native.registered = lambda: next(announced, 0)
+bps.push_pull(np.ones(3), "a")
+"""
+    result = run(commands, program, BYTEPS_GC_REGISTRATION_TIMEOUT="1")
+    assert result.status == 1, result.output
+    line = "worker-0 | -c: a: a server has not answered within 1 s; for compression, start all servers with python -m"
+    assert line in result.output and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("end", ["bps.shutdown()", "pass"], ids=["shutdown", "exit"])
+def test_ctrl_c_interrupts_leaving(commands, end):
+    """The other worker never leaves."""
+    program = f"""
+import os, signal
+from byteps_gc.core import engine
+bps.push_pull(np.zeros(4), 'known')
+if bps.rank():
+    signal.pause()
+close = engine.close
+def closing():
+    close()
+    print('waiting', os.getpid(), flush=True)
+engine.close = closing
+{end}
+"""
+    assert "worker-0 failed with status 1" in interrupted(commands, program)
+
+
+def test_ctrl_c_interrupts_the_start(commands):
+    """There is no scheduler to connect to."""
+    names = {"DMLC_NUM_WORKER": "2", "DMLC_NUM_SERVER": "1", "DMLC_WORKER_ID": "0", "DMLC_ROLE": "worker"}
+    names.update(DMLC_PS_ROOT_URI="127.0.0.1", DMLC_PS_ROOT_PORT=str(supervisor.free_port()))
+    program = "import byteps_gc.numpy as bps; print('starting', flush=True); bps.init()"
+    child = commands.start(sys.executable, "-c", program, **names)
+    assert any("Creating Van" in line for line in child.stdout)
+    child.send_signal(signal.SIGINT)
+    output, _ = child.communicate(timeout=30)
+    assert child.returncode == 1 and "KeyboardInterrupt" in output
 
 
 def test_a_process_with_both_front_ends_has_one_engine(commands):

@@ -11,10 +11,10 @@ from oracle import HEADS, MOST_WORKERS, cluster_in, machine, run_programs
 from oracle_cluster import ClusterFailure
 from oracle_reference import Difference, Reference
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("oracle")]
 
 SEED = 1
-PROGRAMS = {2: 150, 3: 60}  # by the number of workers
+PROGRAMS = {2: 60, 3: 30}  # by the number of workers
 SPEC = {
     "seed": 7,
     "setting": "none",

@@ -313,14 +313,14 @@ def test_a_file_that_appears_while_packing_is_kept(folder, out, monkeypatch):
 
 SLOW = """
 import os, sys, time
-from byteps_gc import commands
+from byteps_gc import cli
 from byteps_gc.data import packing
 def encode(content, *_):
     os.write(1, b"packing\\n")
-    time.sleep(0.1)
+    time.sleep(0.1)  # it has not packed all when it is stopped
     return content
 packing.encoded = encode
-sys.exit(commands.main(sys.argv[1:]))
+sys.exit(cli.main(sys.argv[1:]))
 """
 
 

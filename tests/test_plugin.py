@@ -6,11 +6,11 @@ import sys
 from byteps_gc.bench.stock import engine
 from byteps_gc.cluster import roles, secret, supervisor
 import pytest
-from test_training import EF, ONEBIT, train
+from test_training import EF, ONEBIT, results_of
 
-from conftest import PROGRAMS
+from conftest import PROGRAMS, commands_in
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("plugin")]
 
 DETERMINISTIC = {
     "onebit": ONEBIT,
@@ -19,31 +19,43 @@ DETERMINISTIC = {
 }
 
 
-@pytest.mark.parametrize("params", DETERMINISTIC.values(), ids=list(DETERMINISTIC))
-def test_a_step_that_is_not_finite_never_was(commands, params):
-    """Worker 1 has a NaN in a compressed or in a dense gradient: all skip the step, and nothing remembers it."""
-    poisons = (None, [5, "nan", 0], [5, "inf", 0], [5, "nan", 1])
-    clean, *others = train(commands, *({"params": params, "poison": poison} for poison in poisons), steps=12)
+RANDOMK = {"compressor": "randomk", "k": 0.1, "seed": 1, **EF}
+POISONS = (None, [5, "nan", 0], [5, "inf", 0], [5, "nan", 1], [5, "-inf", 1])
+
+
+def launch(commands, *fits, program=(PROGRAMS / "descent.py",), steps=12, threshold=2000, **env):
+    env = {"BYTEPS_MIN_COMPRESS_BYTES": str(threshold), "BYTEPS_PARTITION_BYTES": "4096", **env}
+    return commands.launch(*program, steps, *map(json.dumps, fits), **env)
+
+
+@pytest.fixture(scope="module")
+def poisoned(tmp_path_factory):
+    """The workers' results by compressor: without poison, and with it in a dense and in a compressed gradient."""
+    params = {**DETERMINISTIC, "randomk": RANDOMK}
+    fits = [{"params": one, "poison": poison} for one in params.values() for poison in POISONS]
+    with commands_in(tmp_path_factory.mktemp("poisoned")) as runner:
+        results = iter(results_of(launch(runner, *fits), len(fits)))
+        yield {name: [next(results) for _ in POISONS] for name in params}
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_a_step_that_is_not_finite_never_was(poisoned, name):
+    """Worker 1 has a value that is not finite: all skip the step, and nothing remembers it."""
+    clean, *others = poisoned[name]
     assert [one["skipped"] for one in clean] == [0, 0]
-    for poisoned in others:
-        assert [one["skipped"] for one in poisoned] == [1, 1]
-        assert {one["parameters"] for one in poisoned} == {one["parameters"] for one in clean}
+    for results in others:
+        assert [one["skipped"] for one in results] == [1, 1]
+        assert {one["parameters"] for one in results} == {one["parameters"] for one in clean}
 
 
-def test_randomk_goes_on_after_a_skipped_step(commands):
-    params = {"compressor": "randomk", "k": 0.1, "seed": 1, **EF}
-    (results,) = train(commands, {"params": params, "poison": [5, "nan", 0]}, steps=12)
-    assert all(one["skipped"] == 1 and one["finite"] for one in results)
-    assert len({one["parameters"] for one in results}) == 1
-
-
-def launch(commands, params, program=(PROGRAMS / "small_net.py",), **env):
-    env = {"BYTEPS_MIN_COMPRESS_BYTES": "2000", "BYTEPS_PARTITION_BYTES": "4096", **env}
-    return commands.launch(*program, 20, json.dumps({"params": params}), **env)
+def test_randomk_goes_on_after_a_skipped_step(poisoned):
+    for results in poisoned["randomk"][1:]:
+        assert all(one["skipped"] == 1 and one["finite"] for one in results)
+        assert len({one["parameters"] for one in results}) == 1
 
 
 def test_workers_that_disagree_about_the_learning_rate_are_told(commands):
-    result = launch(commands, ONEBIT, OTHER_RATE="0.25")
+    result = launch(commands, {"params": ONEBIT}, OTHER_RATE="0.25")
     assert result.status != 0
     assert "rejected different learning rates: 0.05 and 0.25" in result.output  # by the server
     assert "gradient_1: the server rejected the step: different learning rates: 0.05 and 0.25" in result.output
@@ -63,7 +75,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def test_a_server_of_another_version_says_so(commands):
-    result = launch(commands, ONEBIT, program=("-c", OTHER_VERSION, PROGRAMS / "small_net.py"))
+    result = launch(commands, {"params": ONEBIT}, program=("-c", OTHER_VERSION, PROGRAMS / "descent.py"))
     assert result.status != 0
     assert "server: gradient_1: requested compressors of version 2, but this process has version 1" in result.output
     assert "a frame of a different version: 1, but this process has 2" in result.output
@@ -81,14 +93,14 @@ def test_a_server_without_the_compressors_says_so(commands):
 
     scheduler = start("scheduler", None, "-m", "byteps_gc", "role")
     server = start("server", None, "-c", "import byteps.server")
-    worker = start("worker", 0, PROGRAMS / "small_net.py", "3", json.dumps({"params": ONEBIT}))
+    worker = start("worker", 0, PROGRAMS / "descent.py", "3", json.dumps({"params": ONEBIT}))
     output, _ = server.communicate(timeout=60)
     assert server.returncode == 2
     assert (
         "byteps: unknown compressor byteps_gc_compressor_type; start servers with: python -m byteps_gc server" in output
     )
     for survivor in (worker, scheduler):
-        output, _ = survivor.communicate(timeout=20)
+        output, _ = survivor.communicate(timeout=60)
         assert survivor.returncode == supervisor.PEER_LOST, output
         assert "byteps: server on 127.0.0.1 has died" in output
 
@@ -100,8 +112,10 @@ def test_byteps_as_released_trains_the_same(commands, tmp_path):
     """
     engine.unpack(tmp_path / "engine")
     several = (ONEBIT, {"compressor": "topk", "k": 0.01}, {"compressor": "dithering", "k": 2, **EF})
-    trainings = [{"params": params} for params in several]
-    released = train(commands, *trainings, steps=15, threshold=0, PYTHONPATH=str(tmp_path / "engine"))
-    ours = train(commands, *trainings, steps=15, threshold=0)
+    fits = [{"params": params} for params in several]
+    released, ours = (
+        results_of(launch(commands, *fits, steps=15, threshold=0, **env), len(fits))
+        for env in ({"PYTHONPATH": str(tmp_path / "engine")}, {})
+    )
     for one, other in zip(released, ours):
         assert {result["parameters"] for result in one} == {result["parameters"] for result in other}

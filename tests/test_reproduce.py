@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 
-from byteps_gc import reproduce
+from byteps_gc.reproduce.series import Series, conclude
 import pytest
 
 from conftest import ROOT
@@ -20,40 +20,37 @@ NAMES = {"BYTEPS_MIN_COMPRESS_BYTES": "16384", "BYTEPS_GC_PYTHON": sys.executabl
 
 @pytest.mark.cluster
 def test_it_goes_on_where_it_was_interrupted(commands, tmp_path):
-    words = [SCRIPT, "cifar100", "baseline topk", "--seeds", "2", "--out", "out", "--", *FLAGS]
+    words = [SCRIPT, "cifar100", "topk", "--seeds", "2", "--out", "out", "--", *FLAGS]
     child = commands.start(*words, **NAMES)
     out = tmp_path / "out"
-    while not (out / "seed-0" / "topk" / "topk.jsonl").exists():
+    while not (out / "seed-1" / "topk" / "topk.jsonl").exists():
         assert child.poll() is None, child.communicate()[0]
         time.sleep(0.02)
     child.send_signal(signal.SIGTERM)
     output, _ = child.communicate(timeout=30)
-    assert child.returncode == 143 and "1 of 4: baseline, seed 0; 0 s elapsed\n" in output
+    assert child.returncode == 143 and "1 of 2: topk, seed 0; 0 s elapsed\n" in output
     assert commands.gone() == []
 
     result = commands.run(*words, **NAMES)
     assert result.status == 0, result.output
     lines = result.output.splitlines()
-    assert lines[0] == "1 of 4: baseline, seed 0: already finished"
-    assert lines[1].startswith("2 of 4: topk, seed 0; 0 s elapsed, about ") and lines[1].endswith(" s left")
+    assert lines[0] == "1 of 2: topk, seed 0: already finished"
+    assert lines[1].startswith("2 of 2: topk, seed 1; 0 s elapsed, about ") and lines[1].endswith(" s left")
     table = (out / "table.md").read_text().splitlines()[2:]
-    assert [(row.split("|")[1].strip(), row.split("|")[6].strip()) for row in table] == [
-        ("baseline", "2"),
-        ("topk(k=0.001)", "2"),
-    ]
-    baseline, _ = json.loads((out / "table.json").read_text())
+    assert [(row.split("|")[1].strip(), row.split("|")[6].strip()) for row in table] == [("topk(k=0.001)", "2")]
+    (topk,) = json.loads((out / "table.json").read_text())
     configuration = json.loads((out / "configuration.json").read_text())
     assert configuration["configuration"]["min_compress_bytes"] == int(NAMES["BYTEPS_MIN_COMPRESS_BYTES"])
     assert not any(value.startswith("/") for value in configuration["environment"].values())
-    assert baseline["seeds"] == [0, 1] and baseline["finished"] and baseline["exchange_seconds_per_step"] > 0
+    assert topk["seeds"] == [0, 1] and topk["finished"] and topk["exchange_seconds_per_step"] > 0
     assert (out / "step_time.png").read_bytes().startswith(b"\x89PNG")
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "2 compressors, 4 runs" in page and "<summary>out/seed-1/topk: 5 logs</summary>" in page
+    assert "1 compressor, 2 runs" in page and "<summary>out/seed-1/topk: 5 logs</summary>" in page
     for seed in ("seed-0", "seed-1"):
         assert (out / seed / "topk" / "topk.jsonl").is_file()
 
     result = commands.run(*words, **NAMES)
-    assert result.status == 0 and result.output.count("already finished") == 4, result.output
+    assert result.status == 0 and result.output.count("already finished") == 2, result.output
     result = commands.run(*words, "--wd", "0.1", **NAMES)
     assert result.status == 2 and len(result.output.splitlines()) == 1
     assert (
@@ -66,12 +63,17 @@ def test_jobs_with_float16_are_in_the_table(tmp_path):
     """They are not in the experiment's file; a name with -fp16 at its end makes them."""
     file = ROOT / "example" / "mxnet" / "gradient_compression" / "cifar100.ini"
     jobs = {"topk": TOPK, "baseline-fp16": {"fp16": True}, "baseline": {}}
-    series = reproduce.Series(file, list(jobs), [0], tmp_path, [])
+    series = Series(file, list(jobs), [0], tmp_path, [])
     for job, compression in jobs.items():
         write(series.record(0, job), compression)
-    reproduce.conclude(series)
+    conclude(series)
     table = (tmp_path / "table.md").read_text().splitlines()[2:]
     assert [row.split("|")[1].strip() for row in table] == ["baseline", "baseline, fp16", "topk(k=0.001)"]
+
+
+def test_all_jobs_run_with_a_seed_before_the_next_seed(tmp_path):
+    series = Series(tmp_path / "mine.ini", ["baseline", "topk"], [0, 1], tmp_path, [])
+    assert series.tasks() == [(0, "baseline"), (0, "topk"), (1, "baseline"), (1, "topk")]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from attacked_job import SERVER_ADDRESS, SERVERS, WORKERS
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("attacks")]
 
 RESETS = 12
 

@@ -13,8 +13,16 @@ import zmq
 from conftest import EXAMPLE
 
 SHOW = (
-    "import os; path = os.environ['BYTEPS_GC_SECRET_FILE']; print(path, oct(os.stat(path).st_mode), open(path).read())"
+    "import os, byteps_gc.numpy as bps; bps.init(); path = os.environ['BYTEPS_GC_SECRET_FILE'];"
+    " print(path, oct(os.stat(path).st_mode), open(path).read())"
 )
+HOLD = """
+import time
+from byteps_gc.cluster import secret
+with secret.fresh() as variable:
+    print(*variable.values(), flush=True)
+    time.sleep(1000)
+"""
 
 
 def test_the_command_writes_a_secret_and_says_how_to_copy_it(commands, tmp_path):
@@ -64,6 +72,15 @@ def test_a_fresh_secret_is_private_and_gone_afterwards():
         file = Path(variable["BYTEPS_GC_SECRET_FILE"])
         assert secret.load(file)
         assert [oct(path.stat().st_mode) for path in (file, file.parent)] == ["0o100600", "0o40700"]
+    assert not file.parent.exists()
+
+
+def test_a_killed_launcher_leaves_no_secret(commands):
+    child = commands.start(sys.executable, "-c", HOLD)
+    file = Path(child.stdout.readline().strip())
+    assert secret.load(file)
+    child.kill()
+    assert commands.gone() == []
     assert not file.parent.exists()
 
 

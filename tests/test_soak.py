@@ -29,10 +29,11 @@ def test_the_time_ends_it(commands):
 
 
 def test_a_run_that_fails_is_told(commands, tmp_path):
-    (tmp_path / "mxnet.py").write_text("raise SystemExit('no MXNet today')")
+    (tmp_path / "byteps").mkdir()
+    (tmp_path / "byteps" / "__init__.py").write_text("raise SystemExit('no BytePS today')")
     result = commands.python(SOAK, "--runs", "1", "--part", "race", PYTHONPATH=str(tmp_path))
     assert result.status == 1
-    assert "race 1: " in result.output and "FAILED: " in result.output and "no MXNet today" in result.output
+    assert "race 1: " in result.output and "FAILED: " in result.output and "no BytePS today" in result.output
     assert result.output.splitlines()[-1] == "| race | 1 | 1 |"
 
 

@@ -1,13 +1,15 @@
-"""What a machine's roles are watched by: whoever is late, and a machine that stands still."""
+"""The supervisor of a machine's roles, and the functions that wait for processes and stop them."""
 
 import itertools
 import os
 import re
 import shlex
+import signal
+import subprocess
 import sys
 import time
 
-from byteps_gc import clock
+from byteps_gc import clock, processes
 from byteps_gc.cluster import causes, supervisor
 from byteps_gc.errors import ClusterError
 from byteps_gc.report import logs
@@ -43,8 +45,8 @@ def test_a_machine_that_stands_still_accuses_nobody(tmp_path, monkeypatch):
 def test_time_between_two_looks_is_bounded(monkeypatch):
     now = itertools.chain([10.0, 10.25, 60.0, 60.5])
     monkeypatch.setattr(clock.time, "monotonic", lambda: next(now))
-    lived = clock.PollingClock(most=2.0)
-    assert [lived.seconds() for _ in range(3)] == [0.25, 2.25, 2.75]
+    polling = clock.PollingClock(most=2.0)
+    assert [polling.seconds() for _ in range(3)] == [0.25, 2.25, 2.75]
 
 
 FORKS = """
@@ -63,6 +65,55 @@ def test_an_interrupt_during_a_fork_is_not_lost(commands):
     """Python ignores what is raised while it runs what a module wants done at a fork, as logging does."""
     result = commands.python("-c", FORKS)
     assert (result.status, result.output) == (0, "interrupted\n")
+
+
+def child(program):
+    """Start a program in a process group of its own; return it once it has printed a line."""
+    process = processes.popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True)
+    process.stdout.readline()
+    return process
+
+
+STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork():
+    print("started", flush=True)
+while True:
+    time.sleep(60)
+"""
+
+
+def test_stop_ends_a_group_that_ignores_sigterm_and_one_that_is_suspended():
+    """The suspended one handles SIGTERM, so it does not need SIGKILL."""
+    polite = "import sys, signal; signal.signal(15, lambda *_: sys.exit(3)); print(flush=True); signal.pause()"
+    children = [child(STUBBORN), child(polite)]
+    os.killpg(children[1].pid, signal.SIGSTOP)
+    processes.stop(children, grace=2)
+    assert [one.returncode for one in children] == [-signal.SIGKILL, 3]
+    assert processes.wait_until(lambda: not any(processes.group_alive(one.pid) for one in children), 10)
+    for one in children:
+        one.stdout.close()
+
+
+def test_the_first_failure_ends_the_wait():
+    ends = [processes.popen([sys.executable, "-c", f"raise SystemExit({status})"]) for status in (0, 0)]
+    assert processes.wait_all(ends) == 0
+    sleeper = processes.popen(["sleep", "600"])
+    killed = processes.popen(["sleep", "600"])
+    killed.send_signal(signal.SIGKILL)
+    assert processes.wait_all([sleeper, killed]) == 137
+    processes.stop([sleeper], grace=5, groups=False)
+    assert sleeper.returncode == -signal.SIGTERM
+
+
+def test_a_worker_of_two_devices_ends_when_one_process_fails(commands):
+    """Its exit status is that of the process."""
+    program = "import os, time; time.sleep(600) if os.environ['BYTEPS_LOCAL_RANK'] == '0' else os._exit(5)"
+    names = {"DMLC_ROLE": "worker", "NVIDIA_VISIBLE_DEVICES": "0,1", "BYTEPS_NUMA_ON": "0"}
+    names.update(DMLC_NUM_WORKER="1", DMLC_NUM_SERVER="1", DMLC_PS_ROOT_URI="127.0.0.1", DMLC_PS_ROOT_PORT="1")
+    result = commands.python("-m", "byteps_gc", "role", "--", sys.executable, "-c", program, **names, timeout=60)
+    assert (result.status, commands.gone()) == (5, []), result.output
 
 
 NOISY = "import sys\nwhile True:\n    print('x' * 999, flush=True)"

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import PROGRAMS, commands_in
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("training")]
 
 EF = {"ef": "vanilla", "momentum": "nesterov"}
 ONEBIT = {"compressor": "onebit", "scaling": True, **EF}
@@ -41,10 +41,15 @@ def train(commands, *trainings, steps=50, threshold=2000, workers=2, **env):
         BYTEPS_MIN_COMPRESS_BYTES=str(threshold),
         **env,
     )
+    return results_of(result, len(trainings), workers)
+
+
+def results_of(result, count, workers=2):
+    """The workers' results of each of ``count`` trainings or fits that a launch has printed, in order of rank."""
     assert result.status == 0, result.output
     lines = [line.split("RESULT ")[1] for line in result.output.splitlines() if "RESULT " in line]
     of_rank = [[one for one in map(json.loads, lines) if one["rank"] == rank] for rank in range(workers)]
-    assert [len(results) for results in of_rank] == [len(trainings)] * workers
+    assert [len(results) for results in of_rank] == [count] * workers
     return [list(results) for results in zip(*of_rank)]
 
 

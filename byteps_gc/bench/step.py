@@ -79,6 +79,7 @@ def main(options: argparse.Namespace) -> int:
     if unknown:
         raise UserError(f"unknown job {', '.join(unknown)}; known: {', '.join(JOBS)}")
     classifier("--model", options.model, CLASSES, PIXELS)
+    tables.require_writable("--json", options.json)
     exit_on_sigterm()
     seconds: Dict[str, List[float]] = {job: [] for job in JOBS if job in [BASELINE, *(options.job or JOBS)]}
     with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("") as status:

@@ -27,7 +27,6 @@ from statistics import median
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from byteps_gc.bench import model_gradients, tables
-from byteps_gc.cluster import run_folder
 from byteps_gc.cluster.namespaces import bits_per_second
 from byteps_gc.errors import UserError
 from byteps_gc.report import configuration, rows, table
@@ -93,11 +92,9 @@ class Measured:
 
 def measured(folder: Path) -> Iterator[Measured]:
     """Yield the rows of a folder; :class:`UserError` if ``reproduce.sh`` did not make it."""
-    file = folder / run_folder.CONFIGURATION
+    file = folder / configuration.NAME
     if not file.is_file():
-        raise UserError(
-            f"{folder} is not a folder of reproduce.sh or report --out: {run_folder.CONFIGURATION} is missing"
-        )
+        raise UserError(f"{folder} is not a folder of reproduce.sh or report --out: {configuration.NAME} is missing")
     about = configuration.read(file).get("configuration", {})
     for row in rows.group(rows.find([folder])):
         start = row.runs[0].start
@@ -225,7 +222,7 @@ def seconds_of(words: Sequence[str]) -> Dict[str, float]:
 
 def main(options: argparse.Namespace) -> int:
     """Compare the model with runs, and print its predictions for clusters."""
-    tables.require_folder("--markdown", options.markdown)
+    tables.require_writable("--markdown", options.markdown)
     computes = seconds_of(options.compute)
     if not options.folder and not computes:
         raise UserError("nothing to predict; give folders of reproduce.sh, or --compute with --compressors")

@@ -13,10 +13,18 @@ from rich.table import Table
 WIDTH = 124  # columns, however narrow the terminal
 
 
-def require_folder(flag: str, file: Optional[Path]) -> None:
-    """:class:`UserError` unless the folder is there in which a flag's file, if any, is to be."""
-    if file and not file.absolute().parent.is_dir():
-        raise UserError(f"cannot write {flag} {file}: the folder {file.absolute().parent} does not exist")
+def require_writable(flag: str, file: Optional[Path]) -> None:
+    """Check that a flag's file, if there is one, can be written: :class:`UserError`. Its content stays."""
+    if not file:
+        return
+    try:
+        new = not file.exists()
+        with open(file, "a"):
+            pass
+        if new:
+            file.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write {flag} {file}: {error.strerror}") from None
 
 
 def show(titles: Sequence[str], rows: Iterable[Iterable[str]], words: int = 1) -> None:

@@ -1,14 +1,13 @@
 """``bpslaunch COMMAND``: become the role that DMLC_ROLE names.
 
-A scheduler or a server runs in this process. A worker runs COMMAND once for each
-device of NVIDIA_VISIBLE_DEVICES, with BYTEPS_LOCAL_RANK and BYTEPS_LOCAL_SIZE
-set; the first of them that fails ends the others, and none outlives this process.
+A scheduler or a server runs in this process. A worker runs COMMAND once for each device of NVIDIA_VISIBLE_DEVICES, with
+BYTEPS_LOCAL_RANK and BYTEPS_LOCAL_SIZE set. If one of these processes fails, the others are stopped, and none outlives
+this process.
 """
 
 import ctypes
 import os
 from pathlib import Path
-import signal
 import subprocess
 import sys
 import time
@@ -18,19 +17,19 @@ from byteps_gc import env, native
 from byteps_gc.cluster import secret
 from byteps_gc.cluster.rendezvous import equality
 from byteps_gc.errors import ClusterError, EngineError, SettingsError, UserError
-from byteps_gc.processes import exit_on_sigterm, tied, tolerate_late_wakeups, uninterrupted
+from byteps_gc.processes import exit_on_sigterm, stop, tied, tolerate_late_wakeups, uninterrupted, wait_all
 
 NODES = Path("/sys/devices/system/node")
 SHARED_MEMORY = Path("/dev/shm")
 
 
 def main(command: Sequence[str]) -> int:
-    """Run the role; returns the exit status."""
+    """Run the role; return the exit status."""
     role = env.text("DMLC_ROLE")
     if role not in ("scheduler", "server", "worker"):
         raise SettingsError(f"DMLC_ROLE={role} is not one of scheduler, server, worker")
     env.check_cluster(role)
-    if not env.text("BYTEPS_GC_ROLE"):  # else it was started by a command that has warned
+    if not env.text("BYTEPS_GC_ROLE"):  # a supervisor has warned already
         env.warn_of_misspelled()
     if secret.of_job() is None and role == "scheduler":
         print(f"byteps_gc: warning: {secret.OPEN}", file=sys.stderr, flush=True)
@@ -70,12 +69,12 @@ def server_library() -> ctypes.CDLL:
 
 
 def local_size() -> int:
-    """Processes of this worker: one for each device of NVIDIA_VISIBLE_DEVICES, else one."""
+    """Return the number of processes of this worker: one for each device of NVIDIA_VISIBLE_DEVICES, at least one."""
     return max(1, len(env.devices()))
 
 
 def parse_cores(text: str) -> Set[int]:
-    """A set of processor numbers from the kernel's list format, such as "0-3,8"."""
+    """Parse a set of processor numbers in the kernel's list format, such as "0-3,8"."""
     cores: Set[int] = set()
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
@@ -86,11 +85,10 @@ def parse_cores(text: str) -> Set[int]:
 
 
 def cores_of(size: int) -> List[Optional[Set[int]]]:
-    """The processors of each of ``size`` local ranks; None where they may run anywhere.
+    """Return the processors of each of ``size`` local ranks; None for a rank that may use all.
 
-    BYTEPS_VISIBLE_CPU_CORES gives one list a rank, separated by colons. Otherwise,
-    with BYTEPS_NUMA_ON=1 and several ranks, they are spread over the memory nodes
-    in order and share the processors of their node evenly.
+    BYTEPS_VISIBLE_CPU_CORES has a list for each rank, separated by colons. Without it, and with BYTEPS_NUMA_ON=1,
+    several ranks are spread over the memory nodes in order, and share the processors of their node evenly.
     """
     wanted = env.text("BYTEPS_VISIBLE_CPU_CORES")
     if wanted:
@@ -116,7 +114,7 @@ def cores_of(size: int) -> List[Optional[Set[int]]]:
 
 
 def work(command: List[str]) -> int:
-    """Run the command once for each local rank; returns 0 or the first failure's status."""
+    """Run the command once for each local rank; return 0 or the status of the first that fails."""
     size = local_size()
     if size == 1:
         os.environ.update(BYTEPS_LOCAL_RANK="0", BYTEPS_LOCAL_SIZE="1")
@@ -130,36 +128,20 @@ def work(command: List[str]) -> int:
     try:
         for rank, cores in enumerate(cores_of(size)):
             ranks.append(start_rank(command, rank_environment(rank, size, scope), cores))
-        while True:
-            states = [process.poll() for process in ranks]
-            failed = next((state for state in states if state), None)
-            if failed is not None:
-                return failed if failed > 0 else 128 - failed
-            if all(state == 0 for state in states):
-                return 0
-            time.sleep(0.05)
+        return wait_all(ranks)
     finally:
-        for process in ranks:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 5
-        for process in ranks:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
+        stop(ranks, grace=5, groups=False)
         for memory in SHARED_MEMORY.glob(f"byteps_gc_{scope}_*"):  # of a rank that was killed
             memory.unlink()
 
 
 def rank_environment(rank: int, size: int, scope: str) -> Dict[str, str]:
-    """The environment of one local rank; the ranks of a worker share names of shared memory and sockets."""
+    """Return the environment of a local rank; a worker's ranks share the names of shared memory and sockets."""
     return dict(os.environ, BYTEPS_LOCAL_RANK=str(rank), BYTEPS_LOCAL_SIZE=str(size), BYTEPS_GC_LOCAL_SCOPE=scope)
 
 
 def start_rank(command: List[str], variables: Dict[str, str], cores: Optional[Set[int]]) -> subprocess.Popen:
-    """Start one local rank, bound to its processors, ending with this process."""
-
+    """Start a local rank, bound to its processors; the kernel kills it when this process ends."""
     tie = tied()
 
     def prepare() -> None:
@@ -175,7 +157,7 @@ def start_rank(command: List[str], variables: Dict[str, str], cores: Optional[Se
 
 
 def console() -> int:
-    """The ``bpslaunch`` command."""
+    """Run the command ``bpslaunch``."""
     try:
         return main(sys.argv[1:])
     except UserError as error:

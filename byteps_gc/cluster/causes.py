@@ -1,4 +1,4 @@
-"""Why a process of a job has ended: from its status, from what it printed last, and from the kernel."""
+"""Why a process of a job ended, found in its status, its last output, and the kernel's counters."""
 
 from pathlib import Path
 import re
@@ -12,9 +12,9 @@ MEMORY = re.compile(
     r"^([\w.]*MemoryError\b|MXNetError: .*(Memory allocation failed|Failed to allocate|out of memory))"
     r"|std::bad_alloc|cudaErrorMemoryAllocation|cudaMalloc.* failed: out of memory"
 )
-# of ps-lite, whose lines are otherwise like those of errors, and of BytePS
+# of ps-lite, whose other lines look like errors as well, and of BytePS
 FATAL = (re.compile(r"\[[\d:]+\] \S+: \[[\d:]+\] (\S+:\d+): (.+)"), re.compile(r"\[[\d:. -]+ F (\S+:\d+)\] (.+)"))
-OURS = "byteps: "  # in front of what the engine's own files print before they end a process
+OURS = "byteps: "  # prefix of the engine's own messages before it ends a process
 CGROUPS = Path("/proc/self/cgroup")
 MEMORY_CGROUPS = (
     ("/sys/fs/cgroup", "memory.events"),  # version 2
@@ -24,9 +24,9 @@ MACHINE = Path("/proc/vmstat")
 
 
 def oom_kills() -> Optional[int]:
-    """Return how many processes of this one's cgroup, or of the machine, the kernel has killed for memory.
+    """Return how many processes of this cgroup, or of the machine, the kernel's out-of-memory killer has killed.
 
-    None where neither can be read.
+    None if neither can be read.
     """
     paths = {line.rpartition(":")[2].strip("/") for line in content(CGROUPS).splitlines()}
     inner_first = sorted(paths | {""}, key=len, reverse=True)
@@ -46,7 +46,7 @@ def content(file: Path) -> str:
 
 
 def of_kill(before: Optional[int]) -> str:
-    """Return what is known of a SIGKILL, for a message. ``before``: :func:`oom_kills` when the job began."""
+    """Return the likely cause of a SIGKILL, for a message. ``before``: :func:`oom_kills` when the job began."""
     now = oom_kills()
     if before is None or now is None:
         return ", often sent by the kernel's out-of-memory killer"
@@ -54,7 +54,7 @@ def of_kill(before: Optional[int]) -> str:
 
 
 def of_lines(lines: Sequence[str]) -> str:
-    """Return the cause that a failed process printed, for a message; empty if its lines have none that is known."""
+    """Return the cause in the output of a failed process, for a message; empty if none is known."""
     for line in reversed(lines):
         if MEMORY.search(line):
             return f": out of memory ({line.strip()[:LONGEST]})"
@@ -70,7 +70,7 @@ def of_lines(lines: Sequence[str]) -> str:
 def ending(state: int, lines: Sequence[str], kills: Optional[int]) -> str:
     """Return how a process ended, for a message.
 
-    state: as Popen has it; lines: the last that it printed; kills: :func:`oom_kills` when the job began.
+    state: Popen's return code; lines: the last lines of output; kills: :func:`oom_kills` when the job began.
     """
     number = -state if state < 0 else state - 128 if state == 128 + signal.SIGKILL else 0
     how = f"was killed by {signal.Signals(number).name}" if number else f"failed with status {state}"

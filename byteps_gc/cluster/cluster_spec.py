@@ -2,20 +2,21 @@
 
 from dataclasses import dataclass
 import ipaddress
-import os
 from pathlib import Path
 import socket
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from byteps_gc import env, variables
 from byteps_gc.cluster import supervisor
-from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
 from byteps_gc.errors import SettingsError
+from byteps_gc.report.rows import BASELINE
+
+COMPRESSION_THREADS = "16"  # per worker process, as in the guide; its baseline has none
 
 
 def address_of(name: str) -> str:
-    """The IPv4 address of a host; :class:`SettingsError` if it has none, or a name that cannot be one."""
+    """Return the IPv4 address of a host; :class:`SettingsError` if it has none, or a name that cannot be one."""
     if not variables.is_address(name):
         raise SettingsError(f"host {variables.shown(name)!r} is not {variables.Addresses().accepted}")
     try:
@@ -42,7 +43,7 @@ def lines_of(file: Path) -> List[str]:
 
 
 def is_here(address: str) -> bool:
-    """Whether the address is one of this machine's."""
+    """Return whether this machine has the address."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((address, 0))
@@ -65,7 +66,7 @@ class Host:
 
     @classmethod
     def from_environment(cls) -> "Host":
-        """Read BYTEPS_GC_HOSTS and its neighbours; :class:`SettingsError` for what cannot be."""
+        """Read the settings from the environment; :class:`SettingsError` for values that cannot work."""
         env.check()
         names = env.text("BYTEPS_GC_HOSTS", LOOPBACK).replace(",", " ").split()
         if len(names) == 1 and "/" in names[0]:
@@ -106,7 +107,7 @@ class Host:
 
     @property
     def first_worker(self) -> int:
-        """The id of this machine's first worker among all workers."""
+        """The worker id of this machine's first worker."""
         return self.index * self.workers_per_host
 
     @property
@@ -115,35 +116,34 @@ class Host:
         return is_here(self.scheduler)
 
     def job_port(self, number: int) -> int:
-        """The scheduler's port for the ``number``-th job of a run: each job has its own, so that none meets another.
+        """Return the scheduler's port for a run's job of this number, from 0.
 
-        The settings' port itself is where the hosts of a run meet.
+        Each job has a port of its own, so that it cannot meet processes of another. The settings' own port is that of
+        the rendezvous.
         """
         return self.port + 1 + number if self.port else supervisor.free_port(self.scheduler)
 
     def cluster(self, port: int) -> Cluster:
-        """The whole job: how many workers and servers, and where the scheduler is."""
+        """Return the whole job: its numbers of workers and servers, and the scheduler's address and port."""
         count = len(self.hosts)
         return Cluster(count * self.workers_per_host, count * self.servers_per_host, self.scheduler, port)
 
-    def role_environment(self, role: str) -> Dict[str, str]:
-        """The environment for a role that is started on this machine by itself.
-
-        BYTEPS_GC_LOCAL_WORKER tells the workers of a host apart, BYTEPS_GC_JOB_PORT
-        is the port that a run chose for its job.
-        """
+    def role_environment(self, role: str, job: str = "") -> Dict[str, str]:
+        """Return the environment of a role that is started by hand; BYTEPS_GC_LOCAL_WORKER numbers a host's workers."""
         number = env.integer("BYTEPS_GC_LOCAL_WORKER", most=self.workers_per_host - 1)
-        port = env.integer("BYTEPS_GC_JOB_PORT", self.port)
-        if not port:
+        if not self.port:
             raise SettingsError("a role started by hand needs BYTEPS_GC_PORT, the same for all roles of a job")
-        if role == "scheduler" and not self.schedules:
-            raise SettingsError(f"the scheduler's address {self.scheduler} is not an address of this machine")
         if role == "scheduler":
-            supervisor.check_port(self.scheduler, port)
-        return self.variables(role, number, port)
+            if not self.schedules:
+                raise SettingsError(f"the scheduler's address {self.scheduler} is not an address of this machine")
+            supervisor.check_port(self.scheduler, self.port)
+        return self.variables(role, number, self.port, job)
 
-    def variables(self, role: str, number: int = 0, port: int = 0) -> Dict[str, str]:
-        """The environment of a role, the ``number``-th of its kind here, in a job at that port of the scheduler."""
+    def variables(self, role: str, number: int = 0, port: int = 0, job: str = "") -> Dict[str, str]:
+        """Return the environment of a role.
+
+        number: of this host's workers, from 0; port: the scheduler's; job: the name of a worker's job.
+        """
         variables = environment(
             self.cluster(port),
             role,
@@ -152,35 +152,31 @@ class Host:
             interface=self.interface,
             neighbours=self.workers_per_host,
         )
-        devices = env.text("BYTEPS_GC_GPUS")
-        if devices and role == "worker":
-            variables["NVIDIA_VISIBLE_DEVICES"] = devices
+        if role == "worker":
+            threads = "0" if job == BASELINE else COMPRESSION_THREADS
+            variables["BYTEPS_THREADPOOL_SIZE"] = env.text("BYTEPS_THREADPOOL_SIZE", threads)
+            if env.text("BYTEPS_GC_GPUS"):
+                variables["NVIDIA_VISIBLE_DEVICES"] = env.text("BYTEPS_GC_GPUS")
         return variables
 
-    def roles(
-        self, experiment: Experiment, job: str, flags: Sequence[str], port: int, *options: str
-    ) -> List[supervisor.Role]:
-        """Return this machine's roles of a job, started by the experiment's scripts with ``options``."""
-        folder = experiment.folder
-        base = dict(os.environ, BYTEPS_GC_JOB_PORT=str(port))
+    def roles(self, job: str, command: Sequence[str], port: int) -> List[supervisor.Role]:
+        """Return this machine's roles of a job.
+
+        command: what each worker runs; port: the scheduler's.
+        """
         roles: List[supervisor.Role] = []
         if self.schedules:
-            roles.append(supervisor.Role("scheduler", [str(folder / "scheduler.sh"), *options], base))
+            variables = self.variables("scheduler", port=port)
+            roles.append(supervisor.Role("scheduler", supervisor.BPSLAUNCH, variables))
         for number in range(self.servers_per_host):
-            roles.append(supervisor.Role(f"server-{number}", [str(folder / "server.sh"), *options], base))
+            variables = self.variables("server", port=port)
+            roles.append(supervisor.Role(f"server-{number}", supervisor.BPSLAUNCH, variables))
         for number in range(self.workers_per_host):
-            command = [
-                str(folder / "worker.sh"),
-                job,
-                *experiment.definitions(),
-                *options,
-                *(["--", *flags] if flags else []),
-            ]
-            variables = dict(base, BYTEPS_GC_LOCAL_WORKER=str(number))
-            roles.append(supervisor.Role(f"worker-{number}", command, variables))
+            variables = self.variables("worker", number, port, job)
+            roles.append(supervisor.Role(f"worker-{number}", [*supervisor.BPSLAUNCH, *command], variables))
         return roles
 
 
 def ready(host: Host, port: int) -> Optional[Callable[[], bool]]:
-    """A question for :meth:`local.Supervisor.run`: whether the scheduler of this machine listens."""
+    """Return a function that tells whether this machine's scheduler listens; None if it runs elsewhere."""
     return (lambda: supervisor.listens(host.scheduler, port)) if host.schedules else None

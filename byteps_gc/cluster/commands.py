@@ -4,8 +4,9 @@ import argparse
 import os
 from pathlib import Path
 import shlex
+import sys
 import time
-from typing import Dict, List
+from typing import Any
 
 import byteps_gc
 from byteps_gc import env
@@ -13,10 +14,17 @@ from byteps_gc.errors import ClusterError, UserError
 from byteps_gc.processes import exit_on_sigterm
 
 SCRIPTS = Path(byteps_gc.__file__).resolve().parent.parent / "example" / "mxnet" / "gradient_compression"
-PREFIXES = ("BYTEPS_", "DMLC_", "MXNET_", "NVIDIA_", "OMP_", "PYTHONUNBUFFERED")  # of a role's variables
 
 
-def add_launch(commands: "argparse._SubParsersAction") -> None:
+def add(commands: Any) -> None:
+    """Add the commands of a job's processes."""
+    add_launch(commands)
+    add_secret(commands)
+    add_run(commands)
+    add_roles(commands)
+
+
+def add_launch(commands: Any) -> None:
     """Add the command ``launch``."""
     launch = commands.add_parser(
         "launch",
@@ -31,7 +39,7 @@ def add_launch(commands: "argparse._SubParsersAction") -> None:
     launch.set_defaults(run=run_launch)
 
 
-def add_secret(commands: "argparse._SubParsersAction") -> None:
+def add_secret(commands: Any) -> None:
     """Add the command ``secret``."""
     secret = commands.add_parser("secret", help="make the secret of a cluster, which keeps others out of its jobs")
     file = "file to write (default: secret, next to the guide's settings.sh, where run.sh looks for it)"
@@ -40,27 +48,57 @@ def add_secret(commands: "argparse._SubParsersAction") -> None:
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:
-    """Add what names an experiment and its jobs."""
+    """Add the arguments that name an experiment and its jobs."""
     parser.add_argument("experiment", type=Path, metavar="EXPERIMENT.ini")
     parser.add_argument("jobs", nargs="*", metavar="JOBS", help="jobs to run (default: all); training flags follow --")
 
 
 def add_job(parser: argparse.ArgumentParser) -> None:
     """Add the flag that defines a job."""
-    parser.add_argument("--job", action="append", default=[], metavar="NAME=FLAGS", help="define one more job")
+    parser.add_argument("--job", action="append", default=[], metavar='NAME="FLAGS"', help="define one more job")
 
 
-def add_run(commands: "argparse._SubParsersAction") -> None:
+def add_simulated_hosts(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of simulated hosts; :func:`check_simulated_hosts` checks them."""
+    parser.add_argument("--hosts", type=int, metavar="N", help="simulate N hosts (default: the hosts of settings.sh)")
+    rate = "bandwidth of each simulated host's link, such as 100mbit or 1gbit (default: no limit)"
+    parser.add_argument("--rate", default="", help=rate)
+
+
+def check_simulated_hosts(options: argparse.Namespace) -> None:
+    """Check the flags of simulated hosts; raise :class:`UserError` for values that cannot work."""
+    from byteps_gc.cluster.namespaces import NamespaceHosts
+
+    if options.rate and options.hosts is None:
+        raise UserError("--rate needs --hosts: it limits the links of simulated hosts")
+    if options.hosts is not None:
+        NamespaceHosts(options.hosts, options.rate)  # checks both
+
+
+def become_able_to_simulate() -> None:
+    """Start this command again with the right to simulate hosts, unless this process has it."""
+    from byteps_gc.cluster import privileges
+
+    privileges.enter([sys.executable, "-m", "byteps_gc", *sys.argv[1:]])
+
+
+def add_run(commands: Any) -> None:
     """Add the command ``run``."""
-    run = commands.add_parser("run", help="run the jobs of an experiment on this host (called by run.sh)")
+    run = commands.add_parser(
+        "run", help="run the jobs of an experiment on this host (called by run.sh), or on simulated hosts"
+    )
     add_jobs(run)
     add_job(run)
+    run.add_argument("--experiment", dest="name", metavar="NAME", help="run NAME.ini in the folder of EXPERIMENT.ini")
     run.add_argument("--resume", nargs="*", metavar="JOBS", help="continue the unfinished jobs of a run")
     run.add_argument("--print", dest="print_job", metavar="JOB", help="print each role's environment and command only")
+    add_simulated_hosts(run)
+    pssh = "start run.sh on the simulated hosts by sshd and parallel-ssh, as on real hosts (needs root)"
+    run.add_argument("--pssh", action="store_true", help=pssh)
     run.set_defaults(run=run_jobs)
 
 
-def add_roles(commands: "argparse._SubParsersAction") -> None:
+def add_roles(commands: Any) -> None:
     """Add the commands that become one process of a job."""
     host = commands.add_parser("host", help="become a role of this host (called by scheduler.sh, server.sh, worker.sh)")
     host.add_argument("role", choices=("scheduler", "server", "worker"))
@@ -108,13 +146,19 @@ def run_secret(options: argparse.Namespace) -> int:
 
 
 def run_jobs(options: argparse.Namespace) -> int:
-    """Run an experiment's jobs on this host, or print how each role would be started."""
+    """Run an experiment's jobs on this host or on simulated hosts, or print how each role would be started."""
     from byteps_gc.cluster import run
     from byteps_gc.cluster.experiment import Experiment
 
     exit_on_sigterm()
     env.warn_of_misspelled()
-    experiment = Experiment.read(options.experiment, options.job)
+    file = options.experiment.with_name(f"{options.name}.ini") if options.name else options.experiment
+    experiment = Experiment.read(file, options.job)
+    check_simulated_hosts(options)
+    if options.hosts is not None:
+        return run_simulated(experiment, options)
+    if options.pssh:
+        raise UserError("--pssh needs --hosts: it starts the jobs on simulated hosts")
     jobs = [*options.jobs, *(options.resume or [])]
     if options.print_job:
         if jobs or options.resume is not None:
@@ -123,30 +167,40 @@ def run_jobs(options: argparse.Namespace) -> int:
     return run.run(experiment, jobs, options.rest, resume=options.resume is not None)
 
 
+def run_simulated(experiment: Any, options: argparse.Namespace) -> int:
+    """Run an experiment's jobs on simulated hosts."""
+    from byteps_gc.cluster import simulated_cluster
+
+    if options.print_job or options.resume is not None:
+        raise UserError("--hosts cannot be combined with --print or --resume: simulated hosts are new for each run")
+    env.check()
+    jobs = experiment.select(options.jobs)
+    if not options.pssh:
+        become_able_to_simulate()
+    simulated_cluster.run(experiment, options.hosts, options.rate, jobs, options.rest, options.pssh)
+    return 0
+
+
 def run_host(options: argparse.Namespace) -> int:
     """Become a role of this host, as the settings file describes the cluster, or print how that is started."""
-    from byteps_gc.cluster import bpslaunch, cluster_spec, run, supervisor
+    from byteps_gc.cluster import bpslaunch, supervisor
+    from byteps_gc.cluster.cluster_spec import Host
     from byteps_gc.cluster.experiment import Experiment
+    from byteps_gc.cluster.run import shell_command
+    from byteps_gc.cluster.run_folder import JobFolder
 
-    command: List[str] = []
+    command, job = [], ""
     if options.role == "worker":
         if len(options.words) != 2:
             raise UserError("worker.sh takes one job: ./worker.sh onebit [-- TRAINING FLAGS]")
-        experiment = Experiment.read(Path(options.words[0]), options.job)
-        command = run.worker_command(experiment, options.words[1], options.rest)
-    variables = cluster_spec.Host.from_environment().role_environment(options.role)
+        file, job = options.words
+        command = Experiment.read(Path(file), options.job).worker_command(JobFolder(Path(), job), options.rest)
+    variables = Host.from_environment().role_environment(options.role, job)
     if options.print:
-        print(command_line(variables, [*supervisor.BPSLAUNCH, *command]))
+        print(shell_command(variables, [*supervisor.BPSLAUNCH, *command]))
         return 0
     os.environ.update(variables)
     return bpslaunch.main(command)
-
-
-def command_line(variables: Dict[str, str], command: List[str]) -> str:
-    """Return the shell command that runs a role: what its environment says of the job, and its command."""
-    names = sorted(name for name in variables if name.startswith(PREFIXES))
-    lines = ["env", *(f"  {name}={shlex.quote(variables[name])}" for name in names)]
-    return " \\\n".join([*lines, "  " + " ".join(map(shlex.quote, command))])
 
 
 def run_role(options: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """An experiment: a training script, the flags of all its jobs, and those of each job.
 
-The constants stand in one small file, for example::
+An experiment is a small file, for example::
 
     [experiment]
     script = train_cifar100_byteps_gc.py
@@ -13,9 +13,8 @@ The constants stand in one small file, for example::
     [more jobs]
     topk-ef = --compressor topk --k 0.001 --ef vanilla
 
-``more jobs``, which may be missing, are run when they are named. A job's name
-with ``-fp16`` at its end is that job with ``--fp16-pushpull``. A word that begins
-with ``~`` is a path in the home folder of whoever runs the job.
+The jobs in the optional section ``more jobs`` run only when they are named. The suffix ``-fp16`` adds
+``--fp16-pushpull`` to a job. A word that begins with ``~`` is a path in the user's home folder.
 """
 
 import configparser
@@ -24,20 +23,21 @@ import os
 from pathlib import Path
 import re
 import shlex
+import sys
 from typing import Dict, List, Sequence, Tuple
 
+from byteps_gc.cluster.run_folder import JobFolder
 from byteps_gc.errors import SettingsError
-
-HALF = "fp16"
+from byteps_gc.report.rows import FP16_SUFFIX
 
 
 def split_flags(text: str) -> List[str]:
-    """The words of some flags."""
+    """Split flags into words."""
     return [os.path.expanduser(word) for word in shlex.split(text)]
 
 
 def defined(text: str, jobs: Dict[str, Sequence[str]]) -> Tuple[str, List[str]]:
-    """Return the name and flags of a job that is written as "NAME=FLAGS"; it must be a new one."""
+    """Parse "NAME=FLAGS", the definition of a job; the name must be new."""
     name, equals, flags = text.partition("=")
     if not equals or not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
         raise SettingsError(f"--job {text!r} is not NAME=FLAGS, NAME of lower-case letters, digits, - and _")
@@ -51,10 +51,10 @@ def defined(text: str, jobs: Dict[str, Sequence[str]]) -> Tuple[str, List[str]]:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What an experiment's file says.
+    """A training script, and the jobs that run it with certain flags.
 
-    script: a path; flags: of all jobs, words; jobs: each one's flags; default: those that run when none is named;
-    more: the jobs that the file does not have, each as "NAME=FLAGS".
+    script: its path; flags: of all jobs; jobs: each job's own flags; default: the jobs that run when none is named;
+    more: definitions ("NAME=FLAGS") of jobs that the file does not have.
     """
 
     name: str
@@ -66,10 +66,7 @@ class Experiment:
 
     @classmethod
     def read(cls, file: Path, more: Sequence[str] = ()) -> "Experiment":
-        """Read an experiment's file; :class:`SettingsError` says what is wrong with it.
-
-        more: jobs that the file does not have, each as "NAME=FLAGS".
-        """
+        """Read an experiment's file, and add the jobs that ``more`` defines; :class:`SettingsError` for a mistake."""
         parser = configparser.ConfigParser(interpolation=None)
         try:
             with open(file) as stream:
@@ -93,29 +90,34 @@ class Experiment:
 
     @property
     def folder(self) -> Path:
-        """The folder of the experiment's file and of the scripts that start its roles."""
+        """The folder of the experiment's file and of run.sh."""
         return self.script.parent
+
+    def worker_command(self, folder: JobFolder, flags: Sequence[str] = ()) -> List[str]:
+        """Return the command of a job's workers: the training script with the job's flags, then ``flags``."""
+        files = ["--logging-file", str(folder.log), "--save-dir", str(folder.checkpoints)]
+        return [sys.executable, str(self.script), *self.job_flags(folder.job), *files, *flags]
 
     def definitions(self) -> List[str]:
         """Return the flags that define the jobs in ``more``, for run.sh and worker.sh."""
         return [word for text in self.more for word in ("--job", text)]
 
     def known(self) -> str:
-        """The jobs, for messages."""
-        return f"{', '.join(self.jobs)} (each also with -{HALF})"
+        """Return the names of the jobs, for messages."""
+        return f"{', '.join(self.jobs)} (each also with {FP16_SUFFIX})"
 
     def select(self, words: Sequence[str]) -> List[str]:
-        """The named jobs, the default ones for no name; :class:`SettingsError` for an unknown one."""
+        """Return the named jobs, without a name the default ones; :class:`SettingsError` for an unknown one."""
         names = [name for word in words for name in word.split()]
         for name in names:
             self.job_flags(name)
         return names or list(self.default)
 
     def job_flags(self, job: str) -> List[str]:
-        """The flags that make up a job, without the script."""
+        """Return all flags of a job."""
         name, half = job, []
-        if job.endswith(f"-{HALF}") and job not in self.jobs:
-            name, half = job[: -len(HALF) - 1], ["--fp16-pushpull"]
+        if job.endswith(FP16_SUFFIX) and job not in self.jobs:
+            name, half = job[: -len(FP16_SUFFIX)], ["--fp16-pushpull"]
         if name not in self.jobs:
             raise SettingsError(f"unknown job {job!r}; known: {self.known()}")
         return [*self.flags, *self.jobs[name], *half]

@@ -1,4 +1,4 @@
-"""What a process of a job prints: read to its end whatever happens, kept in a log, and shown."""
+"""The output of a process of a job: read until its end, written to a log, and shown."""
 
 import collections
 import os
@@ -14,12 +14,12 @@ STANDARD_OUTPUT = "the standard output"
 
 
 class Output:
-    """Reads what a process prints, so that it never waits; also when a line cannot be written or shown.
+    """Reads the output of a process, so that it never blocks, even when a line cannot be written or shown.
 
-    name: of the process; stream: what it prints; file: its log, to which all of it is appended;
-    show: called with (name, line) for every line.
+    name: of the process; stream: its output; file: its log, to which all output is appended;
+    show: called with (name, line) for each line.
 
-    lines: the last lines, but for stack traces of C++; lost: why lines are lost, None as long as none is.
+    lines: the last lines, without C++ stack traces; lost: why lines are lost, None if none is.
     """
 
     def __init__(self, name: str, stream: IO[bytes], file: Path, show: Callable[[str, str], None]):
@@ -33,7 +33,7 @@ class Output:
         self._reader.start()
 
     def join(self, seconds: float) -> None:
-        """Wait until all is read, for ``seconds`` at most."""
+        """Wait until all output is read, up to ``seconds``."""
         self._reader.join(seconds)
 
     def _read(self) -> None:
@@ -50,7 +50,7 @@ class Output:
             self._attempt(self._file, log.close)
 
     def _attempt(self, where: object, action: Callable[[], object]) -> object:
-        """Do something with the log or the standard output; note why it cannot be done."""
+        """Use the log or the standard output; note why that is impossible."""
         try:
             return action()
         except OSError as error:
@@ -60,6 +60,6 @@ class Output:
 
 
 def write(log: IO[bytes], content: bytes) -> None:
-    """Write all of the content to a file without a buffer; OSError if that is not possible."""
+    """Write all of the content to an unbuffered file; OSError if that is impossible."""
     while content:
         content = content[log.write(content) :]

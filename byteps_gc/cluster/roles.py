@@ -10,20 +10,20 @@ from byteps_gc.variables import TABLE
 
 LOOPBACK = "127.0.0.1"
 
-# What the caller's environment says wins; the guide's scripts set theirs in settings.sh.
+# Variables of the caller's environment take precedence; the guide's scripts set theirs in settings.sh.
 DEFAULTS = {
     "BYTEPS_LOG_LEVEL": "WARNING",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-# MXNet hands over gradients by so many operators of backward at once, 15 otherwise: the sooner they come, the more of
-# their exchange is over when backward is. On a GPU each such bulk is waited for, so there MXNet's own number stays.
+# MXNet releases gradients after bulks of this many operators of backward, by default 15: small bulks let more of the
+# exchange overlap with backward. On a GPU, MXNet waits for each bulk, so there its default stays.
 CPU_WORKER_DEFAULTS = {"MXNET_EXEC_BULK_EXEC_MAX_NODE_TRAIN_BWD": "4"}
 OMP_THREADS = 4
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the scheduler listens, and how many workers and servers make up a job."""
+    """The numbers of a job's workers and servers, and the scheduler's address and port."""
 
     workers: int
     servers: int
@@ -40,7 +40,7 @@ class Cluster:
 
 
 def omp_threads(processes: int) -> int:
-    """Threads for each of so many computing processes of this machine: the guide's 4, or its share of the cores."""
+    """Return the threads of each of a machine's computing processes: the guide's 4, or its share of the cores."""
     return max(1, min(OMP_THREADS, len(os.sched_getaffinity(0)) // max(1, processes)))
 
 
@@ -53,13 +53,13 @@ def environment(
     neighbours: int = 1,
     base: Optional[Mapping[str, str]] = None,
 ) -> Dict[str, str]:
-    """The environment of one role's process.
+    """Return the environment of one role's process.
 
     role: "scheduler", "server" or "worker"; worker: its id among all workers.
-    address: this host's address in the cluster; where it is empty, BytePS takes
-        that of ``interface``, or of the first interface that is up.
-    neighbours: worker processes of this host, which share its cores.
-    base: what the process inherits; of the defaults, what it names stays.
+    address: this host's address in the cluster; if it is empty, BytePS uses that of ``interface``, or of the first
+        interface that is up.
+    neighbours: number of worker processes of this host, which share its cores.
+    base: the environment to inherit, by default this process's; its values take precedence over the defaults.
     """
     env = dict(os.environ if base is None else base)
     env.update(

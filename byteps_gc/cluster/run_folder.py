@@ -1,125 +1,170 @@
-"""The folder of a run on this host, and what is left to do in one that goes on.
+"""The folder of a run on this host, with a sub-folder for each of its jobs.
 
-A run's folder holds a folder for each of its jobs, from its start. The host that has worker 0
-has the records and the checkpoints there as well, and so it can tell how far each job is.
+A job's folder exists from the job's start. Only the host of worker 0 has records and checkpoints in it,
+so only that host knows how far each job is.
 """
 
 import contextlib
+from dataclasses import dataclass
 import fcntl
 import os
 from pathlib import Path
 import time
-from typing import Iterator, List, Sequence, Tuple
+from typing import Iterator, List, NamedTuple, Sequence
 
 from byteps_gc import env
 from byteps_gc.errors import SettingsError, UserError
-from byteps_gc.report import configuration, record
+from byteps_gc.report.record import Record, beside, read
 from byteps_gc.training import checkpoint
 
-CONFIGURATION = configuration.NAME  # what all runs in a folder of reproduce.sh have in common
 DIGITS = "[0-9]"
 TIME = f"{DIGITS * 8}-{DIGITS * 6}"  # of a run's start, in its folder's name
 
-Task = Tuple[str, str]  # a job, and the checkpoint that it continues from, without its ending; empty: its beginning
+
+class Task(NamedTuple):
+    """A job to run, and the checkpoint that it continues from, as a path without suffix; empty: from the beginning."""
+
+    job: str
+    checkpoint: str = ""
 
 
-def new(name: str) -> Path:
-    """Make and name the folder of a run: BYTEPS_GC_RUN_DIR, or one in ``runs`` in the current folder."""
-    folder = Path(env.text("BYTEPS_GC_RUN_DIR") or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"run folder: {folder}", flush=True)
-    return folder
+@dataclass(frozen=True)
+class JobFolder:
+    """The folder of one job: its log, its record, its checkpoints, and the output of its processes."""
+
+    path: Path
+    job: str
+
+    @property
+    def log(self) -> Path:
+        """The training log."""
+        return self.path / self.job
+
+    @property
+    def record_file(self) -> Path:
+        """The file of the job's record, next to the log."""
+        return beside(str(self.log))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "params"
+
+    def record(self) -> Record:
+        """Read the job's record; it is empty if there is no file."""
+        return read(self.record_file)
+
+    def last_checkpoint(self) -> str:
+        """Return the newest checkpoint, as a path without suffix; empty if there is none."""
+        return str(checkpoint.newest(self.checkpoints) or "")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one run of this host; :class:`UserError` if another run holds it."""
+        handle = os.open(str(self.path), os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise UserError(f"another run is active in {self.path}") from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            os.close(handle)
 
 
-def record_of(folder: Path, job: str) -> Path:
-    """The record of a run's job."""
-    return record.beside(str(folder / job / job))
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run of one or several jobs."""
 
+    path: Path
 
-def last_checkpoint(folder: Path, job: str) -> str:
-    """The newest checkpoint of a run's job, without its ending; empty if there is none."""
-    return str(checkpoint.newest(folder / job / "params") or "")
+    @classmethod
+    def create(cls, experiment: str) -> "RunFolder":
+        """Create BYTEPS_GC_RUN_DIR, or a new folder in ``runs`` in the current folder, and print its path."""
+        name = f"{experiment}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = cls(Path(env.text("BYTEPS_GC_RUN_DIR") or f"runs/{name}").absolute())
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.announce()
+        return folder
 
+    @classmethod
+    def existing(cls, experiment: str) -> List["RunFolder"]:
+        """Return the folders of an experiment's runs, newest first: BYTEPS_GC_RUN_DIR alone, or those in ``runs``."""
+        if env.text("BYTEPS_GC_RUN_DIR"):
+            return [cls(Path(env.text("BYTEPS_GC_RUN_DIR")).absolute())]
+        return [cls(path) for path in sorted(Path("runs").absolute().glob(f"{experiment}-{TIME}"), reverse=True)]
 
-def finished(folder: Path, job: str) -> bool:
-    """Whether a run's job has come to its end."""
-    return record.read(record_of(folder, job)).finished
+    @classmethod
+    def to_resume(cls, experiment: str, jobs: Sequence[str], begin: bool = False) -> "RunFolder":
+        """Return the folder of the run to resume, on the host of worker 0.
 
+        That is BYTEPS_GC_RUN_DIR, or the newest run folder in which one of the jobs is unfinished.
+        begin: whether BYTEPS_GC_RUN_DIR may have none of the jobs yet.
+        Raises :class:`SettingsError` if there is no such folder.
+        """
+        given, wanted = env.text("BYTEPS_GC_RUN_DIR"), ", ".join(jobs)
+        for folder in cls.existing(experiment):
+            started = folder.started(jobs)
+            if begin or started and (given or not all(one.record().finished for one in started)):
+                return folder
+        if given:
+            raise SettingsError(f"nothing to resume: the folder {given} holds no job {wanted}")
+        raise SettingsError(
+            f"nothing to resume: no run {Path('runs').absolute() / experiment}-TIME holds an unfinished job of"
+            f" {wanted}; set BYTEPS_GC_RUN_DIR to the run's folder"
+        )
 
-def existing(name: str) -> List[Path]:
-    """The folders of an experiment's runs, the newest first: BYTEPS_GC_RUN_DIR alone, or those in ``runs``."""
-    if env.text("BYTEPS_GC_RUN_DIR"):
-        return [Path(env.text("BYTEPS_GC_RUN_DIR")).absolute()]
-    return sorted(Path("runs").absolute().glob(f"{name}-{TIME}"), reverse=True)
+    @classmethod
+    def to_follow(cls, experiment: str, jobs: Sequence[str]) -> "RunFolder":
+        """Return the folder of a resumed run on another host: the newest that has one of the jobs, or a new one."""
+        for folder in cls.existing(experiment):
+            if folder.started(jobs):
+                folder.announce()
+                return folder
+        return cls.create(experiment)
 
+    def announce(self) -> None:
+        """Print the folder's path."""
+        print(f"run folder: {self.path}", flush=True)
 
-def to_resume(name: str, jobs: Sequence[str], begin: bool = False) -> Path:
-    """The folder of the run to go on with, where worker 0 is; :class:`SettingsError` if there is none.
+    def job(self, name: str) -> JobFolder:
+        """Return the folder of a job, which may not exist yet."""
+        return JobFolder(self.path / name, name)
 
-    It is BYTEPS_GC_RUN_DIR, which with ``begin`` may have none of the jobs, or the newest that has one unfinished.
-    """
-    given, wanted = env.text("BYTEPS_GC_RUN_DIR"), ", ".join(jobs)
-    for folder in existing(name):
-        begun = [job for job in jobs if (folder / job).is_dir()]
-        if begin or begun and (given or not all(finished(folder, job) for job in begun)):
-            return folder
-    if given:
-        raise SettingsError(f"nothing to resume: the folder {given} holds no job {wanted}")
-    raise SettingsError(
-        f"nothing to resume: no run {Path('runs').absolute() / name}-TIME holds an unfinished job of {wanted};"
-        " set BYTEPS_GC_RUN_DIR to the run's folder"
-    )
+    def started(self, jobs: Sequence[str]) -> List[JobFolder]:
+        """Return the folders of those jobs that have started."""
+        return [one for one in map(self.job, jobs) if one.path.is_dir()]
 
+    def unfinished(self, jobs: Sequence[str]) -> List[Task]:
+        """Return the unfinished ones of the jobs as tasks; print a line about each job."""
+        self.announce()
+        tasks = []
+        for folder in map(self.job, dict.fromkeys(jobs)):
+            stem = folder.last_checkpoint()
+            if folder.record().finished:
+                print(f"{folder.job}: finished, nothing to do", flush=True)
+                continue
+            why = "no checkpoint" if folder.path.is_dir() else "not started"
+            how = f"continues from {stem}" if stem else f"{why}, starts from the first epoch"
+            print(f"{folder.job}: {how}", flush=True)
+            tasks.append(Task(folder.job, stem))
+        return tasks
 
-def elsewhere(name: str, jobs: Sequence[str]) -> Path:
-    """The folder of a run that goes on, where worker 0 is not: the newest that has one of the jobs, or a new one."""
-    for folder in existing(name):
-        if any((folder / job).is_dir() for job in jobs):
-            print(f"run folder: {folder}", flush=True)
-            return folder
-    return new(name)
+    @contextlib.contextmanager
+    def locked(self, jobs: Sequence[str], resume: bool) -> Iterator[None]:
+        """Create the folders of the jobs and hold them for one run.
 
-
-def left(folder: Path, jobs: Sequence[str]) -> List[Task]:
-    """What is left to do of the jobs in the folder of a run that goes on; a line is printed about each of them."""
-    print(f"run folder: {folder}", flush=True)
-    tasks = []
-    for job in dict.fromkeys(jobs):
-        stem = last_checkpoint(folder, job)
-        if finished(folder, job):
-            print(f"{job}: finished, nothing to do", flush=True)
-            continue
-        why = "not started" if not (folder / job).is_dir() else "no checkpoint"
-        print(f"{job}: continues from {stem}" if stem else f"{job}: {why}, starts from the first epoch", flush=True)
-        tasks.append((job, stem))
-    return tasks
-
-
-@contextlib.contextmanager
-def of_jobs(folder: Path, tasks: Sequence[Task], resume: bool) -> Iterator[None]:
-    """Make the jobs' folders and have them alone; :class:`UserError` for one that exists and is not resumed."""
-    for job, _ in tasks:
-        if (folder / job).exists() and not resume:
-            raise UserError(f"{folder / job} already exists; set BYTEPS_GC_RUN_DIR to another folder")
-    with contextlib.ExitStack() as claims:
-        for job, _ in tasks:
-            (folder / job).mkdir(parents=True, exist_ok=True)
-            claims.enter_context(claimed(folder / job))
-        yield
-
-
-@contextlib.contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Nobody else on this host claims the folder meanwhile; :class:`UserError` if somebody has."""
-    handle = os.open(str(folder), os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise UserError(f"another run is active in {folder}") from None
-    except OSError:  # a file system without locks
-        pass
-    try:
-        yield
-    finally:
-        os.close(handle)
+        Raises :class:`UserError` if another run holds one, or if one exists and the run is not resumed.
+        """
+        folders = [self.job(name) for name in jobs]
+        for folder in folders:
+            if folder.path.exists() and not resume:
+                raise UserError(f"{folder.path} already exists; set BYTEPS_GC_RUN_DIR to another folder")
+        with contextlib.ExitStack() as locks:
+            for folder in folders:
+                folder.path.mkdir(parents=True, exist_ok=True)
+                locks.enter_context(folder.locked())
+            yield

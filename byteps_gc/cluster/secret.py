@@ -7,8 +7,8 @@ BYTEPS_GC_SECRET_FILE, uses the pair as server and as client, and accepts only c
 import contextlib
 import os
 from pathlib import Path
-import shutil
 import stat
+import subprocess
 import tempfile
 from typing import Dict, Iterator, NamedTuple, Optional
 
@@ -18,6 +18,8 @@ from byteps_gc.errors import ClusterError
 NAME = "secret"  # of the file in the folder of settings.sh, where run.sh looks for it
 LENGTH = 40  # characters of a key in Z85
 MODE = 0o600
+# removes the folder $1 when its standard input ends
+REMOVE = 'trap "" HUP INT TERM; read -r line; rm -rf -- "$1"'
 COMMAND = "python -m byteps_gc secret"
 OPEN = (
     "this job has no secret: whoever reaches its ports can read and change it;"
@@ -97,15 +99,20 @@ def of_job() -> Optional[Keys]:
 
 @contextlib.contextmanager
 def fresh() -> Iterator[Dict[str, str]]:
-    """Make a secret for a job on this machine, in a private folder that is removed at the end.
+    """Make a secret for a job on this machine, in a private folder.
 
-    Yields the variable by which the job's processes find it.
+    Another process removes the folder at the end of the context or of this process, even if it is killed.
+    Yields the variable by which the job's processes find the secret.
     """
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         folder = tempfile.mkdtemp(prefix="byteps_gc-secret-")  # its mode is 700
+        words = ["sh", "-c", REMOVE, "sh", folder]
+        remover = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True, **quiet)
     except OSError as error:
         raise ClusterError(f"cannot make a folder for the secret of this job: {error.strerror}", 2) from None
     try:
         yield {"BYTEPS_GC_SECRET_FILE": str(make(Path(folder, NAME)))}
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remover.stdin.close()
+        remover.wait()

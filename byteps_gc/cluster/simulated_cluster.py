@@ -13,14 +13,15 @@ import shlex
 import subprocess
 import sys
 import time
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from byteps_gc import env
-from byteps_gc.cluster import run as jobs_of_a_host
-from byteps_gc.cluster import run_folder, secret
+from byteps_gc.cluster import privileges, secret
 from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.namespaces import BASIC, NamespaceHosts, home, require
 from byteps_gc.cluster.roles import omp_threads
+from byteps_gc.cluster.run import check, conclude
+from byteps_gc.cluster.run_folder import RunFolder
 from byteps_gc.cluster.ssh import pssh, scp, serve
 from byteps_gc.errors import ClusterError, SettingsError
 from byteps_gc.processes import last_line
@@ -30,24 +31,24 @@ from byteps_gc.report.progress import Progress
 PACKAGES = (*BASIC, "openssh-server", "pssh")
 RUN_LOG = "run.log"  # what run.sh prints on a host
 PORT = 1234  # of the scheduler, in a network that nobody else is in
-# variables of the caller's that the hosts get too
-HANDED_ON = re.compile(rf"(BYTEPS_(?!GC_)|OMP_|MXNET_)\w+|{'|'.join(env.TIMEOUTS)}")
+# variables of the caller that are passed to the hosts
+PASSED_ON = re.compile(rf"(BYTEPS_(?!GC_)|OMP_|MXNET_)\w+|{'|'.join(env.TIMEOUTS)}")
 
 
 class Started(NamedTuple):
     """A run that has been started.
 
-    children: its processes on this machine; logs: what each of them prints goes there;
-    first: the run folder of the first host, as this process reaches it.
+    children: its processes on this machine; logs: the file with the output of each;
+    first: the first host's run folder, by a path of this process.
     """
 
     children: List[subprocess.Popen]
     logs: List[Path]
-    first: Path
+    first: RunFolder
 
 
 def settings(text: str, values: Dict[str, str], exports: Dict[str, str]) -> str:
-    """The settings file with other defaults in the place of its own, and with lines that export more variables."""
+    """Return a settings file with other default ``values``, and with lines that export more variables."""
     for name, value in values.items():
         line = re.compile(rf'^: "\${{{name}:=.*}}"$', re.MULTILINE)
         if len(line.findall(text)) != 1:
@@ -71,7 +72,7 @@ def write_scripts(hosts: NamespaceHosts, scripts: Path, experiment: str, out: st
     """Write the scripts, with settings and a secret of this cluster, to the console; return their paths there."""
     defaults = dict(values(hosts, experiment), BYTEPS_GC_RUN_DIR=out)
     exports = {"OMP_NUM_THREADS": str(omp_threads(len(hosts)))}  # the hosts share this machine's processors
-    exports.update((name, value) for name, value in os.environ.items() if HANDED_ON.fullmatch(name))
+    exports.update((name, value) for name, value in os.environ.items() if PASSED_ON.fullmatch(name))
     copies = []
     hosts.console.path("/run/scripts").mkdir()
     for file in scripts.iterdir():
@@ -101,7 +102,7 @@ def start_directly(
             env_of_host = dict(variables, BYTEPS_GC_RUN_DIR=str(own))
             command = [str(experiment.folder / "run.sh"), *words]
             children.append(host.start(command, env=env_of_host, stdout=stream, stderr=subprocess.STDOUT))
-    return Started(children, logs, out / hosts[0].name)
+    return Started(children, logs, RunFolder(out / hosts[0].name))
 
 
 def start_by_pssh(hosts: NamespaceHosts, experiment: Experiment, words: Sequence[str], out: Path) -> Started:
@@ -115,13 +116,13 @@ def start_by_pssh(hosts: NamespaceHosts, experiment: Experiment, words: Sequence
     log = out / "pssh.log"
     with open(log, "w") as stream:
         child = hosts.console.start(line, stdout=stream, stderr=subprocess.STDOUT)
-    return Started([child], [log], hosts[0].path(place))
+    return Started([child], [log], RunFolder(hosts[0].path(place)))
 
 
 def follow(started: Started, jobs: Sequence[str]) -> bool:
-    """Show the jobs' progress, from the records of the first host, until all children end; return whether all did well.
+    """Show the jobs' progress, from the first host's records, until all children end; return whether all succeeded.
 
-    A child that fails ends the others by itself: its host tells the other hosts.
+    A host that fails reports that to the others, whose children then end as well.
     """
     with Progress() as progress:
         for job in jobs:
@@ -130,7 +131,7 @@ def follow(started: Started, jobs: Sequence[str]) -> bool:
             while not one.finished and any(child.poll() is None for child in started.children):
                 time.sleep(0.2)
                 if progress.due():
-                    one = record.read(run_folder.record_of(started.first, job))
+                    one = started.first.job(job).record()
                     progress.update(one)
     return not any([child.wait() for child in started.children])
 
@@ -149,37 +150,56 @@ def run(
     extra: Sequence[str],
     by_pssh: bool = False,
 ) -> Path:
-    """Run jobs of the experiment on ``count`` hosts; return the run folder.
+    """Run jobs of the experiment on ``count`` simulated hosts; return the run folder.
 
-    rate: bandwidth of every host's link, see :class:`NamespaceHosts`; words: jobs, none for all of the experiment's;
-    extra: flags for the training script. Mistakes raise :class:`UserError` before anything is made,
-    a run that fails on some host :class:`ClusterError`.
+    rate: bandwidth of each host's link, see :class:`NamespaceHosts`; words: jobs, none for all of the experiment's;
+    extra: flags for the training script; by_pssh: whether to start ``run.sh`` by pssh.
+    Raises :class:`UserError` for a mistake, before any host exists, and :class:`ClusterError` if the run fails.
     """
     env.check()
     require(PACKAGES if by_pssh else BASIC)
     hosts = NamespaceHosts(count, rate, own_files=by_pssh)
     jobs = experiment.select(words)
-    jobs_of_a_host.check(experiment, jobs, extra, dict(os.environ, DMLC_WORKER_ID="0"))
+    check(experiment, jobs, extra, dict(os.environ, DMLC_WORKER_ID="0"))
     with hosts, secret.fresh() as variable:
-        folder = run_folder.new(f"{experiment.name}-{count}-hosts")
+        folder = RunFolder.create(f"{experiment.name}-{count}-hosts").path
         words = [" ".join(jobs), *experiment.definitions(), *(["--", *extra] if extra else [])]
-        if by_pssh:
-            started = start_by_pssh(hosts, experiment, words, folder)
-        else:
-            started = start_directly(hosts, experiment, words, folder, variable)
-        well = follow(started, jobs)
-        if by_pssh:
-            print(started.logs[0].read_text(), flush=True)
-            with contextlib.suppress(*[] if well else [ClusterError]):
-                collect(hosts, folder.name, folder)
-    if not well:
-        raise ClusterError(f"the run failed{reason(started)}; logs: {folder}")
-    jobs_of_a_host.conclude(folder)
+        try:
+            run_on(hosts, experiment, jobs, words, folder, None if by_pssh else variable)
+            conclude(folder)
+        finally:
+            privileges.give_back(folder)
     return folder
 
 
+def run_on(
+    hosts: NamespaceHosts,
+    experiment: Experiment,
+    jobs: Sequence[str],
+    words: Sequence[str],
+    folder: Path,
+    variables: Optional[Dict[str, str]],
+) -> None:
+    """Run jobs by ``run.sh`` with ``words`` on each host: directly with more ``variables``, or by pssh without any.
+
+    Raises :class:`ClusterError` if the run fails on a host.
+    """
+    by_pssh = variables is None
+    if by_pssh:
+        started = start_by_pssh(hosts, experiment, words, folder)
+    else:
+        started = start_directly(hosts, experiment, words, folder, variables)
+    succeeded = follow(started, jobs)
+    if by_pssh:
+        print(started.logs[0].read_text(), flush=True)
+        with contextlib.suppress(*[] if succeeded else [ClusterError]):
+            collect(hosts, folder.name, folder)
+    if not succeeded:
+        raise ClusterError(f"the run failed{reason(started)}; logs: {folder}")
+
+
 def reason(started: Started) -> str:
-    """Return the last line of the first host that failed, for a message; pssh has shown all that its hosts printed."""
+    """Return the last line of the first host that failed, for a message; empty with pssh, which shows all output."""
     for child, log in zip(started.children, started.logs):
         if child.returncode and log.name == RUN_LOG:
             return f" on {log.parent.name}: {last_line(log.read_text())}"

@@ -1,15 +1,12 @@
-"""The roles of one machine: started together, watched, and ended together."""
+"""The supervisor of one machine's roles: it starts, watches and stops them."""
 
 import contextlib
 from dataclasses import dataclass, replace
-import os
 from pathlib import Path
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from byteps_gc.clock import PollingClock
@@ -17,12 +14,11 @@ from byteps_gc.cluster import causes, secret
 from byteps_gc.cluster.output import Output
 from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
 from byteps_gc.errors import ClusterError
-from byteps_gc.processes import popen
+from byteps_gc.processes import exit_status, popen, stop, wait_until
 
-POLL = 0.05  # seconds
-PEER_LOST = 69  # the engine's status when it ends because another process of the job has died
-UNREACHED = 68  # when a worker cannot call a server
-WORD = 2.0  # seconds that who saw such a process end, here or on another host, has to say how
+PEER_LOST = 69  # the engine's exit status when another process of the job has died
+UNREACHED = 68  # the engine's exit status when a worker cannot reach a server
+REASON_TIMEOUT = 2.0  # seconds, after a role exits with PEER_LOST, in which the first failure must be reported
 BPSLAUNCH = (sys.executable, "-m", "byteps_gc", "role", "--")  # becomes the role that DMLC_ROLE names
 
 
@@ -35,14 +31,19 @@ class Role:
     env: Dict[str, str]
 
     @property
-    def works(self) -> bool:
-        """Whether the job is done when this role has ended."""
-        return self.name.startswith("worker")
+    def kind(self) -> str:
+        """The name without its number: scheduler, server or worker."""
+        return self.name.partition("-")[0]
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether the role is a worker; the job is done when all workers have exited."""
+        return self.kind == "worker"
 
 
 @dataclass
 class Running:
-    """A role's process, and what it prints."""
+    """A role's process, and its output."""
 
     role: Role
     process: subprocess.Popen
@@ -50,7 +51,7 @@ class Running:
 
 
 def free_port(address: str = LOOPBACK) -> int:
-    """A TCP port of ``address`` that nothing listens on, chosen by the system."""
+    """Return a TCP port of ``address`` that nothing listens on, chosen by the system."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return probe.getsockname()[1]
@@ -67,7 +68,7 @@ def check_port(address: str, port: int) -> None:
 
 
 def listens(address: str, port: int) -> bool:
-    """Whether something accepts connections at ``address``:``port``."""
+    """Return whether something accepts connections at ``address``:``port``."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((address, port)) == 0
@@ -76,13 +77,12 @@ def listens(address: str, port: int) -> bool:
 class Supervisor:
     """Runs the roles of one machine until the job is done or one of them fails.
 
-    logs: a folder that gets one file a role (scheduler.log, server-0.log, ...). What the roles print is read in any
-        case, so that none waits; if a line cannot be written or shown, the job ends.
-    show: called with (role's name, line) for every line that a role prints.
+    logs: the folder of the logs, one for each role (scheduler.log, server-0.log, ...). All output is read, so that no
+        role blocks; if a line cannot be written or shown, the job ends.
+    show: called with (role's name, line) for each line of output.
     tick: called about twenty times a second while the job runs; a :class:`ClusterError` from it ends the job.
-    failed: called with the error of a job that fails, before its roles are ended.
-    grace: seconds that servers and scheduler have to end after the last worker,
-        and that a role has to end after SIGTERM.
+    failed: called with the error of a job that fails, before its roles are stopped.
+    grace: seconds in which servers and scheduler must exit after the last worker, and a role after SIGTERM (at most 5).
     """
 
     def __init__(
@@ -103,21 +103,21 @@ class Supervisor:
         self.left_at: Optional[float] = None
         self.lost_at: Optional[float] = None
         self.kills = causes.oom_kills()
-        self._shows = threading.Lock()
+        self._show_lock = threading.Lock()
         logs.mkdir(parents=True, exist_ok=True)
 
     def run(self, roles: Sequence[Role], ready: Optional[Callable[[], bool]] = None) -> None:
-        """Start the roles in order and wait; :class:`ClusterError` names the role that failed.
+        """Start the roles in order, and wait until the job is done; no process is left on return.
 
-        ready: asked after the first role has started, until it is true; the
-        others start then. Whatever happens, no process is left on return.
+        ready: polled after the start of the first role; the others start when it is true.
+        Raises :class:`ClusterError`, which names the role that failed.
         """
         try:
             for role in roles:
                 self.start(role)
                 if ready is not None and role is roles[0]:
                     self.wait(ready, f"{role.name} was not ready in time", 60)
-            workers = [one for one in self.running if one.role.works]
+            workers = [one for one in self.running if one.role.is_worker]
             self.wait(lambda: all(one.process.poll() == 0 for one in workers))
             rest = [one for one in self.running if one not in workers]
             try:
@@ -136,7 +136,7 @@ class Supervisor:
             self.stop()
 
     def start(self, role: Role) -> None:
-        """Start one role in a process group of its own that ends with this process."""
+        """Start a role in a process group of its own; the kernel kills the role when this process ends."""
         try:
             process = popen(
                 list(role.command),
@@ -152,37 +152,40 @@ class Supervisor:
         self.running.append(Running(role, process, output))
 
     def show_line(self, name: str, line: str) -> None:
-        """Show a line that a role prints; one at a time."""
-        with self._shows:
+        """Show a line of output; only one thread does at a time."""
+        with self._show_lock:
             self.show(name, line)
 
     def wait(self, done: Callable[[], bool], message: str = "", seconds: Optional[float] = None) -> None:
-        """Wait until ``done()``; a failed role raises :class:`ClusterError`, lateness TimeoutError."""
-        deadline = None if seconds is None else self.clock.seconds() + seconds
-        while not done():
+        """Wait until ``done()``; raise :class:`ClusterError` if a role fails, TimeoutError after ``seconds``."""
+
+        def look() -> bool:
+            if done():
+                return True
             self.check()
             self.tick()
-            if deadline is not None and self.clock.seconds() > deadline:
-                raise TimeoutError(message)
-            time.sleep(POLL)
+            return False
+
+        if not wait_until(look, seconds):
+            raise TimeoutError(message)
         self.check()
 
     def check(self) -> None:
-        """:class:`ClusterError` if a role has failed, has left while workers need it, or printed what was lost."""
+        """:class:`ClusterError` if a role has failed, has exited while workers need it, or if its output was lost."""
         now = self.clock.seconds()
         states = [(one, one.process.poll()) for one in self.running]
         for one, state in states:
             if state and state != PEER_LOST:
                 raise self.failure(one, state)
         self.check_output()
-        # what ended because of another role's end says less than that role, or than its host
+        # a role that lost its peer says less than that peer does, here or on its host
         lost = [one for one, state in states if state == PEER_LOST]
         if lost:
             self.lost_at = self.lost_at or now
-            if now - self.lost_at > WORD:
+            if now - self.lost_at > REASON_TIMEOUT:
                 raise self.failure(lost[0], PEER_LOST)
-        left = [one for one, state in states if state == 0 and not one.role.works]
-        if not left or not any(one.role.works and state is None for one, state in states):
+        left = [one for one, state in states if state == 0 and not one.role.is_worker]
+        if not left or not any(one.role.is_worker and state is None for one, state in states):
             self.left_at = None
         elif self.left_at is None:
             self.left_at = now
@@ -196,9 +199,9 @@ class Supervisor:
                 raise ClusterError(one.output.lost)
 
     def failure(self, one: Running, state: int) -> ClusterError:
-        """The error for a role that has ended: how, and its last lines."""
+        """Return the error of a role that has exited: how it ended, and its last lines."""
         one.output.join(2)
-        status = state if state >= 0 else 128 - state
+        status = exit_status(state)
         printed = list(one.output.lines)
         reason = next((line[8:] for line in reversed(printed) if line.startswith("byteps: ")), "")
         if state in (PEER_LOST, UNREACHED) and reason:
@@ -210,27 +213,10 @@ class Supervisor:
         return ClusterError(f"{one.role.name} {how}; log: {self.logs / (one.role.name + '.log')}{lines}", status)
 
     def stop(self) -> None:
-        """End every role's process group, also one that is stopped: SIGTERM, and SIGKILL where that does not help."""
-        for sig, seconds in ((signal.SIGTERM, min(5.0, self.grace)), (signal.SIGKILL, 5.0)):
-            alive = [one for one in self.running if one.process.poll() is None or group_alive(one.process.pid)]
-            for one in alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(one.process.pid, sig)
-                    os.killpg(one.process.pid, signal.SIGCONT)
-            deadline = self.clock.seconds() + seconds
-            while any(one.process.poll() is None for one in alive) and self.clock.seconds() < deadline:
-                time.sleep(POLL)
+        """Stop all roles, each with its process group."""
+        stop([one.process for one in self.running], grace=min(5.0, self.grace))
         for one in self.running:
             one.output.join(2)
-
-
-def group_alive(group: int) -> bool:
-    """Whether a process of the group is left."""
-    try:
-        os.killpg(group, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
 
 
 def job(
@@ -240,9 +226,9 @@ def job(
     port: int = 0,
     base: Optional[Dict[str, str]] = None,
 ) -> List[Role]:
-    """The roles of a whole cluster on this machine's loopback: scheduler, servers, workers.
+    """Return the roles of a whole cluster on this machine's loopback: scheduler, servers, workers.
 
-    command: what every worker runs.
+    command: what each worker runs; port: the scheduler's, 0 for a free one; base: the environment to inherit.
     """
     cluster = Cluster(workers, servers, port=port or free_port())
     if port:
@@ -273,13 +259,13 @@ def torch_variables(workers: int) -> Dict[str, str]:
 
 @contextlib.contextmanager
 def secured(roles: Sequence[Role]) -> Iterator[List[Role]]:
-    """Give a job whose roles all run on this machine a secret of its own, which is removed at the end."""
+    """Give a job whose roles all run on this machine a secret, which is removed at the end."""
     with secret.fresh() as variable:
         yield [replace(role, env=dict(role.env, **variable)) for role in roles]
 
 
 def launch(roles: Sequence[Role], logs: Path, show: Callable[[str, str], None] = lambda name, line: None) -> None:
-    """Run a :func:`job` to its end; ``show`` is called with (role's name, line). Raises as :meth:`Supervisor.run`."""
+    """Run the roles of a :func:`job`; ``show`` and errors: see :class:`Supervisor` and its :meth:`~Supervisor.run`."""
     port = int(roles[0].env["DMLC_PS_ROOT_PORT"])
     with secured(roles) as roles:
         Supervisor(logs, show).run(roles, lambda: listens(LOOPBACK, port))

@@ -39,7 +39,9 @@ class _ExchangeOf(ctypes.Structure):
 _TEXT = ctypes.c_char_p
 _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "open": (None, ()),
+    "connect": (ctypes.c_uint64, (_TEXT, ctypes.c_size_t)),
     "close": (None, ()),
+    "stop": (ctypes.c_int, (ctypes.c_double,)),
     "declare": (
         ctypes.c_int,
         (_TEXT, ctypes.c_uint64, _TEXT, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, _TEXT, ctypes.c_size_t),
@@ -105,7 +107,7 @@ def library() -> ctypes.CDLL:
 def _function(name: str) -> Any:
     """Return a function of the surface. A short one keeps Python's lock, so nobody else waits for it."""
     library()
-    waits = name in ("wait", "drain", "next", "close")
+    waits = name in ("wait", "drain", "next", "close", "stop")
     loaded = (ctypes.CDLL if waits else ctypes.PyDLL)(str(find_library()))
     function = getattr(loaded, f"byteps_gc_core_{name}", None)
     if function is None:
@@ -123,16 +125,27 @@ def _checked(name: str, failed: int, *arguments: Any) -> int:
     return result
 
 
-def start(lazy: bool) -> None:
-    """Start the engine. lazy: connect to the servers at the first registration instead of now."""
-    library().byteps_lazy_init() if lazy else library().byteps_init()
+def start() -> None:
+    """Start the engine, which connects to the cluster at the first registration, or at :func:`connect`."""
+    library().byteps_lazy_init()
     _function("open")()
 
 
-def stop() -> None:
-    """Leave the cluster and stop the engine. Waits of other threads return."""
+def connect() -> None:
+    """Connect to the cluster, and wait until all processes have. They compare their environments then."""
+    wait(_checked("connect", 0))
+
+
+def close() -> None:
+    """End the session: nothing more begins, and waits of all threads return."""
     _function("close")()
-    library().byteps_shutdown()
+
+
+def stop() -> None:
+    """Leave the cluster and stop the engine; wait for that in slices, so that Ctrl-C interrupts it."""
+    close()
+    while _function("stop")(SLICE):
+        pass
     _kept.clear()
 
 

@@ -49,7 +49,9 @@ def start(lazy: bool = True) -> None:
     native.start(env.integer("DMLC_NUM_WORKER"), env.integer("DMLC_WORKER_ID"))
     threshold = env.min_compress_bytes()
     with _decided_here():
-        engine.start(lazy)
+        engine.start()
+    if not lazy:
+        engine.connect()
     _state = State(threshold)
 
 
@@ -189,13 +191,16 @@ def _note_status(leave: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _leave() -> None:
-    """At the end of the process: leave the cluster, or end at once after a failure, so that others notice."""
-    if os.getpid() != _owner:
+    """At the end of the process: leave the cluster, or end at once after a failure, so that others notice.
+
+    A forked child ends at once as well: the engine's threads do not exist in it, and its destructors would crash.
+    """
+    if not _owner:
         return
-    if _status:
+    if _status or os.getpid() != _owner:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(_status & 255 or 1)
+        os._exit(_status & 255 or bool(_status))
     try:
         shutdown()
     except KeyboardInterrupt:

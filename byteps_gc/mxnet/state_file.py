@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
 
+from byteps_gc.checkpoint_files import array_file, file_hashes
 from byteps_gc.errors import ExchangeError
-from byteps_gc.mxnet import array_file, file_hashes
 from byteps_gc.mxnet.exchange import classic
 import mxnet as mx
 import numpy as np

@@ -18,7 +18,7 @@ NEEDED = (
     ("epoch", "accuracy", "seconds"),
 )  # of start, epochs
 SEED = "--seed"
-HALF = "-fp16"  # at the end of the name of a job with float16 push/pull
+FP16_SUFFIX = "-fp16"  # of the name of a job with float16 push/pull
 
 
 def label(compression: Dict[str, object]) -> str:
@@ -133,7 +133,7 @@ def find(folders: Sequence[Path]) -> List[record.Record]:
 
 def position(job: str, jobs: Sequence[str]) -> Tuple[int, int]:
     """Return a job's place in the order of some jobs: its float16 variant follows it, unknown jobs are last."""
-    name = job if job in jobs or not job.endswith(HALF) else job[: -len(HALF)]
+    name = job if job in jobs or not job.endswith(FP16_SUFFIX) else job[: -len(FP16_SUFFIX)]
     return (jobs.index(name), int(name != job)) if name in jobs else (len(jobs), 0)
 
 

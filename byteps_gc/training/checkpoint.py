@@ -21,8 +21,8 @@ import shutil
 import tempfile
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
+from byteps_gc.checkpoint_files import file_hashes
 from byteps_gc.errors import UserError, one_line, reported
-from byteps_gc.mxnet import file_hashes
 
 SUFFIXES = (".params", ".states", ".json")
 SAVING = ".saving-"  # folders of files that are being written
@@ -46,9 +46,9 @@ def find(stem: str) -> Path:
 
 def check(stem: str) -> Path:
     """Like :func:`find`; :class:`UserError` also for a file that is damaged."""
-    path = find(stem)
+    path, checker = find(stem), file_hashes.FileChecker()
     for suffix in SUFFIXES:
-        file_hashes.check_file(Path(f"{path}{suffix}"), suffix)
+        checker.check(Path(f"{path}{suffix}"), suffix)
     return path
 
 
@@ -158,18 +158,17 @@ def resume(stem: str, net: Any, trainer: Any, context: Any) -> Dict[str, Any]:
 def load(files: Mapping[str, Path], net: Any, trainer: Any, context: Any) -> Dict[str, Any]:
     """Load on every worker the parameters, and the states and the progress if there are, that rank 0 reads.
 
-    files: paths by ending (``SUFFIXES``); of interest on rank 0 alone, which
-    checks each before it broadcasts it (:func:`~byteps_gc.mxnet.file_hashes.check_file`). Returns the progress,
-    {} without one. Raises :class:`UserError` for what is damaged, or not of this
-    net. All workers call it.
+    files: paths by suffix (``SUFFIXES``), on rank 0, which checks each file before broadcasting it.
+    Returns the progress, {} without one. Raises :class:`UserError` for a file that is damaged, or not of this net.
+    All workers call it.
     """
     from byteps_gc.core.broadcast import broadcast_bytes
 
-    name = files.get(".params", "of rank 0")
+    name, checker = files.get(".params", "of rank 0"), file_hashes.FileChecker()
     with tempfile.TemporaryDirectory(prefix="byteps_gc-resume-") as folder:
         try:
             for suffix in SUFFIXES:
-                content = file_hashes.read_checked(files[suffix], suffix) if suffix in files else None
+                content = checker.read(files[suffix], suffix) if suffix in files else None
                 Path(folder, f"checkpoint{suffix}").write_bytes(broadcast_bytes(content, f"resume{suffix}"))
             whole = Path(folder, "checkpoint")
             net.load_parameters(f"{whole}.params", ctx=context)

@@ -3,9 +3,9 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Any, Callable, NoReturn, Sequence
+from typing import Any, Callable, Sequence
 
-from byteps_gc import env
+from byteps_gc import arguments, env
 from byteps_gc.engine import nvidia_driver
 from byteps_gc.errors import UserError
 from byteps_gc.native import RATE_LIMIT
@@ -24,15 +24,11 @@ class Defaults(argparse.HelpFormatter):
         return f"{action.help} (default: %(default)s)".lstrip()
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that shows defaults, and reports a mistake in one line with status 2."""
+class Parser(arguments.Parser):
+    """A parser that shows defaults."""
 
     def __init__(self, **options: Any):
         super().__init__(formatter_class=Defaults, **options)
-
-    def error(self, message: str) -> NoReturn:
-        """End the process."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def add_training(parser: argparse.ArgumentParser, epochs: int, decay_epochs: str, log: str, save: str) -> None:

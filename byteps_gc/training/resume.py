@@ -1,4 +1,4 @@
-"""Going on with a run: from which checkpoint, whether it is the same run, and what of it is not carried over."""
+"""Resuming a run: its checkpoint, whether its settings are the same, and which state is lost."""
 
 import argparse
 from pathlib import Path
@@ -10,21 +10,21 @@ from byteps_gc.errors import UserError
 from byteps_gc.report import record
 from byteps_gc.training import checkpoint
 
-# Of these flags a run may have others when it is resumed, and of all that are paths: where data lie, not which.
+# These flags, and all whose values are paths, may change when a run is resumed: they do not change the training.
 FREE = ("help", "check", "save_period", "save_dir", "logging_file", "num_workers", "log_interval")
 FREE += ("resume_from", "resume_params", "resume_states", "resume_epoch")
 
 
 def fixed_flags(parser: argparse.ArgumentParser, opt: argparse.Namespace) -> Dict[str, Any]:
-    """The flags, with their values, that must be the same when a run is resumed."""
+    """Return the flags, with their values, that must be the same when a run is resumed."""
     actions = [action for action in parser._actions if action.dest not in FREE and action.type is not Path]
     return {action.option_strings[-1]: getattr(opt, action.dest) for action in actions}
 
 
 def check(opt: argparse.Namespace) -> None:
-    """:class:`UserError` for a --resume-from that is missing or damaged, or if the log's record is that of another run.
+    """Check --resume-from on worker 0, which has the files.
 
-    Worker 0 alone has the files to look at.
+    Raises :class:`UserError` for a checkpoint that is missing or damaged, and for a run that began with other settings.
     """
     if opt.resume_from and env.integer("DMLC_WORKER_ID") == 0:
         checkpoint.check(opt.resume_from)
@@ -33,7 +33,7 @@ def check(opt: argparse.Namespace) -> None:
 
 
 def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """:class:`UserError` that names what differs, of what both the record of a run and this run say at the start."""
+    """Compare the start of a run's record with this start; :class:`UserError` names the settings that differ."""
     pairs = {name: (before[name], now[name]) for name in before if name in now}
     was, flags = pairs.pop("flags", ({}, {}))
     pairs = {**{name: (was[name], flags[name]) for name in was if name in flags}, **pairs}
@@ -43,12 +43,12 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def shown(value: Any) -> str:
-    """A flag's value, for messages."""
+    """Return a flag's value, for messages."""
     return "not given" if value is None or value is False else str(value)
 
 
 def not_carried_over(settings: Settings) -> str:
-    """What the compressors hold that no checkpoint does, for the log; empty if it is nothing."""
+    """Return the state of the compressors that no checkpoint holds, for the log; empty if there is none."""
     compressor, parts = settings.compressor, []
     if settings.ef:
         where = "workers" if compressor.lossless_reply else "workers and servers"
@@ -61,10 +61,7 @@ def not_carried_over(settings: Settings) -> str:
 
 
 def complete_best(opt: argparse.Namespace, progress: Mapping[str, Any]) -> None:
-    """If the checkpoint that a run goes on from is the best so far, and ended before ``best`` was written, write that.
-
-    On rank 0.
-    """
+    """Write ``best`` on rank 0, if the run ended after writing its best checkpoint, but before copying it."""
     best = Path(opt.save_dir, "best")
     if progress.get("accuracy") == progress["best"] > checkpoint.progress_of(best).get("best", 0.0):
         checkpoint.copy(checkpoint.find(opt.resume_from), best)

@@ -1,9 +1,9 @@
-"""A worker that exchanges arrays through BytePS's core, without MXNet: device_exchange.py LIBRARY host|gpu.
+"""A worker that exchanges arrays through BytePS's core, without MXNet: device_exchange.py LIBRARY host|gpu LARGE.
 
 LIBRARY is what scripts/check_gpu.py has compiled of device_exchange.cc; host or gpu says in whose memory the arrays
 stand. A worker of one process sends what one of two would send in all. Prints a line of JSON for each way to compress:
 a digest of all sums, how many of them are not NumPy's (without compression; else null), and, for some, the median
-seconds of an exchange of as many numbers as resnet50_v2 has, if a worker has one process.
+seconds of an exchange of LARGE numbers, if a worker has one process.
 ONE_GPU=1: for NCCL, which wants a GPU for each process of a host, each process is a host.
 """
 
@@ -22,13 +22,12 @@ from byteps_gc.compressors import engine_keys
 from byteps_gc.compressors.settings import Settings
 import numpy as np
 
-from soak import COMPRESSORS
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from soak import COMPRESSORS
 
 SIZES = (4096, 99999, 1024001)  # elements; the last one has two partitions
 TINY = (1, 7)  # more of them, without compression
-LARGE = 25557032
 TIMED = (0, 1)  # of COMPRESSORS: none, and onebit
 ROUNDS = 5
 TIMED_ROUNDS = 10
@@ -118,10 +117,10 @@ def sums(core, case, settings):
     return digest.hexdigest(), wrong if plain else None
 
 
-def seconds(core, case, settings):
+def seconds(core, case, settings, size):
     """The median seconds of a large exchange."""
     name = f"{case}.large"
-    array = np.resize(pool(core.worker), LARGE)
+    array = np.resize(pool(core.worker), size)
     core.declare(name, array, engine_keys.engine_options(settings, 0.9, name, True))
     return statistics.median([core.exchange({name: array}) for _ in range(TIMED_ROUNDS + 1)][1:])
 
@@ -131,7 +130,7 @@ def main():
     for case, params in enumerate(COMPRESSORS):
         settings = Settings.from_params(params)
         digest, wrong = sums(core, case, settings)
-        large = seconds(core, case, settings) if case in TIMED and core.alone else None
+        large = seconds(core, case, settings, int(sys.argv[3])) if case in TIMED and core.alone else None
         found = {"rank": core.rank, "params": params, "digest": digest, "wrong": wrong, "seconds": large}
         print(json.dumps(found), flush=True)
     core.library.byteps_shutdown()

@@ -41,7 +41,7 @@ def check(options: argparse.Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1")
     if not 0.1 <= options.idle_seconds <= 300:
         raise UserError("--idle-seconds must be between 0.1 and 300")
-    tables.require_folder("--json", options.json)
+    tables.require_writable("--json", options.json)
 
 
 def hosts_refused() -> Optional[str]:

@@ -96,7 +96,7 @@ class Job:
 
         supervision = supervisor.Supervisor(self.logs, self.hear, tick)
         self.watch = Watch(
-            sum(role.works for role in self.roles),
+            sum(role.is_worker for role in self.roles),
             lambda: {one.role.name: one.process.pid for one in supervision.running},
             self.counts,
         )

@@ -110,6 +110,7 @@ def main(options: argparse.Namespace) -> int:
     if options.repeats < 1 or options.partitions < 1:
         raise UserError("--repeats and --partitions must be at least 1")
     codecs, rows = choose(options.codec), []
+    tables.require_writable("--json", options.json)
     with one_core(), Console(stderr=True).status("stock BytePS") as status:
         for role in library.ROLES:
             compressors.load(role, lambda line: status.update(f"compiling {line}"))

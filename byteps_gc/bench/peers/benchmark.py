@@ -223,8 +223,8 @@ def check(options: argparse.Namespace) -> None:
         raise UserError(f"--hosts must be between 2 and {MOST_HOSTS}")
     if options.repeats < 1:
         raise UserError("--repeats must be at least 1")
-    tables.require_folder("--json", options.json)
-    tables.require_folder("--markdown", options.markdown)
+    tables.require_writable("--json", options.json)
+    tables.require_writable("--markdown", options.markdown)
 
 
 def main(options: argparse.Namespace) -> int:

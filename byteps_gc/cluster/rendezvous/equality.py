@@ -2,16 +2,23 @@
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 from typing import Dict, Mapping
 
 import byteps_gc
 from byteps_gc import env
 from byteps_gc.cluster.cluster_spec import Host
+from byteps_gc.variables import TABLE
 
-# variables without which the engine uses its own defaults
-ENGINE = ("BYTEPS_FORCE_DISTRIBUTED", "BYTEPS_GC_ENCRYPT", "BYTEPS_KEY_HASH_FN")
+# the engine's processes compare these, too, see engine/files/liveness.h: not all of them are started by run.sh
+ENGINE = (
+    "BYTEPS_PARTITION_BYTES",
+    "BYTEPS_MIN_COMPRESS_BYTES",
+    "BYTEPS_GC_CHECK_STEPS",
+    "BYTEPS_GC_ENCRYPT",
+    "BYTEPS_KEY_HASH_FN",
+    "BYTEPS_ENABLE_ASYNC",
+)
 UNSET = "(unset)"
 
 
@@ -38,10 +45,7 @@ def settings(host: Host) -> Dict[str, str]:
         "BYTEPS_GC_HOSTS=": " ".join(host.hosts),
         "BYTEPS_GC_WORKERS_PER_HOST=": str(host.workers_per_host),
         "BYTEPS_GC_SERVERS_PER_HOST=": str(host.servers_per_host),
-        "BYTEPS_PARTITION_BYTES=": str(env.partition_bytes()),
-        "BYTEPS_MIN_COMPRESS_BYTES=": str(env.min_compress_bytes()),
-        "BYTEPS_GC_CHECK_STEPS=": str(env.check_steps()),
-        **{f"{name}=": os.environ.get(name) or UNSET for name in ENGINE},
+        **{f"{name}=": env.text(name, str(TABLE[name].default) or UNSET) for name in ENGINE},
     }
 
 

@@ -1,4 +1,4 @@
-"""The messages of a rendezvous, and the check of what comes from the network.
+"""The messages of a rendezvous, and the check of those that arrive.
 
 A message is a JSON object with a ``kind`` and the fields of KINDS. :func:`parse` accepts nothing else.
 """
@@ -36,8 +36,8 @@ KINDS: Dict[str, Dict[str, Callable[[object], bool]]] = {
     "welcome": {},
     "busy": {},  # with a run that has begun: try again
     "refused": {"why": is_text},
-    "go": {"plan": is_plan},  # all have come
-    "probe": {},  # finds out whether the connection stands
+    "go": {"plan": is_plan},  # all hosts have joined
+    "probe": {},  # checks the connection
     # from both
     "failed": {"host": is_text, "why": is_text},
     "done": {},

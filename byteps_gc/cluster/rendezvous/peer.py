@@ -1,4 +1,4 @@
-"""Another host of a run, as this one reaches it."""
+"""Another host of a run."""
 
 from typing import Callable
 
@@ -12,7 +12,7 @@ class Peer:
 
     def __init__(self, name: str, write: Callable[[bytes], bool]):
         self.name = name
-        self.done = False  # nothing more is to be said or heard
+        self.done = False  # whether neither side has anything more to send
         self._write = write
 
     def send(self, kind: str, **fields: object) -> bool:

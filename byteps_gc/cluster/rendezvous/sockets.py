@@ -1,4 +1,4 @@
-"""ZeroMQ sockets of a rendezvous: CURVE with a secret, heartbeats, bounds, and events of their connections."""
+"""ZeroMQ sockets of a rendezvous: CURVE with a secret, heartbeats, limits, and events of their connections."""
 
 import itertools
 import os
@@ -11,7 +11,7 @@ from byteps_gc.cluster.rendezvous import messages
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-LINGER = 2000  # milliseconds in which the last message is still sent
+LINGER = 2000  # milliseconds that a socket may take to send its last messages
 MOST = 1000  # messages or events read at once
 HANDSHAKE = 10000  # milliseconds
 CONNECT = 2000  # milliseconds
@@ -24,9 +24,9 @@ _numbers = itertools.count()
 
 
 class Event(NamedTuple):
-    """What became of a connection: one of EVENTS, and its file descriptor or the reason of a failed handshake.
+    """A change of a connection: one of EVENTS, with its file descriptor, or the reason of a failed handshake.
 
-    address: where an accepted connection comes from; empty if that is unknown, because it ended too soon.
+    address: the remote address of an accepted connection; empty if it ended too soon to be known.
     """
 
     kind: int
@@ -34,15 +34,15 @@ class Event(NamedTuple):
     address: str = ""
 
 
-class Monitored:
-    """A socket and the events of its connections."""
+class MonitoredSocket:
+    """A ZeroMQ socket, and the events of its connections."""
 
     def __init__(self, context: zmq.Context, kind: int, keys: Optional[secret.Keys]):
         self.socket = context.socket(kind)
         self.socket.maxmsgsize = messages.LARGEST
         self.socket.handshake_ivl = HANDSHAKE
         self.socket.connect_timeout = CONNECT
-        # a host without power is gone a little later than for the engine, which knows what of the job was there
+        # the engine notices a host without power a little earlier, and can name the process that is lost
         limit = 1000 * env.timeout("BYTEPS_GC_DEATH_TIMEOUT")
         self.socket.heartbeat_ivl, self.socket.heartbeat_timeout = limit // 6, limit
         if keys:
@@ -56,7 +56,7 @@ class Monitored:
         self._later: List[Event] = []  # read, and not yet returned
 
     def close(self, deliver: bool = True) -> None:
-        """Close the socket, and still ``deliver`` what was sent."""
+        """Close the socket, after delivering what was sent if ``deliver``."""
         self.socket.monitor(None, 0)
         self.monitor.close(0)
         self.socket.close(LINGER if deliver else 0)
@@ -87,7 +87,7 @@ class Monitored:
 
 
 def peer_address(handle: int) -> str:
-    """Return the address at the other end of a connection; empty if it has ended."""
+    """Return the remote address of a connection; empty if it has ended."""
     try:
         with socket.socket(fileno=os.dup(handle)) as connection:
             return connection.getpeername()[0]
@@ -95,10 +95,10 @@ def peer_address(handle: int) -> str:
         return ""
 
 
-def secret_trouble(failure: Event, keys: Optional[secret.Keys]) -> str:
-    """Return what is wrong with the other side's secret, as a failed handshake shows; empty if it does not show that.
+def secret_problem(failure: Event, keys: Optional[secret.Keys]) -> str:
+    """Return what a failed handshake says about the other side's secret; empty if it says nothing.
 
-    Only the side that accepts a connection knows for sure that the secrets differ.
+    Only the side that accepts a connection can tell that the secrets differ.
     """
     if failure.kind == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
         return ""

@@ -64,7 +64,8 @@ struct Ticket {
   std::string failure;
 };
 
-struct Registration {
+// What waits for other processes, and so has a thread of its own: a registration, or without a tensor the connection.
+struct Errand {
   Declared* tensor;
   uint64_t ticket;
 };
@@ -74,12 +75,14 @@ class Session : public std::enable_shared_from_this<Session> {
  public:
   int Declare(const std::string& name, uint64_t bytes, const char* label,
               std::unordered_map<std::string, std::string> options, std::string* why);
+  uint64_t Connect(std::string* why);
   uint64_t Register(int number, uint64_t bytes, int dtype, std::string* why);
   uint64_t Exchange(int count, const byteps_gc_core_exchange_of* each, bool queued, std::string* why);
   int Wait(uint64_t ticket, double seconds, std::string* why);
   uint64_t Next(double seconds);
   bool Drain(double seconds);
   void Close();
+  bool Stop(double seconds);
 
  private:
   bool Known(int number, std::string* why) const;
@@ -87,16 +90,17 @@ class Session : public std::enable_shared_from_this<Session> {
   bool Claim(int count, const byteps_gc_core_exchange_of* each, std::string* why);
   void Begin(const byteps_gc_core_exchange_of& one, Declared* tensor, uint64_t ticket);
   void Finish(Declared* tensor, uint64_t ticket, const std::string& failure);
-  void RegisterAll();
+  uint64_t Send(Declared* tensor, const std::string& name);
+  void RunErrands();
 
   std::mutex mutex_;  // of all below
   std::condition_variable changed_;
   std::deque<Declared> tensors_;  // its elements never move
   std::unordered_map<uint64_t, Ticket> tickets_;
   std::deque<uint64_t> finished_;
-  std::deque<Registration> registrations_;
-  bool registers_ = false;  // the thread that registers runs
-  bool closed_ = false;
+  std::deque<Errand> errands_;
+  bool has_runner_ = false;  // the thread of errands
+  bool closed_ = false, stopping_ = false, stopped_ = false;
   uint64_t last_ = 0;
 };
 
@@ -139,27 +143,42 @@ uint64_t Session::Register(int number, uint64_t bytes, int dtype, std::string* w
   tensor.bytes = bytes;
   tensor.dtype = dtype;
   tensor.busy = true;
-  const uint64_t ticket = Add(1, false, tensor.name);
-  registrations_.push_back({&tensor, ticket});
-  if (!registers_) {
-    registers_ = true;
+  return Send(&tensor, tensor.name);
+}
+
+uint64_t Session::Connect(std::string* why) {
+  Lock lock(mutex_);
+  if (closed_) return *why = "BytePS has been shut down", 0;
+  return Send(nullptr, "the first tensor");
+}
+
+// Queues an errand; the lock is held.
+uint64_t Session::Send(Declared* tensor, const std::string& name) {
+  const uint64_t ticket = Add(1, false, name);
+  errands_.push_back({tensor, ticket});
+  if (!has_runner_) {
+    has_runner_ = true;
     auto self = shared_from_this();
-    std::thread([self] { self->RegisterAll(); }).detach();
+    std::thread([self] { self->RunErrands(); }).detach();
   }
   changed_.notify_all();
   return ticket;
 }
 
-// Registers tensors in order, until close(): each registration waits for all workers.
-void Session::RegisterAll() {
+// Runs errands in order, until close().
+void Session::RunErrands() {
   Lock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [this] { return closed_ || !registrations_.empty(); });
+    changed_.wait(lock, [this] { return closed_ || !errands_.empty(); });
     if (closed_) return;
-    const Registration one = registrations_.front();
-    registrations_.pop_front();
+    const Errand one = errands_.front();
+    errands_.pop_front();
     lock.unlock();
-    InitTensor(*one.tensor->context, one.tensor->bytes, one.tensor->dtype, nullptr);
+    if (one.tensor) {
+      InitTensor(*one.tensor->context, one.tensor->bytes, one.tensor->dtype, nullptr);
+    } else {
+      BytePSGlobal::GetOrInitPS();
+    }
     Finish(one.tensor, one.ticket, "");
     lock.lock();
   }
@@ -214,7 +233,7 @@ void Session::Begin(const byteps_gc_core_exchange_of& one, Declared* tensor, uin
 
 void Session::Finish(Declared* tensor, uint64_t ticket, const std::string& failure) {
   Lock lock(mutex_);
-  tensor->busy = false;
+  if (tensor) tensor->busy = false;
   auto found = tickets_.find(ticket);
   if (found == tickets_.end()) return;  // close() came first
   if (!failure.empty()) found->second.failure = tensor->name + ": " + failure;
@@ -262,6 +281,21 @@ void Session::Close() {
   changed_.notify_all();
 }
 
+bool Session::Stop(double seconds) {
+  Lock lock(mutex_);
+  if (!stopping_) {
+    stopping_ = true;
+    auto self = shared_from_this();
+    std::thread([self] {
+      byteps_shutdown();
+      Lock lock(self->mutex_);
+      self->stopped_ = true;
+      self->changed_.notify_all();
+    }).detach();
+  }
+  return changed_.wait_for(lock, std::chrono::duration<double>(seconds), [this] { return stopped_; });
+}
+
 // The session that is open, or the last one: never destroyed, as threads may still use it when the process ends.
 std::mutex current_mutex;
 std::shared_ptr<Session>& Slot() {
@@ -302,6 +336,16 @@ void byteps_gc_core_open() {
 void byteps_gc_core_close() {
   std::string why;
   if (const auto session = byteps::common::Current(&why)) session->Close();
+}
+
+uint64_t byteps_gc_core_connect(char* why, size_t room) {
+  return Call(uint64_t(0), why, room, [](Session& session, std::string* text) { return session.Connect(text); });
+}
+
+int byteps_gc_core_stop(double seconds) {
+  std::string why;
+  const auto session = byteps::common::Current(&why);
+  return session && !session->Stop(seconds);
 }
 
 int byteps_gc_core_declare(const char* name, uint64_t bytes, const char* label, int options, const char* const* keys,

@@ -23,11 +23,18 @@ struct byteps_gc_core_exchange_of {
   float factor;    // what the gradient is multiplied by first
 };
 
-// Starts a session after byteps_init(): no tensor is declared.
+// Starts a session after byteps_lazy_init(): no tensor is declared.
 void byteps_gc_core_open();
 
-// Ends the session: nothing more begins, and every wait returns. Called before byteps_shutdown().
+// Begins to connect to the cluster, which waits for all its processes, and returns a ticket; 0 on errors. Without it, the
+// first registration connects.
+uint64_t byteps_gc_core_connect(char* why, size_t room);
+
+// Ends the session: nothing more begins, and every wait returns.
 void byteps_gc_core_close();
+
+// After close(), begins to shut BytePS down, once, and waits for it. 0: done; 1: not done after so many seconds.
+int byteps_gc_core_stop(double seconds);
 
 // Returns the number of a new tensor, or -1. All workers declare the same tensors in the same order. bytes: its size,
 // by which its partitions are placed on servers, or 0. label: its name in messages, or empty. keys, values: options of

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
 
 #include "half.h"
 #ifndef BYTEPS_BUILDING_SERVER
@@ -85,10 +86,22 @@ AddHalf ChooseAddHalf() {
   return AddHalfPortable;
 }
 
+// What values are added as: integers as unsigned ones, which wrap around.
+template <typename T, bool = std::is_integral<T>::value>
+struct Addend {
+  typedef T type;
+};
+
+template <typename T>
+struct Addend<T, true> {
+  typedef typename std::make_unsigned<T>::type type;
+};
+
 template <typename T>
 void Add(T* dst, const T* a, const T* b, float alpha, size_t n) {
+  typedef typename Addend<T>::type One;
   if (alpha == 1.0f) {
-    for (size_t i = 0; i < n; ++i) dst[i] = a[i] + b[i];
+    for (size_t i = 0; i < n; ++i) dst[i] = static_cast<T>(static_cast<One>(a[i]) + static_cast<One>(b[i]));
   } else {
     for (size_t i = 0; i < n; ++i) dst[i] = a[i] + alpha * b[i];
   }

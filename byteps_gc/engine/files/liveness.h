@@ -1,11 +1,12 @@
 // Whether the other processes of a job live, so that none waits for one that does not.
 //
-// Every worker and server introduces itself to the scheduler, and then both say a few times in the limit that they
-// live, and "bye" when the job is done, all on the connection that the member has made. A connection that ends without
-// a "bye" is a process that died; one that is silent for longer than the limit has stopped, or its host is gone. The
-// scheduler then tells all others who it was, and every process ends with that reason and status 69; a worker that
+// Every worker and server introduces itself to the scheduler. Both then send "alive" a few times in the limit, and "bye"
+// when the job is done, all on the connection that the member has made. If a connection ends without a "bye", its
+// process has died; if it is silent for longer than the limit, its process has stopped, or its host is gone. The
+// scheduler then sends the reason to all others, and every process ends with that reason and status 69; a worker that
 // cannot call a server, with 68; a process whose scheduler does not let it in, with 67. A member that finds a reason to
-// end the job tells the scheduler. Time counts as this thread has lived through it: a machine that slept accuses nobody.
+// end the job sends it to the scheduler. Time counts as the process has lived through it: a machine that slept accuses
+// nobody.
 //
 // An introduction also holds the settings that must be the same in all processes: the first two that differ end the
 // job before anything is exchanged.
@@ -38,12 +39,30 @@
 #include <vector>
 
 #include "./byteps_gc_zmq_socket.h"
-#include "ps/internal/message.h"
+#include "ps/byteps_gc_name.h"
 
 namespace ps {
 
 // Where others reach a node: "10.0.0.2:1234".
 inline std::string AddressOf(const Node& node) { return node.hostname + ":" + std::to_string(node.port); }
+
+// Time that this process has lived through: a time in which it did not run, as on a machine that slept, counts as no
+// more than `most` seconds.
+class Clock {
+ public:
+  explicit Clock(double most) : most_(most) {}
+
+  // Seconds since the last call.
+  double Passed() {
+    const auto before = last_;
+    last_ = std::chrono::steady_clock::now();
+    return std::min(most_, std::chrono::duration<double>(last_ - before).count());
+  }
+
+ private:
+  const double most_;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
 
 class Liveness {
  public:
@@ -165,7 +184,7 @@ class Liveness {
   struct Peer {
     std::string name;  // "worker-1 on 10.0.0.2"
     double silent = 0;
-    bool left = false, closed = false;  // it has said "bye"; its connection has ended
+    bool left = false, closed = false;  // it has sent "bye"; its connection has ended
   };
 
   struct Setting {
@@ -174,6 +193,7 @@ class Liveness {
     bool workers;           // only workers use it
   };
 
+  // cluster/equality.py compares the same ones between hosts.
   static const std::vector<Setting>& AllSettings() {
     static const std::vector<Setting> settings{
         {"BYTEPS_GC_BUILD", nullptr, false},    {"DMLC_NUM_WORKER", "1", false},
@@ -236,12 +256,7 @@ class Liveness {
   bool schedules() const { return self_.role == Node::SCHEDULER; }
   int worker() const { return self_.role == Node::WORKER ? Number("DMLC_WORKER_ID") : -1; }
 
-  std::string Name() const {
-    const char* name = getenv("BYTEPS_GC_ROLE");
-    std::string here = name ? name : schedules() ? "scheduler" : worker() < 0 ? "server" : "worker";
-    if (!name && worker() >= 0) here += "-" + std::to_string(worker());
-    return here + " on " + self_.hostname;
-  }
+  std::string Name() const { return ProcessName(self_); }
 
   // Makes a member of who says "WORKER NAME;SETTINGS"; returns why not, if not. By mu_.
   std::string Admit(const std::string& connection, const std::string& text) {
@@ -293,12 +308,10 @@ class Liveness {
   }
 
   void Run() {
-    auto before = std::chrono::steady_clock::now();
+    Clock clock(2 * beat_);
     double since = beat_;
     while (!ended_) {
-      const auto now = std::chrono::steady_clock::now();
-      const double passed = std::min(2 * beat_, std::chrono::duration<double>(now - before).count());
-      before = now;
+      const double passed = clock.Passed();
       const std::string why = Judge(passed);
       if (ended_) break;
       if (!why.empty()) Finish(why);

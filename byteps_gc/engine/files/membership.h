@@ -2,24 +2,20 @@
 #ifndef BYTEPS_GC_MEMBERSHIP_H
 #define BYTEPS_GC_MEMBERSHIP_H
 
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "byteps_gc_protocol.h"
+#include "ps/byteps_gc_name.h"
 #include "ps/ps.h"
 
 namespace byteps {
 namespace common {
 
-// This worker, as messages name it: as its launcher calls it, and its host.
-inline std::string WorkerName(int worker) {
-  const char* role = getenv("BYTEPS_GC_ROLE");
-  const std::string name = role ? role : "worker-" + std::to_string(worker);
-  return name + " on " + ps::Postoffice::Get()->van()->my_node().hostname;
-}
+// This worker, as messages name it.
+inline std::string WorkerName() { return ps::ProcessName(ps::Postoffice::Get()->van()->my_node()); }
 
 // Tells every server what this worker does, and a text to the first one. Returns what that one answers when all have
 // answered. The key is the last one of each server's range, which no tensor has.
@@ -36,7 +32,7 @@ inline std::string TellServers(ps::KVWorker<char>* worker, Membership what, int 
     requests.emplace_back(new Request);
     Request& one = *requests.back();
     one.keys.push_back(range.end() - 1);
-    const std::string said = Member{rank, WorkerName(rank), requests.size() == 1 ? text : ""}.Write();
+    const std::string said = Member{rank, WorkerName(), requests.size() == 1 ? text : ""}.Write();
     one.said.CopyFrom(said.data(), said.size());
     one.length.push_back(static_cast<int>(said.size()));
     one.timestamp = worker->ZPushPull(one.keys, one.said, &one.answer, &one.length, command, nullptr);

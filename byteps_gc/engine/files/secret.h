@@ -11,10 +11,7 @@
 #ifndef BYTEPS_GC_SECRET_H
 #define BYTEPS_GC_SECRET_H
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -22,7 +19,6 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
-#include <map>
 #include <set>
 #include <string>
 #include <thread>
@@ -118,8 +114,7 @@ class Doorkeeper {
 
   // Before the socket is bound.
   void Watch(Socket* socket) {
-    constexpr int kEvents =
-        ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_DISCONNECTED;
+    constexpr int kEvents = ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
     doors_.emplace_back(new Events(context_, socket, kEvents));
   }
 
@@ -162,29 +157,23 @@ class Doorkeeper {
   }
 
   void Look(Events* door) {
-    int event, value;
-    while (door->Next(&event, &value)) {
-      if (event == ZMQ_EVENT_ACCEPTED) addresses_[value] = AddressOf(value);
-      if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) failed_ = "has another secret (BYTEPS_GC_SECRET_FILE)";
-      if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) failed_ = "is not a process of this job";
-      if (event != ZMQ_EVENT_DISCONNECTED) continue;
-      // a handshake that has failed ends its connection next
-      const auto found = addresses_.find(value);
-      const std::string address = found == addresses_.end() ? "an unknown address" : found->second;
-      addresses_.erase(value);
-      if (failed_ && reported_.size() < kAddresses && reported_.insert(address).second)
-        std::cerr << "byteps: turned away a connection from " << address << ": it " << failed_ << std::endl;
-      failed_ = nullptr;
+    int event;
+    std::string remote;
+    while (door->Next(&event, &remote)) {
+      const std::string address = HostOf(remote);
+      const bool differs = event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+      const char* why = differs ? "has another secret (BYTEPS_GC_SECRET_FILE)" : "is not a process of this job";
+      if (reported_.size() < kAddresses && reported_.insert(address).second)
+        std::cerr << "byteps: turned away a connection from " << address << ": it " << why << std::endl;
     }
   }
 
-  static std::string AddressOf(int fd) {
-    sockaddr_in address{};
-    socklen_t size = sizeof address;
-    char text[INET_ADDRSTRLEN];
-    if (getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "an unknown address";
-    if (address.sin_family != AF_INET) return "a local socket";
-    return inet_ntop(AF_INET, &address.sin_addr, text, sizeof text) ? text : "an unknown address";
+  // "10.0.0.2" of "tcp://10.0.0.2:1234".
+  static std::string HostOf(const std::string& address) {
+    const std::string tcp = "tcp://";
+    if (address.empty()) return "an unknown address";
+    if (address.compare(0, tcp.size(), tcp) != 0) return "a local socket";
+    return address.substr(tcp.size(), address.rfind(':') - tcp.size());
   }
 
   void* const context_;
@@ -194,10 +183,7 @@ class Doorkeeper {
   Alarm stop_;
   std::thread thread_;
 
-  // the thread's
-  std::map<int, std::string> addresses_;  // of open connections, by descriptor
-  std::set<std::string> reported_;
-  const char* failed_ = nullptr;
+  std::set<std::string> reported_;  // the thread's
 };
 
 }  // namespace ps

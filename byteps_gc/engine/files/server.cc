@@ -10,7 +10,8 @@
 // for a phase ends the job.
 //
 // A request that comes again, because a connection was lost, is known by its timestamp: it is answered, never counted
-// twice. A push or a pull that belongs to no phase is dropped and reported; workers that disagree about a key end the job.
+// twice. A push or a pull that belongs to no phase, and a push of an earlier round, are dropped and reported. Workers that
+// disagree about a key, or push it twice in a round, end the job.
 //
 // One thread handles all requests. Sums, and all that compressors do, are computed by lanes.
 #include "server.h"
@@ -237,6 +238,7 @@ class Server {
     }
     Guard guard(key->mu);
     if (meta.push && meta.timestamp == key->members[worker].pushed) return Again(key, worker, meta, &guard);
+    if (meta.push && Earlier(meta.timestamp, key->members[worker].pushed)) return Drop(meta, "a repeated push of an earlier round");
     if (!key->open) return Drop(meta, "a request for a key that not all workers have announced");
     if (!meta.push) return Pull(key, worker, meta, &guard);
     if (request.type == common::kCompressorRequest) return Register(key, worker, meta, data, &guard);
@@ -324,7 +326,8 @@ class Server {
 
   void Push(Key* key, int worker, const ps::KVMeta& meta, const Data& data, Guard* guard) {
     Member& member = key->members[worker];
-    if (member.round != Member::kIdle) return Drop(meta, "a second push in one round");
+    if (member.round != Member::kIdle)
+      Fail(workers_[worker].name + " pushes " + Name(*key) + " again before it has the sum of its last push");
     if (member.registered == key->is.options.empty() || (member.registered && !key->ready))
       return Drop(meta, "a push before the registration of its compressor");
     if (key->compressor ? data.vals.size() > key->size : data.vals.size() != key->size)
@@ -366,6 +369,7 @@ class Server {
       return key->answer ? Answer(meta, key) : Drop(meta, "a pull before the first push");
     }
     if (member.round == Member::kIdle) return Drop(meta, "a pull before a push");
+    if (member.waits && meta.timestamp != member.request.timestamp) return Drop(meta, "a second request for one sum");
     member.waits = true;
     member.request = meta;
     if (member.round != Member::kSummed) return;
@@ -373,6 +377,11 @@ class Server {
     Answered(&member);
     guard->unlock();
     Answer(meta, key);
+  }
+
+  // Whether a timestamp is earlier than another. Timestamps count up, and wrap around.
+  static bool Earlier(int timestamp, int other) {
+    return static_cast<int32_t>(static_cast<uint32_t>(timestamp) - static_cast<uint32_t>(other)) < 0;
   }
 
   // A push that has come already. If it has been answered, the answer may have been lost with a connection.
@@ -521,6 +530,7 @@ class Server {
       return Drop(meta, "an unknown command");
     Worker& one = workers_[worker];
     const bool again = one.asked == meta.timestamp;
+    if (one.asked >= 0 && Earlier(meta.timestamp, one.asked)) return Drop(meta, "a repeated join or leave");
     one.request = meta;
     one.asked = meta.timestamp;
     one.key = data.keys[0];
@@ -606,8 +616,10 @@ class Server {
   }
 
   void Drop(const ps::KVMeta& meta, const std::string& what) {
-    if (dropped_.emplace(meta.sender, what).second)
-      std::cerr << "byteps: dropped " << what << " from node " << meta.sender << std::endl;
+    if (!dropped_.emplace(meta.sender, what).second) return;
+    const size_t worker = ps::Postoffice::IDtoRank(meta.sender);
+    const std::string name = worker < workers_.size() ? workers_[worker].name : "node " + std::to_string(meta.sender);
+    std::cerr << "byteps: dropped " << what << " from " << name << std::endl;
   }
 
   std::vector<Worker> workers_;  // by their numbers in ps-lite, which are not their ranks

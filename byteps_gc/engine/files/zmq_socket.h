@@ -167,28 +167,30 @@ class Events {
  public:
   Events(void* context, Socket* socket, int wanted) : socket_(context, ZMQ_PAIR) {
     const std::string name = "inproc://byteps_gc-" + std::to_string(reinterpret_cast<uintptr_t>(socket));
-    CHECK_EQ(zmq_socket_monitor(socket->handle(), name.c_str(), wanted), 0) << zmq_strerror(errno);
+    const int failed = zmq_socket_monitor_versioned(socket->handle(), name.c_str(), wanted, kVersion, ZMQ_PAIR);
+    CHECK_EQ(failed, 0) << zmq_strerror(errno);
     CHECK_EQ(zmq_connect(socket_.handle(), name.c_str()), 0) << zmq_strerror(errno);
   }
 
   int fd() { return socket_.fd(); }
 
-  // The next event and its value, if there is one.
-  bool Next(int* event, int* value) {
+  // The next event, if there is one, and the other side's address, such as "tcp://10.0.0.2:1234".
+  bool Next(int* event, std::string* remote) {
     std::vector<Part> parts;
-    uint16_t kind = 0;
-    int32_t number = 0;
+    uint64_t kind = 0;
     do {
       if (!socket_.Receive(&parts)) return false;
-    } while (parts[0].size() < sizeof kind + sizeof number);
+    } while (parts.size() < kParts || parts[0].size() != sizeof kind);
     memcpy(&kind, parts[0].data(), sizeof kind);
-    memcpy(&number, parts[0].data() + sizeof kind, sizeof number);
-    *event = kind;
-    *value = number;
+    *event = static_cast<int>(kind);
+    *remote = parts.back().text();
     return true;
   }
 
  private:
+  static constexpr int kVersion = 2;   // of events
+  static constexpr size_t kParts = 4;  // of an event, at least: what, how many values, both addresses
+
   Socket socket_;
 };
 

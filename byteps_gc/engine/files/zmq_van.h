@@ -18,7 +18,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdlib>
 #include <deque>
 #include <iostream>
@@ -181,7 +180,7 @@ class ZMQVan : public Van {
   static constexpr int kWaiting = 1000;    // messages of a caller that have come in; it has to wait with more
   static constexpr int kAtOnce = 64;       // messages of one socket before the others are looked at
   static constexpr int kFailures = 3;      // handshakes that the scheduler ends before this process gives up
-  static constexpr int kFarewell = 200;    // milliseconds in which a scheduler that is still there is told "bye"
+  static constexpr int kFarewell = 200;    // milliseconds in which the last "bye" is delivered to the scheduler
   static constexpr int64_t kLargest = 16 << 20;  // bytes
   static constexpr int kCallEvents = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
                                      ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
@@ -605,8 +604,9 @@ class ZMQVan : public Van {
 
   // What has happened to a connection that this node has made.
   void Look(Source* source) {
-    int event, value;
-    while (source->events->Next(&event, &value)) {
+    int event;
+    std::string remote;
+    while (source->events->Next(&event, &remote)) {
       const bool scheduler = source->node == kScheduler;
       if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
         Call& call = made_[source->node];
@@ -623,11 +623,9 @@ class ZMQVan : public Van {
     }
   }
 
-  // Gives up on a server that this worker has been cut off from for too long. Time counts as it was lived through.
+  // Gives up on a server that this worker has been cut off from for too long.
   void CheckCalls() {
-    const auto now = std::chrono::steady_clock::now();
-    const double passed = std::min(2e-3 * kSafetyNet, std::chrono::duration<double>(now - checked_).count());
-    checked_ = now;
+    const double passed = clock_.Passed();
     for (auto& call : made_) {
       if (!call.second.lost || call.first == kScheduler) continue;
       call.second.cut += passed;
@@ -698,7 +696,7 @@ class ZMQVan : public Van {
   std::vector<pollfd> news_;
   std::unordered_map<int, Call> made_;                             // by the node that was called
   std::unordered_map<int, std::string> addresses_;                // of nodes
-  std::chrono::steady_clock::time_point checked_ = std::chrono::steady_clock::now();
+  Clock clock_{2e-3 * kSafetyNet};  // of CheckCalls()
   std::map<std::string, std::string> connections_;                // on the scheduler: addresses, by the names of connections
   std::map<std::string, int> members_;                            // and ids
   bool joined_ = false, closed_ = false;  // on a member: it has the list of nodes; the scheduler has gone

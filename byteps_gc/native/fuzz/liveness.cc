@@ -84,7 +84,7 @@ class Listener {
     liveness_.Closed(connection);
   }
 
-  // Whether the job goes on.
+  // Lets time pass; false if the job ends.
   bool Judge(double passed) {
     silent_ += passed;
     const std::string why = liveness_.Judge(passed);

@@ -8,11 +8,6 @@
 namespace fuzz {
 namespace {
 
-using ps::Control;
-using ps::Message;
-using ps::Meta;
-using ps::Node;
-
 const char* const kStrangers[] = {"stran", "ps13", "ps1", "ps8", "ps", "", "ps99999999999999999999", "ps9\n"};
 
 std::string connection(int member) { return std::string("\0con", 4) + char('0' + member); }
@@ -298,8 +293,8 @@ class Script {
   bool changed_ = false, disturbed_ = false, own_ = false;
 };
 
-// What the scheduler tells members, by connection.
-std::map<std::string, std::vector<Parts>> told(const Process& process) {
+// What the scheduler sends to members, by connection.
+std::map<std::string, std::vector<Parts>> sent_to_members(const Process& process) {
   std::map<std::string, std::vector<Parts>> all;
   for (const Parts& parts : process.Sent()) {
     for (int member = 0; member < 4; ++member)
@@ -315,9 +310,9 @@ std::map<std::string, std::vector<Parts>> begin() {
   Process process(Node::SCHEDULER);
   Script script(&process, &in);
   process.Run([&script](Process*) { return script.Next(); });
-  const auto all = told(process);
+  const auto all = sent_to_members(process);
   require(script.calm() && all.size() == 4, "the job does not begin");
-  for (const auto& one : all) require(one.second.size() == 2, "a member is not told of the others and of the barrier");
+  for (const auto& one : all) require(one.second.size() == 2, "a member does not get the list of nodes and the end of the barrier");
   return all;
 }
 
@@ -334,7 +329,7 @@ void attack_message(int role, Input* in) {
   });
   const bool finished = process.Run([&script](Process*) { return script.Next(); });
   if (role != Node::SCHEDULER || !finished || !script.calm()) return;
-  require(told(process) == undisturbed, "strangers have changed how the job begins");
+  require(sent_to_members(process) == undisturbed, "strangers have changed how the job begins");
 }
 
 }  // namespace fuzz

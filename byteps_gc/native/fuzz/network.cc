@@ -92,7 +92,7 @@ int zmq_getsockopt(void*, int option, void* value, size_t*) {
 }
 int zmq_bind(void*, const char*) { return 0; }
 int zmq_connect(void*, const char*) { return 0; }
-int zmq_socket_monitor(void*, const char*, int) { return 0; }
+int zmq_socket_monitor_versioned(void*, const char*, uint64_t, int, int) { return 0; }
 void* zmq_ctx_new() { return nullptr; }
 int zmq_ctx_set(void*, int, int) { return 0; }
 int zmq_ctx_destroy(void*) { return 0; }

@@ -5,10 +5,6 @@
 namespace fuzz {
 namespace {
 
-using ps::Control;
-using ps::Message;
-using ps::Meta;
-using ps::Node;
 using ps::Postoffice;
 
 // The process whose van waits for news, and what it gets then.
@@ -158,7 +154,7 @@ bool Process::Deliver(const Arrival& arrival) {
 void Process::Happen(int node, int event) {
   auto found = van_->calls_.find(node);
   if (found == van_->calls_.end()) return;
-  line(found->second->socket_.handle()).arriving.push_back({Bytes(uint16_t(event)) + Bytes(int32_t(0)), ""});
+  line(found->second->socket_.handle()).arriving.push_back({Bytes(uint64_t(event)), Bytes(uint64_t(0)), "", ""});
 }
 
 void Process::Judge(double passed) {

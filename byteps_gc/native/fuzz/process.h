@@ -10,6 +10,11 @@
 
 namespace fuzz {
 
+using ps::Control;
+using ps::Message;
+using ps::Meta;
+using ps::Node;
+
 constexpr int kServerIds[] = {8, 10}, kWorkerIds[] = {9, 11};
 constexpr size_t kRegion = 1 << 16;  // bytes of shared memory of each worker and server
 
@@ -22,15 +27,15 @@ struct Arrival {
 
 class Process {
  public:
-  using Handler = std::function<void(const ps::Message&)>;
+  using Handler = std::function<void(const Message&)>;
   using Next = std::function<bool(Process*)>;  // gives the process its next message; false if there are no more
 
-  explicit Process(ps::Node::Role role);
+  explicit Process(Node::Role role);
   ~Process();
   Process(const Process&) = delete;
 
   // Joins a job: the scheduler's list of nodes has come.
-  static Arrival List(ps::Node::Role role);
+  static Arrival List(Node::Role role);
   // Is in the job already.
   void Join();
   // Receives what `next` gives, as the thread of a van does; false if the process has ended itself.
@@ -46,12 +51,12 @@ class Process {
   // Expects answers of both servers to requests 1 to `last`.
   void Expect(int last);
   // Sends an answer.
-  void Answer(ps::Message* message);
+  void Answer(Message* message);
   // All that has been sent by a door.
   const std::vector<Parts>& Sent() const;
-  void SendToSelf(ps::Control::Command command);
+  void SendToSelf(Control::Command command);
 
-  const ps::Node::Role role;
+  const Node::Role role;
 
  private:
   struct Van;
@@ -64,8 +69,8 @@ class Process {
 };
 
 // A header as a member writes it.
-ps::Meta DataMeta(bool request, bool push, int command, int timestamp, bool wants_sum);
-std::string Packed(const ps::Meta& meta);
+Meta DataMeta(bool request, bool push, int command, int timestamp, bool wants_sum);
+std::string Packed(const Meta& meta);
 std::string Name(int id);
 
 template <typename T>

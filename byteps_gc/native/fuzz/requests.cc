@@ -27,7 +27,6 @@ using byteps::common::compressor::Compressor;
 using byteps::common::compressor::tensor_t;
 using byteps::server::Lane;
 using byteps::server::Server;
-using ps::Meta;
 
 constexpr int kDtypes[] = {0, 2, 6};  // of the keys 0, 1 and 2
 constexpr uint64_t kSizes[] = {4, 8, 64, 100, 1000, 4096};
@@ -118,6 +117,7 @@ class Requests {
         if (changes_) return Send(worker, ~key, now, Command(3, how % 3), true, Membership(worker - 9, how));
         return Ask2();
       default:
+        if (how % 32 < 29 && Pushed(worker, key)) return Ask2();  // seldom: it would end the job
         return Send(worker, key, now, command, what & 128, Values(key, how));
     }
   }
@@ -142,7 +142,13 @@ class Requests {
   std::string Values(uint64_t key, uint8_t how) {
     uint64_t size = Size(key, 64);
     if (how % 32 == 28) size = in_->two();
-    return std::string(size, char(how & 1));  // so that no sum of integers overflows
+    return std::string(size, char(how));
+  }
+
+  // Whether a worker waits for the sum of its last push.
+  bool Pushed(int worker, uint64_t key) {
+    const auto found = server_->keys_.find(key);
+    return found != server_->keys_.end() && found->second->members[size_t(worker - 9) / 2].round != byteps::server::Member::kIdle;
   }
 
   std::string Options(uint8_t how) {

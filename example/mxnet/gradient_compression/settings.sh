@@ -23,7 +23,8 @@
 : "${BYTEPS_GC_PYTHON:=$(ls "$here/../../../.venv/bin/python" 2>/dev/null || command -v python3)}"
 export "${!BYTEPS_GC_@}"
 
-# The guide's environment of scheduler, servers and workers. worker.sh sets the one variable that depends on the job.
+# The guide's environment of scheduler, servers and workers. A worker's BYTEPS_THREADPOOL_SIZE defaults to 16, and to 0
+# for the job baseline.
 # Tensors below BYTEPS_MIN_COMPRESS_BYTES are not compressed; the recommended value is BytePS's default, 65536.
 : "${BYTEPS_LOG_LEVEL:=WARNING}"
 : "${BYTEPS_PARTITION_BYTES:=4096000}"

@@ -9,10 +9,10 @@ import logging
 from pathlib import Path
 
 from byteps_gc import env
+from byteps_gc.checkpoint_files import file_hashes
 from byteps_gc.data.folder import Folder
 from byteps_gc.data.records import Records
 from byteps_gc.errors import UserError
-from byteps_gc.mxnet import file_hashes
 from byteps_gc.training import checkpoint, flags, models
 
 IMAGENET = Path("~/.mxnet/datasets/imagenet")
@@ -104,8 +104,9 @@ def check_resume(opt):
         progress = opt.resume[".params"].with_suffix(".json")
         if progress.is_file():
             opt.resume[".json"] = progress
+        checker = file_hashes.FileChecker()
         for suffix, file in opt.resume.items():
-            file_hashes.check_file(file, suffix)
+            checker.check(file, suffix)
 
 
 def build(opt):

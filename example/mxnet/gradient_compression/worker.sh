@@ -5,7 +5,4 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/settings.sh"
-# Threads that compress; the guide has none for the baseline.
-if [ "${1:-}" = baseline ]; then threads=0; else threads=16; fi
-export BYTEPS_THREADPOOL_SIZE=${BYTEPS_THREADPOOL_SIZE:-$threads}
 exec "$BYTEPS_GC_PYTHON" -m byteps_gc host worker "$here/$BYTEPS_GC_EXPERIMENT.ini" "$@"

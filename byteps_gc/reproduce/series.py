@@ -1,8 +1,8 @@
-"""All of an experiment's jobs with several seeds, one after another, and the guide's table of them.
+"""All of an experiment's jobs with several seeds, one after another, and their table.
 
-They run on the cluster of the settings file, on every host of which this is started, or on hosts made of namespaces. A
-folder holds one experiment: ``configuration.json`` says which, and whoever comes back with another is refused. What
-is finished there is not run again::
+They run on the cluster of the settings file, on each host of which this is started, or on simulated hosts. A folder
+holds one experiment, which ``configuration.json`` describes; another experiment is rejected. Finished jobs are not run
+again::
 
     FOLDER/configuration.json, report.html, table.md, table.csv, table.json, the plots
     FOLDER/seed-0/...          a run's folder, or one for each job with a folder for each host
@@ -19,29 +19,30 @@ import time
 from typing import Any, Dict, List, Sequence, Tuple
 
 from byteps_gc import env, report
-from byteps_gc.cluster import privileges, run, run_folder, simulated_cluster
+from byteps_gc.cluster import privileges, run, simulated_cluster
 from byteps_gc.cluster.cluster_spec import Host
-from byteps_gc.cluster.experiment import HALF, Experiment
+from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.cluster.rendezvous import Rendezvous
 from byteps_gc.cluster.roles import LOOPBACK
+from byteps_gc.cluster.run_folder import RunFolder
 from byteps_gc.errors import SettingsError
 from byteps_gc.report import configuration as written
 from byteps_gc.report import machine, record, rows
 
-FIRST_HOST = "host-1"  # of hosts that are namespaces: the one with worker 0
+FIRST_HOST = "host-1"  # the simulated host with worker 0
 
 
 def minutes(seconds: float) -> str:
-    """A time for people."""
+    """Return a readable time."""
     return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:.0f} s"
 
 
 @dataclass(frozen=True)
 class Series:
-    """What is to be run: each of the jobs with each seed, in ``folder``.
+    """Runs of each of the jobs with each seed, in ``folder``.
 
-    extra: more flags for the training script; hosts: how many namespaces are the hosts; 0 for the settings' cluster;
-    rate: of their links, see :class:`~byteps_gc.cluster.namespaces.NamespaceHosts`.
+    extra: more flags for the training script; hosts: number of simulated hosts, 0 for the cluster of the settings;
+    rate: bandwidth of their links, see :class:`~byteps_gc.cluster.namespaces.NamespaceHosts`.
     """
 
     file: Path
@@ -53,16 +54,16 @@ class Series:
     rate: str = ""
 
     def tasks(self) -> List[Tuple[int, str]]:
-        """Every seed and job, in their order."""
+        """Return all pairs of seed and job, in their order."""
         return [(seed, job) for seed in self.seeds for job in self.jobs]
 
     def record(self, seed: int, job: str) -> Path:
-        """Where the record of a job is, on the host that has worker 0."""
+        """Return the path of a job's record, on the host of worker 0."""
         place = self.folder / f"seed-{seed}"
-        return run_folder.record_of(place / job / FIRST_HOST if self.hosts else place, job)
+        return RunFolder(place / job / FIRST_HOST if self.hosts else place).job(job).record_file
 
     def configuration(self, experiment: Experiment, cluster: Host) -> Dict[str, Any]:
-        """What all runs of a folder have in common."""
+        """Return what all runs of a folder have in common."""
         return {
             "experiment": experiment.name,
             "flags": [*experiment.flags, *self.extra],
@@ -77,8 +78,8 @@ class Series:
 
 
 def claim(series: Series, configuration: Dict[str, Any]) -> None:
-    """Note the configuration in the folder; :class:`SettingsError` if what is there was made with another."""
-    file = series.folder / run_folder.CONFIGURATION
+    """Write the configuration to the folder; :class:`SettingsError` if it holds runs of another one."""
+    file = series.folder / written.NAME
     if not file.is_file():
         series.folder.mkdir(parents=True, exist_ok=True)
         began = {**machine.about(sorted(os.sched_getaffinity(0))), "configuration": configuration}
@@ -94,19 +95,19 @@ def claim(series: Series, configuration: Dict[str, Any]) -> None:
 
 
 def prepare(series: Series) -> None:
-    """Check what is asked for and the folder, on all hosts of the cluster; raises a UserError on all of them."""
+    """Check jobs and folder on all hosts of the cluster; :class:`UserError` on each of them for a mistake on one."""
     experiment, host = Experiment.read(series.file), Host.from_environment()
     cluster = host
-    if series.hosts:  # they come later
+    if series.hosts:  # simulated later
         host = dataclasses.replace(host, hosts=(LOOPBACK,), scheduler=LOOPBACK, port=0, index=0)
     with Rendezvous(host, [*series.jobs, str(len(series.seeds)), *series.extra]) as rendezvous:
         run.check(experiment, series.jobs, series.extra, host.variables("worker"))
         claim(series, series.configuration(experiment, cluster))
-        rendezvous.gather()
+        rendezvous.join()
 
 
 def left(series: Series) -> str:
-    """How long the jobs that are not finished will take, as those say that are; empty if none is."""
+    """Estimate the time of the unfinished jobs from the finished ones, for a message; empty if none is finished."""
     tasks = series.tasks()
     found = [record.read(series.record(*task)) for task in tasks]
     took = [one.epochs[-1]["seconds"] for one in found if one.finished and one.epochs]
@@ -115,19 +116,19 @@ def left(series: Series) -> str:
 
 
 def run_job(series: Series, seed: int, job: str) -> None:
-    """Run one job, or go on with it."""
+    """Run or resume one job."""
     place, extra = series.folder / f"seed-{seed}", [*series.extra, "--seed", str(seed)]
     if not series.hosts:
         os.environ["BYTEPS_GC_RUN_DIR"] = str(place)
         run.run(Experiment.read(series.file), [job], extra, resume=True, begin=True)
         return
-    shutil.rmtree(place / job, ignore_errors=True)  # what the hosts had of a job ends with them
+    shutil.rmtree(place / job, ignore_errors=True)  # an interrupted job's checkpoints have vanished with its hosts
     os.environ["BYTEPS_GC_RUN_DIR"] = str(place / job)
     simulated_cluster.run(Experiment.read(series.file), series.hosts, series.rate, [job], extra)
 
 
 def main(series: Series) -> int:
-    """Run what is not finished, and make the table. Raises as :func:`byteps_gc.cluster.run.run` does."""
+    """Run all unfinished jobs, and write the table. Raises as :func:`byteps_gc.cluster.run.run`."""
     prepare(series)
     begun, tasks = time.monotonic(), series.tasks()
     for number, (seed, job) in enumerate(tasks, 1):
@@ -143,9 +144,9 @@ def main(series: Series) -> int:
 
 
 def conclude(series: Series) -> None:
-    """Make and show the table of all that the folder has, in the experiment's order, on the host with the records."""
+    """Write and print the table of all records of the folder, in the experiment's order."""
     seeds = sorted(int(place.name.rpartition("-")[2]) for place in series.folder.glob("seed-*"))
-    jobs = [name for job in Experiment.read(series.file).jobs for name in (job, f"{job}-{HALF}")]
+    jobs = [name for job in Experiment.read(series.file).jobs for name in (job, job + rows.FP16_SUFFIX)]
     records = rows.read([series.record(seed, job) for job in jobs for seed in seeds])
     if records:
         report.present(records, series.folder)

@@ -1,0 +1,25 @@
+// What messages call a process.
+#ifndef BYTEPS_GC_NAME_H
+#define BYTEPS_GC_NAME_H
+
+#include <cstdlib>
+#include <string>
+
+#include "ps/internal/message.h"
+
+namespace ps {
+
+// The name of this process, which is `self` in its job: as its launcher calls it, and its host, "worker-1 on 10.0.0.2".
+inline std::string ProcessName(const Node& self) {
+  const char* role = getenv("BYTEPS_GC_ROLE");
+  const char* worker = getenv("DMLC_WORKER_ID");
+  const std::string name = role && *role                   ? role
+                           : self.role == Node::SCHEDULER ? "scheduler"
+                           : self.role == Node::SERVER    ? "server"
+                                                          : "worker-" + std::to_string(worker ? atoi(worker) : 0);
+  return name + " on " + self.hostname;
+}
+
+}  // namespace ps
+
+#endif  // BYTEPS_GC_NAME_H

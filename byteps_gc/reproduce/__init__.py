@@ -1,0 +1,1 @@
+"""Experiments with several seeds, as ``reproduce.sh`` runs them."""

@@ -1,0 +1,89 @@
+"""Attacks between hosts: the job runs on two simulated hosts, and the attacker on a third one."""
+
+from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import ctypes
+import os
+
+from byteps_gc.cluster import secret
+from byteps_gc.cluster.namespaces import NamespaceHosts
+import pytest
+
+import attacker
+import forged
+import strangers
+
+pytestmark = pytest.mark.cluster
+
+NETWORK = 0x40000000  # CLONE_NEWNET
+NOISE = ("a TLS ClientHello", "an HTTP request", "1 MB of random bytes")
+INTRUDERS = ("no secret", "another secret")
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+@pytest.fixture
+def hosts(machine):
+    """Three hosts, the last of which attacks. Files are those of this machine."""
+    with NamespaceHosts(3, own_files=False) as hosts:
+        yield hosts
+
+
+@contextlib.contextmanager
+def on(host):
+    """A function that calls functions in the network of a host; its threads stay there."""
+
+    def enter():
+        with open(f"/proc/{host.pid}/ns/net") as network:
+            if libc.setns(network.fileno(), NETWORK):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    with ThreadPoolExecutor(1, initializer=enter) as thread:
+        yield lambda attack, *arguments, **options: thread.submit(attack, *arguments, **options).result()
+
+
+def make_noise(job, doors, call):
+    """What needs no secret and no knowledge of the job."""
+    assert [door.address for door in doors] == ["10.99.0.1", "10.99.0.1", "10.99.0.2"]
+    for name in NOISE:
+        for door in doors:
+            answer = call(attacker.say, door, attacker.NOISE[name])
+            assert strangers.commands(answer) <= {b"READY", b"ERROR"}, f"{door.role} answers {name}: {answer}"
+        job.survives(name)
+
+
+def test_without_a_secret(hosts, attacked, reference):
+    """The attacker speaks ZeroMQ's language, and the job's, but is none of its processes."""
+    job = attacked(hosts=hosts)
+    doors = job.doors()
+    with on(hosts[2]) as call:
+        make_noise(job, doors, call)
+        for name, messages in forged.everything().items():
+            data = b"".join(map(attacker.message, messages))
+            for door in doors:
+                answer = call(attacker.say_as_client, door, data, b"ps13")
+                assert door.role == "scheduler" or not answer
+            job.survives(f"forged {name}")
+    reports = job.end(reference)
+    for role in ("scheduler", "server-0", "server-1"):
+        lines = "\n".join(reports[role])
+        assert "dropped a message of another program or version from 10.99.0.3" in lines
+        assert "turned away a connection from 10.99.0.3: it is not a process of this job" in lines
+
+
+def test_with_a_secret(hosts, attacked, reference, tmp_path):
+    """The attacker knows all but the secret, and forges the messages of a worker."""
+    file = secret.make(tmp_path / "secret")
+    job = attacked(hosts=hosts, secret=file)
+    doors, known = job.doors(), strangers.intruders(secret.load(file))
+    messages = [message for some in forged.everything().values() for message in some]
+    with on(hosts[2]) as call:
+        make_noise(job, doors, call)
+        for name in INTRUDERS:
+            for door in doors:
+                outcome = call(strangers.attempt, door, messages, b"ps9", **known[name])
+                assert not outcome.welcome, f"{door.role} lets in a client with {name}"
+                assert strangers.commands(outcome.received) <= {b"WELCOME", b"ERROR"}, (door, name, outcome.received)
+            job.survives(f"a client with {name}")
+    reports = job.end(reference)
+    for role in ("scheduler", "server-0", "server-1"):
+        assert reports[role] == ["byteps: turned away a connection from 10.99.0.3: it is not a process of this job"]
