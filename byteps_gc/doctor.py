@@ -50,8 +50,26 @@ def runs(code: str) -> Tuple[bool, str]:
     return result.returncode == 0, lines[-1]
 
 
+def has_torch() -> bool:
+    """Return whether this is an environment for PyTorch, without MXNet."""
+    return build.find_mxnet() is None and importlib.util.find_spec("torch") is not None
+
+
+def find_torch() -> Finding:
+    """PyTorch, and whether it sees GPUs."""
+    if importlib.util.find_spec("torch") is None:
+        return Finding(
+            "PyTorch", OPTIONAL, "not installed; needed only for byteps_gc.torch: ./scripts/setup.sh --torch"
+        )
+    worked, line = runs("import byteps_gc.torch, torch; print(torch.__version__, torch.cuda.device_count())")
+    version, _, gpus = line.partition(" ")
+    return Finding("PyTorch", OK if worked else MISSING, f"{version}, {gpus} GPUs" if worked else line)
+
+
 def find_framework() -> Finding:
     """MXNet, and whether it sees GPUs."""
+    if has_torch():
+        return Finding("MXNet", OPTIONAL, "not installed; needed only for byteps_gc.mxnet")
     try:
         name = build.mxnet_version()
         build.mxnet_package()
@@ -90,6 +108,8 @@ def find_engine() -> Finding:
 def find_libraries() -> Iterator[Finding]:
     """The engine's libraries."""
     for part, (name, code) in LIBRARIES.items():
+        if part == "MXNet shim" and has_torch():
+            continue
         worked, line = runs(code)
         yield Finding(part, OK, f"{name} loads") if worked else Finding(part, MISSING, f"cannot load {name}: {line}")
 
@@ -154,7 +174,9 @@ def findings() -> Iterator[Finding]:
     """Yield what is found, in the order of the report."""
     yield find_python()
     yield find_framework()
-    yield find_package("gluoncv")
+    if not has_torch():
+        yield find_package("gluoncv")
+    yield find_torch()
     engine = find_engine()
     yield engine
     if engine.state == OK:

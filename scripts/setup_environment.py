@@ -17,13 +17,12 @@ import sys
 import zipfile
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = Path(os.environ.get("BYTEPS_GC_VENV") or ROOT / ".venv").absolute()
-PYTHON = VENV / "bin" / "python"
-STAMP = VENV / "byteps_gc-setup.json"
+VENV = PYTHON = STAMP = Path()  # of the environment, see use()
 EXTRAS = {"cpu": "mxnet-cpu", "cuda": "mxnet-cuda"}
 ENGINES = {"cpu": "host", "cuda": "cuda"}  # what wheels of the engine call the device
 DEVICES = {"cpu": "train on the CPU", "cuda": "train on GPUs; also installs CUDA 11, cuDNN 8 and NCCL"}
 PR_SET_PDEATHSIG = 1
+NO_TORCH = 77  # status: there is no PyTorch to install
 
 # Debian's package, and how to see that what it brings is there
 DEBIAN = {
@@ -42,8 +41,17 @@ DEBIAN = {
     "pssh": lambda: program("parallel-ssh"),
 }
 ALWAYS = ("libgl1", "libglib2.0-0", "python3-venv")
+FOR_TORCH = ("python3-venv", "g++", "make")
 TO_BUILD = {"cpu": ("g++", "make"), "cuda": ("g++", "make", "libnuma-dev")}
 TO_RUN = {"cpu": ("libgomp1",), "cuda": ("libgomp1", "libnuma1")}
+
+
+def use(folder):
+    """Name the environment's folder: BYTEPS_GC_VENV, or this one in the repository."""
+    global VENV, PYTHON, STAMP
+    VENV = Path(os.environ.get("BYTEPS_GC_VENV") or ROOT / folder).absolute()
+    PYTHON = VENV / "bin" / "python"
+    STAMP = VENV / "byteps_gc-setup.json"
 
 
 def program(name):
@@ -185,6 +193,59 @@ def python_packages(device, wheels):
     STAMP.write_text(json.dumps({"recipe": recipe, "device": device, "wheels": folder}))
 
 
+def torch_packages(torch_python):
+    """Create the environment for PyTorch and install the project into it; exit with status 3 if none can be had.
+
+    torch_python: a Python that has PyTorch, which is then used, or None to install the wheel for CPUs.
+    """
+    base = torch_python or sys.executable
+    recipe = hashlib.sha256((ROOT / "setup.py").read_bytes() + f"torch {base} {ROOT}".encode()).hexdigest()
+    if stamp("recipe") == recipe:
+        return
+    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    if torch_python:
+        status, text = run(
+            base, "-c", "import torch, sysconfig; print(torch.__version__, sysconfig.get_path('purelib'))"
+        )
+        if status:
+            fail(f"--torch-python {base} cannot import torch: {(text.strip().splitlines() or ['no output'])[-1]}")
+        step(f"creating {VENV} with {base}", base, "-m", "venv", "--clear", VENV)
+        site = run(PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")[1].strip()
+        Path(site, "byteps_gc-torch.pth").write_text(text.split()[-1] + "\n")
+    elif not any(cpu_wheel(python, pip) for python in [base, *other_pythons()]):
+        fail(
+            "the package index serves no PyTorch for CPUs; pass --torch-python PATH, a Python that has PyTorch, or set"
+            " PIP_INDEX_URL to an index that serves one",
+            NO_TORCH,
+        )
+    step("installing Python packages (PyTorch's environment)", PYTHON, *pip, "--editable", f"{ROOT}[test]")
+    STAMP.write_text(json.dumps({"recipe": recipe, "device": "torch"}))
+
+
+def cpu_wheel(python, pip):
+    """Install PyTorch for CPUs into a new environment of a Python; return whether its index serves such a wheel."""
+    step(f"creating {VENV} with {python}", python, "-m", "venv", "--clear", VENV)
+    asked = (*pip, "--dry-run", "--report", "-", "--only-binary", ":all:", "torch>=2.1", "numpy")
+    status, text = run(PYTHON, *asked, output=subprocess.DEVNULL)
+    if status:
+        return False
+    found = {one["metadata"]["name"]: one["metadata"]["version"] for one in json.loads(text)["install"]}
+    if any(name.startswith("nvidia") for name in found):
+        return False
+    step(f"installing PyTorch {found['torch']}", PYTHON, *pip, f"torch=={found['torch']}", "numpy")
+    return True
+
+
+def other_pythons():
+    """Yield the other Pythons that this project works with."""
+    for minor in (12, 11, 10, 9, 8):
+        versions = sorted((Path.home() / ".pyenv" / "versions").glob(f"3.{minor}.*/bin/python"))
+        for python in [shutil.which(f"python3.{minor}"), *map(str, versions)]:
+            if python and (sys.version_info[:2] != (3, minor)) and run(python, "-c", "import ssl, venv")[0] == 0:
+                yield python
+                break
+
+
 def build_engine(device):
     """Build BytePS, or find it in the cache; return the wheel's path."""
     say("finding the engine in the cache, or building it (about a minute)")
@@ -209,6 +270,9 @@ def engine(device, wheels):
 
 def main():
     """Set up, then become the command that was asked for."""
+    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    wants_torch = any(word.startswith("--torch") for word in words)
+    use(".venv-torch" if wants_torch else ".venv")
     parser = argparse.ArgumentParser(prog="setup.sh", description=__doc__.split("\n")[0])
     for device, text in DEVICES.items():
         parser.add_argument(f"--{device}", dest="device", action="store_const", const=device, help=text)
@@ -222,17 +286,25 @@ def main():
         default=stamp("wheels"),
         help="install the two wheels of engine build from FOLDER instead of compiling; .venv keeps this",
     )
+    parser.add_argument("--torch", action="store_true", help="make .venv-torch for PyTorch instead, on CPUs")
+    parser.add_argument("--torch-python", metavar="PATH", help="use the PyTorch that this Python has")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="run this in .venv")
     options = parser.parse_args()
     if not (3, 8) <= sys.version_info[:2] <= (3, 12):
         fail(f"Python {sys.version.split()[0]} is not supported by MXNet; use 3.8 to 3.12")
-    device = options.device or stamp("device") or "cpu"
+    device = "torch" if wants_torch else options.device or stamp("device") or "cpu"
+    if wants_torch and (options.device or options.wheels):
+        fail("--torch cannot be combined with --cpu, --cuda or --wheels")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda sig, frame: sys.exit(128 + sig))
     try:
         wheels = Wheels(options.wheels, device) if options.wheels else None
-        debian_packages([*ALWAYS, *(TO_RUN if wheels else TO_BUILD)[device], *options.extra])
-        python_packages(device, wheels)
+        if device == "torch":
+            debian_packages([*FOR_TORCH, *options.extra])
+            torch_packages(options.torch_python)
+        else:
+            debian_packages([*ALWAYS, *(TO_RUN if wheels else TO_BUILD)[device], *options.extra])
+            python_packages(device, wheels)
         engine(device, wheels)
     except KeyboardInterrupt:
         fail("interrupted", 130)

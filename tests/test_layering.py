@@ -15,7 +15,7 @@ LAYERS = [
     {"native", "engine"},
     {"core"},
     {"data", "report", "checkpoint_files"},
-    {"mxnet", "numpy"},
+    {"mxnet", "numpy", "torch"},
     {"training"},
     {"cluster"},
     {"bench", "doctor"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"cli"},
     {"__main__"},
 ]
-FRONT_ENDS = {"mxnet"}
+FRONT_ENDS = {"mxnet", "torch"}
 FRAMEWORKS = {"training.session", "training.run"}  # and the front ends
 
 
@@ -70,7 +70,7 @@ def test_imports_point_down():
 def test_only_the_edge_knows_a_framework():
     for name, file in modules():
         for imported in imports(file, everywhere=False):
-            if imported.split(".")[0] in ("mxnet", "byteps", "gluoncv"):
+            if imported.split(".")[0] in ("mxnet", "byteps", "gluoncv", "torch"):
                 assert name.split(".")[0] in FRONT_ENDS or name in FRAMEWORKS, f"{name} imports {imported}"
 
 
@@ -83,7 +83,9 @@ def test_ctypes_stands_in_the_bindings_only():
 
 
 def test_importing_the_package_imports_no_framework(commands):
-    code = "import byteps_gc, sys; print([n for n in ('mxnet', 'byteps', 'gluoncv', 'rich') if n in sys.modules])"
+    code = (
+        "import byteps_gc, sys; print([n for n in ('mxnet', 'byteps', 'gluoncv', 'torch', 'rich') if n in sys.modules])"
+    )
     result = commands.run(sys.executable, "-c", code)
     assert (result.status, result.output) == (0, "[]\n")
 

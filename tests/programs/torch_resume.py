@@ -1,6 +1,6 @@
-"""A worker that trains, or saves its state and ends, or continues: torch_resume.py whole|first|second hook|optimizer.
+"""A worker that trains, or saves its state and ends, or continues: torch_resume.py whole|first|second.
 
-Prints "FOUND DIGEST" of the final weights.
+Prints "FOUND PART KIND DIGEST", of the final weights, for the communication hook and for DistributedOptimizer.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ def main(part, kind):
         saved = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "hook": hook_state}
         torch.save(saved, file)
     found = b"".join(one.detach().numpy().tobytes() for one in model.parameters())
-    print("FOUND", hashlib.sha256(found).hexdigest()[:16], flush=True)
+    print("FOUND", part, kind, hashlib.sha256(found).hexdigest()[:16], flush=True)
 
 
 if __name__ == "__main__":
@@ -56,5 +56,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     bps.init()
-    main(*sys.argv[1:])
+    for kind in PARAMS:
+        main(sys.argv[1], kind)
     dist.destroy_process_group()
