@@ -5,7 +5,7 @@
 # --cpu: for CPUs, the default of a new .venv. Without either flag an existing .venv keeps its device.
 # --wheels: install byteps_gc and the engine from the two wheels in FOLDER, which "python -m byteps_gc engine build" has
 #   made on another host, so this one needs no compiler. .venv keeps the folder; delete .venv to compile here instead.
-# --torch: make .venv-torch for PyTorch instead, on CPUs; status 77 where the index serves no PyTorch without CUDA.
+# --torch: make .venv-torch for PyTorch instead, on CPUs; status 77 where the index serves none.
 # --torch-python PATH: make it with a Python that has PyTorch, and use that one.
 # BYTEPS_GC_BASE_PYTHON: the Python to create .venv with. BYTEPS_GC_VENV: another folder for .venv.
 set -euo pipefail

@@ -194,46 +194,55 @@ def python_packages(device, wheels):
 
 
 def torch_packages(torch_python):
-    """Create the environment for PyTorch and install the project into it; exit with status 3 if none can be had.
+    """Create the environment for PyTorch and install the project into it; exit with NO_TORCH if there is none.
 
     torch_python: a Python that has PyTorch, which is then used, or None to install the wheel for CPUs.
     """
-    base = torch_python or sys.executable
-    recipe = hashlib.sha256((ROOT / "setup.py").read_bytes() + f"torch {base} {ROOT}".encode()).hexdigest()
+    recipe = hashlib.sha256((ROOT / "setup.py").read_bytes() + f"torch {torch_python} {ROOT}".encode()).hexdigest()
     if stamp("recipe") == recipe:
         return
-    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     if torch_python:
-        status, text = run(
-            base, "-c", "import torch, sysconfig; print(torch.__version__, sysconfig.get_path('purelib'))"
-        )
-        if status:
-            fail(f"--torch-python {base} cannot import torch: {(text.strip().splitlines() or ['no output'])[-1]}")
-        step(f"creating {VENV} with {base}", base, "-m", "venv", "--clear", VENV)
-        site = run(PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")[1].strip()
-        Path(site, "byteps_gc-torch.pth").write_text(text.split()[-1] + "\n")
-    elif not any(cpu_wheel(python, pip) for python in [base, *other_pythons()]):
-        fail(
-            "the package index serves no PyTorch for CPUs; pass --torch-python PATH, a Python that has PyTorch, or set"
-            " PIP_INDEX_URL to an index that serves one",
-            NO_TORCH,
-        )
-    step("installing Python packages (PyTorch's environment)", PYTHON, *pip, "--editable", f"{ROOT}[test]")
+        borrow_torch(torch_python)
+    else:
+        install_torch()
+    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    step("installing Python packages (pytest, pyzmq, ...)", *pip, "--editable", f"{ROOT}[test]")
     STAMP.write_text(json.dumps({"recipe": recipe, "device": "torch"}))
 
 
-def cpu_wheel(python, pip):
-    """Install PyTorch for CPUs into a new environment of a Python; return whether its index serves such a wheel."""
-    step(f"creating {VENV} with {python}", python, "-m", "venv", "--clear", VENV)
-    asked = (*pip, "--dry-run", "--report", "-", "--only-binary", ":all:", "torch>=2.1", "numpy")
-    status, text = run(PYTHON, *asked, output=subprocess.DEVNULL)
+def borrow_torch(python):
+    """Create the environment with a Python that has PyTorch, whose packages it then finds."""
+    status, text = run(python, "-c", "import torch, sysconfig; print(sysconfig.get_path('purelib'))")
     if status:
-        return False
-    found = {one["metadata"]["name"]: one["metadata"]["version"] for one in json.loads(text)["install"]}
-    if any(name.startswith("nvidia") for name in found):
-        return False
-    step(f"installing PyTorch {found['torch']}", PYTHON, *pip, f"torch=={found['torch']}", "numpy")
-    return True
+        fail(f"--torch-python {python} cannot import torch: {(text.strip().splitlines() or ['no output'])[-1]}")
+    step(f"creating {VENV} with {python}", python, "-m", "venv", "--clear", VENV)
+    own = run(PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")[1].strip()
+    Path(own, "byteps_gc-torch.pth").write_text(text.split()[-1] + "\n")
+
+
+def install_torch():
+    """Create the environment with the first Python for which the index serves PyTorch for CPUs, and install that."""
+    for python in [sys.executable, *other_pythons()]:
+        version = cpu_version(python)
+        if version:
+            step(f"creating {VENV} with {python}", python, "-m", "venv", "--clear", VENV)
+            pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            return step(f"installing PyTorch {version}", *pip, f"torch=={version}", "numpy")
+    fail(
+        "the package index serves no PyTorch for CPUs (a version that ends in +cpu); pass --torch-python PATH, a Python"
+        " that has PyTorch, or set PIP_EXTRA_INDEX_URL to an index that serves one",
+        NO_TORCH,
+    )
+
+
+def cpu_version(python):
+    """Return the newest version of PyTorch for CPUs that the index serves for a Python, or None."""
+    if run(python, "-m", "pip", "--version")[0]:
+        step(f"creating {VENV} with {python}, for its pip", python, "-m", "venv", "--clear", VENV)
+        python = PYTHON
+    status, text = run(python, "-m", "pip", "--disable-pip-version-check", "index", "versions", "torch")
+    words = text.replace(",", " ").split() if status == 0 else []
+    return next((word for word in words if word.endswith("+cpu")), None)
 
 
 def other_pythons():

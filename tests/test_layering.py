@@ -24,7 +24,12 @@ LAYERS = [
     {"__main__"},
 ]
 FRONT_ENDS = {"mxnet", "torch"}
-FRAMEWORKS = {"training.session", "training.run"}  # and the front ends
+FRAMEWORKS = {
+    "training.session",
+    "training.run",
+    "bench.peers.ddp_worker",
+    "bench.peers.horovod_worker",
+}  # and the front ends
 
 
 def layer(name):

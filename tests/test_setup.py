@@ -8,7 +8,7 @@ import sys
 from byteps_gc.engine import wheel_file
 import pytest
 
-from conftest import ROOT, SET_UP
+from conftest import ROOT, SET_UP, THIS_PYTHON
 
 
 @pytest.fixture
@@ -45,6 +45,15 @@ def test_a_python_that_does_not_run_is_one_line(commands):
     result = commands.run(ROOT / "scripts" / "setup.sh", BYTEPS_GC_BASE_PYTHON="/no/python")
     assert result.status == 2
     assert result.output == "setup: BYTEPS_GC_BASE_PYTHON=/no/python does not run, or lacks ssl, venv or zlib\n"
+
+
+def test_a_python_without_torch_is_one_line(commands, tmp_path):
+    options = {"BYTEPS_GC_BASE_PYTHON": str(THIS_PYTHON), "BYTEPS_GC_VENV": str(tmp_path / "venv")}
+    result = commands.run(ROOT / "scripts" / "setup.sh", "--torch-python", "/bin/false", **options)
+    assert result.status == 2
+    assert result.output == "setup: --torch-python /bin/false cannot import torch: no output\n"
+    result = commands.run(ROOT / "scripts" / "setup.sh", "--torch", "--cpu", **options)
+    assert (result.status, result.output) == (2, "setup: --torch cannot be combined with --cpu, --cuda or --wheels\n")
 
 
 def wheel_of_engine(folder, **built):

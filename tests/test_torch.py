@@ -29,7 +29,7 @@ PLAIN = (
     " static_graph uneven bfloat16 float16 float64 autocast scaled kept_gradients forked_loader two_models closure"
     " compiled lane overlap"
 ).split()
-COMPRESSED = "onebit onebit_in_groups onebit_scaled onebit_unscaled onebit_poisoned onebit_clean onebit_lane".split()
+COMPRESSED = "onebit onebit_buckets onebit_in_groups onebit_scaled onebit_unscaled onebit_poisoned onebit_clean onebit_lane".split()
 
 
 def digests(output, workers=2):
@@ -71,6 +71,7 @@ def test_hook_and_optimizer_give_the_same_bits(trained, case):
     [
         ("onebit_scaled", "onebit_unscaled"),  # a change of the loss's scale changes nothing
         ("onebit_poisoned", "onebit_clean"),  # a skipped step leaves no trace
+        ("onebit_buckets", "onebit"),
         ("onebit_lane", "onebit"),
         ("lane", "overlap"),
     ],
@@ -338,6 +339,23 @@ optimizer.step()
     output, _ = child.communicate(timeout=30)
     assert took < 3, f"{took:.1f} s\n{output}"
     assert "worker-0 failed with status 1" in output and "KeyboardInterrupt" in output, output
+
+
+def test_one_process_without_a_cluster(commands):
+    program = """
+import byteps_gc.torch as bps, torch
+bps.init()
+weight = torch.nn.Parameter(torch.ones(40000))
+optimizer = torch.optim.SGD([weight], 0.5)
+optimizer = bps.DistributedOptimizer(optimizer, None, {"compressor": "onebit", "ef": "vanilla"})
+weight.sum().backward()
+optimizer.step()
+assert (weight == 0.5).all() and bps.size() == 1
+bps.shutdown()
+print("alone")
+"""
+    result = commands.python("-c", program)
+    assert result.status == 0 and "alone" in result.output, result.output
 
 
 def test_the_examples_of_the_page_run(commands):

@@ -1,8 +1,8 @@
 """A worker that exchanges the gradients of small models: gradient_rounds.py FRONT_END ROUNDS CASES.
 
 FRONT_END: numpy, mxnet or torch. CASES: a JSON list of {"params": compression parameters, "momentum": number}, each of
-which is a model of its own. Prints a line for each case: a JSON list of digests of what arrived in each round, null for one
-that was skipped. In round BAD a gradient of worker 1 is not finite.
+which is a model of its own. Prints a line for each case: a JSON list of digests of what arrived in each round, null for
+one that was skipped. In round BAD a gradient of worker 1 is not finite.
 """
 
 import hashlib

@@ -339,6 +339,11 @@ def onebit(kind):
     return Training(kind, sgd(momentum=0.9), params=EF).run(batches())
 
 
+def onebit_buckets(kind):
+    """In several buckets, if there are any."""
+    return Training(kind, sgd(momentum=0.9), params=EF, bucket_cap_mb=0.01).run(batches())
+
+
 def onebit_in_groups(kind):
     return groups(kind, EF)
 
