@@ -29,7 +29,9 @@ PLAIN = (
     " static_graph uneven bfloat16 float16 float64 autocast scaled kept_gradients forked_loader two_models closure"
     " compiled lane overlap"
 ).split()
-COMPRESSED = "onebit onebit_buckets onebit_in_groups onebit_scaled onebit_unscaled onebit_poisoned onebit_clean onebit_lane".split()
+COMPRESSED = (
+    "onebit onebit_buckets onebit_in_groups onebit_scaled onebit_unscaled onebit_poisoned onebit_clean onebit_lane"
+).split()
 
 
 def digests(output, workers=2):
