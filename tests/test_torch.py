@@ -31,6 +31,7 @@ PLAIN = (
 ).split()
 COMPRESSED = (
     "onebit onebit_buckets onebit_in_groups onebit_scaled onebit_unscaled onebit_poisoned onebit_clean onebit_lane"
+    " onebit_moved onebit_moved_scaled onebit_moved_unscaled"
 ).split()
 
 
@@ -73,6 +74,7 @@ def test_hook_and_optimizer_give_the_same_bits(trained, case):
     [
         ("onebit_scaled", "onebit_unscaled"),  # a change of the loss's scale changes nothing
         ("onebit_poisoned", "onebit_clean"),  # a skipped step leaves no trace
+        ("onebit_moved_scaled", "onebit_moved_unscaled"),
         ("onebit_buckets", "onebit"),
         ("onebit_lane", "onebit"),
         ("lane", "overlap"),
@@ -95,6 +97,9 @@ def test_every_compressor_gives_the_bits_of_its_definition(commands):
     cases += [{"params": {"compressor": kind.name, **kind.examples[0]}, "momentum": 0} for kind in kinds()]
     cases += [{"params": {"fp16": True}, "momentum": 0}, {"params": {"compressor": "topk", "k": 0.01, "fp16": True}}]
     cases[-1]["momentum"] = 0
+    nesterov = {"momentum": "nesterov", **ef}
+    cases.append({"params": {"compressor": "onebit", "scaling": True, **nesterov}, "momentum": 0.9})
+    cases.append({"params": {"compressor": "topk", "k": 0.01, "fp16": True, **nesterov}, "momentum": 0.5})
     result = commands.launch(
         PROGRAMS / "gradient_rounds.py",
         "torch",
@@ -236,7 +241,8 @@ MISTAKES = {
     "bps.ddp_hook(net, compressor='gzip')": "unknown compressor 'gzip'",
     "bps.ddp_hook(net, compressor='topk')": "topk needs k",
     "bps.ddp_hook(net, compressor='onebit', eff='vanilla')": "unknown option eff; known: compressor",
-    "bps.ddp_hook(net, compressor='onebit', momentum='nesterov')": "momentum='nesterov' is not available for PyTorch",
+    "bps.ddp_hook(net, compressor='onebit', momentum='nesterov')": "momentum='nesterov' needs torch.optim.SGD as the",
+    "bps.ddp_hook(net, sgd(), compressor='onebit', momentum='nesterov')": "needs an optimizer with a momentum above 0,",
     "bps.DistributedOptimizer(model)": "optimizer is a Linear, not a torch.optim.Optimizer",
     "bps.DistributedOptimizer(sgd(), backward_passes_per_step=0)": "backward_passes_per_step=0 is not an integer of",
     "bps.DistributedOptimizer(torch.optim.LBFGS(model.parameters()))": "LBFGS calls its closure several times a step",

@@ -88,7 +88,7 @@ class HookState:
     def before_step(self, optimizer: torch.optim.Optimizer, arguments: Any, options: Any) -> None:
         """Have an optimizer skip a step that is not finite: it applies gradients that are there."""
         if self._step.good:
-            return
+            return self._gradients.before_step()
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 if parameter in self._gradients:

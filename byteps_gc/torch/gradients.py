@@ -8,8 +8,8 @@ import warnings
 from byteps_gc.compressors.settings import Settings
 from byteps_gc.core import agreement, engine, exchange, gradients, session
 from byteps_gc.core.routes import Route, routes
-from byteps_gc.errors import CompressionError, ExchangeError
-from byteps_gc.torch import lanes, tensors
+from byteps_gc.errors import ExchangeError
+from byteps_gc.torch import lanes, momentum, tensors
 from byteps_gc.torch.completion import Done, completions
 from byteps_gc.torch.process import FRONT_END
 import torch
@@ -21,6 +21,7 @@ class Gradient:
 
     number: of the engine's tensor. source: the tensor that is replaced by the mean. memory: what is exchanged, which is
     the source itself where that is possible. host: memory for it that is kept. after: what the sum is multiplied by.
+    mu: coefficient of the momentum in front of the compressor, or 0.
     """
 
     parameter: torch.Tensor
@@ -31,6 +32,7 @@ class Gradient:
     memory: Optional[torch.Tensor] = None
     host: Optional[torch.Tensor] = None
     after: float = 1.0
+    mu: float = 0.0
 
 
 class Gradients:
@@ -56,14 +58,15 @@ class Gradients:
         self._scale = 1.0
         if not named:
             raise ExchangeError("there is no parameter with requires_grad=True: there is nothing to exchange")
-        if settings.momentum:
-            raise CompressionError("momentum='nesterov' is not available for PyTorch; use the optimizer's momentum")
         for name, parameter in named:
             require_parameter(parameter, name)
         self.scope = self._state.next_scope()
         self.each = [
             Gradient(parameter, name, route) for (name, parameter), route in zip(named, routes(self.scope, len(named)))
         ]
+        mus = momentum.take_over(optimizer) if settings.momentum else {}
+        for one in self.each:
+            one.mu = mus.get(id(one.parameter), 0.0)
         self._by_parameter = {id(one.parameter): one for one in self.each}
         self._groups = self._find_groups()
         self.lane = lanes.lane_for([one.parameter for one in self.each])
@@ -137,6 +140,11 @@ class Gradients:
         if not good:
             self.skipped_steps += 1
 
+    def before_step(self) -> None:
+        """Add the momentum that no compressor has added, before the optimizer applies the gradients."""
+        if self.settings.momentum:
+            momentum.apply(self._optimizer, self.each)
+
     def _find_groups(self) -> Dict[int, int]:
         groups = self._optimizer.param_groups if self._optimizer else ()
         return {id(parameter): index for index, group in enumerate(groups) for parameter in group["params"]}
@@ -158,13 +166,14 @@ class Gradients:
 
     def _row(self, one: Gradient) -> List[Any]:
         parameter = one.parameter
-        strides = "" if parameter.is_contiguous() else f"strides {parameter.stride()}"
-        return [one.name, list(parameter.shape), tensors.dtype_name(parameter.dtype), strides, one.name]
+        strides = "" if parameter.is_contiguous() else f"strides {parameter.stride()} "
+        more = strides + (f"momentum {one.mu}" if one.mu else "")
+        return [one.name, list(parameter.shape), tensors.dtype_name(parameter.dtype), more, one.name]
 
     def _prepare(self, one: Gradient) -> None:
         """Declare and register a gradient, now, in the order that all workers have."""
         elements, dtype = one.parameter.numel(), tensors.dtype_name(tensors.SUMMED[one.parameter.dtype])
-        gradients.declare(one.route, self.settings, 0.0, elements, dtype, one.name)
+        gradients.declare(one.route, self.settings, one.mu, elements, dtype, one.name)
         dtype = "float32" if one.route.encoded else dtype
         one.number = exchange.prepare(one.route.gradient, (elements,), dtype, FRONT_END).number
 
@@ -183,7 +192,8 @@ class Gradients:
     def _item(self, one: Gradient) -> engine.Exchange:
         workers, route = session.size(), one.route
         # what a compressor keeps is in the unit of gradients of the loss as it is, whatever the scaler's factor is
-        unit = self._scale if route.encoded and self.settings.ef else 1.0
+        keeps = self.settings.ef or self.settings.momentum
+        unit = self._scale if route.encoded and keeps else 1.0
         one.after = unit if route.encoded else 1.0 / workers
         step = route.step(self._rate(one), 1.0 / (workers * unit))
         return engine.Exchange(one.number, one.memory.data_ptr(), -route.index, step)

@@ -186,6 +186,7 @@ class _Distributed:
             raise ExchangeError("gradients are under way; call optimizer.synchronize() before skip_synchronize()")
         exchanger.synchronized = False
         if exchanger.good:
+            exchanger.gradients.before_step()
             super().step()
         else:
             warn_of_skipped(self.skipped_steps, stacklevel=3)

@@ -20,6 +20,7 @@ def state_of(gradients: Gradients) -> Dict[str, Any]:
         "compression": gradients.settings.to_params(),
         "partition_bytes": env.partition_bytes(),
         "skipped_steps": gradients.skipped_steps,
+        "momentum": {one.name: one.route.momentum for one in gradients.each if one.route.momentum is not None},
         "gradients": {one.name: _partitions(one.route) for one in gradients.each if one.route.encoded},
     }
 
@@ -54,6 +55,9 @@ def load(gradients: Gradients, state: Dict[str, Any]) -> None:
         if any(part["step"] for part in parts):
             one.route.tensor.load_state(parts)
         one.route.skipped = False
+    for one in gradients.each:
+        found = state["momentum"].get(one.name)
+        one.route.momentum = None if found is None else found.to(one.parameter.device, copy=True)
     gradients.skipped_steps = state["skipped_steps"]
 
 

@@ -93,7 +93,9 @@ class TorchModel:
         bps.init()
         self.torch, self.rank = torch, bps.rank()
         self.parameters = [torch.nn.Parameter(torch.zeros(size)) for size in SIZES]
-        self.optimizer = bps.DistributedOptimizer(torch.optim.SGD(self.parameters, lr=1.0), None, params)
+        options = {"momentum": momentum, "nesterov": True} if momentum else {}
+        optimizer = torch.optim.SGD(self.parameters, lr=1.0, **options)
+        self.optimizer = bps.DistributedOptimizer(optimizer, None, params)
 
     def round(self, number):
         """Exchange the gradients of a round; return them, or None if they are not finite."""

@@ -271,10 +271,10 @@ def autocast(kind):
     return training.weights()
 
 
-def scaled(kind, params=None, scales=True, poisoned=True):
+def scaled(kind, params=None, scales=True, poisoned=True, **options):
     """With a GradScaler whose scale changes; in one step the loss of worker 1 is infinite."""
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=2, enabled=scales)
-    training = Training(kind, sgd(momentum=0.9), params=params, scaler=scaler)
+    training = Training(kind, sgd(momentum=0.9, **options), params=params, scaler=scaler)
     for number, (x, y) in enumerate(batches(2 * STEPS)):
         training.optimizer.zero_grad()
         if poisoned and number == 5 and bps.rank() == 1:
@@ -342,6 +342,21 @@ def onebit(kind):
 def onebit_buckets(kind):
     """In several buckets, if there are any."""
     return Training(kind, sgd(momentum=0.9), params=EF, bucket_cap_mb=0.01).run(batches())
+
+
+def onebit_moved(kind):
+    """With momentum in front of the compressor, and weight decay."""
+    params = {**EF, "momentum": "nesterov"}
+    return Training(kind, sgd(momentum=0.9, nesterov=True, weight_decay=1e-2), params=params).run(batches())
+
+
+def onebit_moved_scaled(kind):
+    """The same with a GradScaler whose scale changes, as the next one without."""
+    return scaled(kind, {**EF, "momentum": "nesterov"}, poisoned=False, nesterov=True)
+
+
+def onebit_moved_unscaled(kind):
+    return scaled(kind, {**EF, "momentum": "nesterov"}, scales=False, poisoned=False, nesterov=True)
 
 
 def onebit_in_groups(kind):
