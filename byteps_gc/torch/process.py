@@ -16,6 +16,7 @@ FRONT_END = "torch"
 TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE")
 
 _roles: Any = None  # the scheduler and servers that this process has started
+_store: Any = None  # of torch's rendezvous; rank 0 may serve it, so it lives as long as this process
 
 
 def init() -> None:
@@ -74,27 +75,12 @@ def _world_size() -> int:
 
 
 def _share(content: bytes) -> bytes:
-    """Return what rank 0 passes, on all ranks: through the process group, or the store at MASTER_ADDR."""
-    distributed = torch.distributed
-    if not distributed.is_available():
+    """Return what rank 0 passes, on all ranks: through torch's rendezvous store, which needs no process group."""
+    global _store
+    if not torch.distributed.is_available():
         raise ExchangeError("this PyTorch has no torch.distributed; start the job with python -m byteps_gc launch")
-    rank = int(os.environ["RANK"])
-    if distributed.is_initialized():
-        found = [content if rank == 0 else None]
-        distributed.broadcast_object_list(found, src=0)
-        return found[0]
-    store = distributed.PrefixStore("byteps_gc", _store())
+    rendezvous, rank, _ = next(iter(torch.distributed.rendezvous("env://")))
+    _store = torch.distributed.PrefixStore("byteps_gc", rendezvous)
     if rank == 0:
-        store.set("job", content)
-    return store.get("job")
-
-
-def _store() -> Any:
-    """Return the rendezvous store of this job, which stays open until the process ends."""
-    global _kept
-    store, _, _ = next(iter(torch.distributed.rendezvous("env://")))
-    _kept = store
-    return store
-
-
-_kept: Any = None
+        _store.set("job", content)
+    return _store.get("job")
