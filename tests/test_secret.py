@@ -176,3 +176,12 @@ def test_the_scripts_use_the_secret_next_to_them(commands, tmp_path):
     words = ["bash", here / "server.sh", "--print"]
     result = commands.run(*words, BYTEPS_GC_PORT="1234", BYTEPS_GC_PYTHON=sys.executable)
     assert f"BYTEPS_GC_SECRET_FILE={file}" in result.output
+
+
+def test_a_secret_in_memory_is_loaded_like_a_file():
+    key = secret.new_key()
+    handle = secret.in_memory(key)
+    try:
+        assert secret.load(Path(f"/proc/self/fd/{handle}")).secret == key
+    finally:
+        os.close(handle)

@@ -45,26 +45,26 @@ def make(file: Path) -> Path:
         raise ClusterError(f"cannot write {file}: {error.strerror}", 2) from None
     try:
         with open(handle, "wb") as stream:
-            stream.write(key.encode() + b"\n")
+            stream.write(key + b"\n")
     except OSError as error:
         file.unlink()
         raise ClusterError(f"cannot write {file}: {error.strerror}", 2) from None
     return file
 
 
-def new_key() -> str:
+def new_key() -> bytes:
     """Return a new secret key in Z85."""
     import zmq  # here, so that doctor runs without it
 
-    return zmq.curve_keypair()[1].decode()
+    return zmq.curve_keypair()[1]
 
 
-def in_memory(key: str) -> int:
+def in_memory(key: bytes) -> int:
     """Return a file descriptor with a secret that is in no folder; children inherit it where that is asked for."""
     try:
         handle = os.memfd_create(NAME)
         os.fchmod(handle, MODE)
-        os.write(handle, key.encode() + b"\n")
+        os.write(handle, key + b"\n")
     except OSError as error:
         raise ClusterError(f"cannot keep the secret in memory: {error.strerror}", 2) from None
     return handle

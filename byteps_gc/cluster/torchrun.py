@@ -99,11 +99,13 @@ def join(share: Callable[[bytes], bytes]) -> Roles:
         if not is_here(place.master):
             raise ClusterError(f"MASTER_ADDR is {place.master}, which is no address of rank 0's host")
         port = env.integer("BYTEPS_GC_PORT") or supervisor.free_port(place.master)
-        offer = {"port": port, "secret": "" if own else secret.new_key()}
+        offer = {"port": port, "secret": "" if own else secret.new_key().decode()}
     job = json.loads(share(json.dumps(offer).encode()))
     files = []
     if not own:
-        files = [secret.in_memory(job["secret"])]
+        if not job["secret"]:
+            raise ClusterError("rank 0 has a BYTEPS_GC_SECRET_FILE; set it on all hosts, to a file with the same secret")
+        files = [secret.in_memory(job["secret"].encode())]
         os.environ["BYTEPS_GC_SECRET_FILE"] = f"/proc/self/fd/{files[0]}"
     servers = env.integer("BYTEPS_GC_SERVERS_PER_HOST")
     cluster = Cluster(place.workers, place.hosts * servers, place.master, job["port"])
