@@ -104,7 +104,7 @@ def join(share: Callable[[bytes], bytes]) -> Roles:
     files = []
     if not own:
         if not job["secret"]:
-            raise ClusterError("rank 0 has a BYTEPS_GC_SECRET_FILE; set it on all hosts, to a file with the same secret")
+            raise ClusterError("rank 0 has a BYTEPS_GC_SECRET_FILE; set it on all hosts, with the same secret")
         files = [secret.in_memory(job["secret"].encode())]
         os.environ["BYTEPS_GC_SECRET_FILE"] = f"/proc/self/fd/{files[0]}"
     servers = env.integer("BYTEPS_GC_SERVERS_PER_HOST")
