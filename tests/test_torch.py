@@ -175,7 +175,7 @@ def test_a_failing_worker_ends_a_job_of_torchrun(commands):
 
 
 START = """
-import os, signal, sys, threading
+import os, signal, sys, threading, warnings
 import byteps_gc.torch as bps, torch
 import torch.distributed as dist
 from torch import nn
@@ -249,6 +249,8 @@ MISTAKES = {
     "bps.DistributedOptimizer(scheduled())": "make the DistributedOptimizer before the learning rate scheduler",
     "bps.DistributedOptimizer(optimizer)": "this optimizer is a DistributedOptimizer already",
     "bps.DistributedOptimizer(sgd(), [('a', model.weight), ('a', model.bias)])": "named_parameters has a name twice",
+    "load(compression={})": "the saved state has another compression: {}, here {'ef': 'vanilla', 'scaling': True,",
+    "load(partition_bytes=1)": "the saved state has another BYTEPS_PARTITION_BYTES: 1, here 4096000",
     "sparse()": "weight has a sparse gradient, which is not supported; pass sparse=False to the layer",
     "different()": "parameter 0 is not the same on all workers: weight (3, 3) float32 on worker 0; weight (4, 3)",
     "sharded()": "is sharded: FSDP is not supported; use DistributedDataParallel or none",
@@ -257,6 +259,9 @@ MISTAKES = {
     "optimizer.zero_grad()": "gradients are under way; call step() or synchronize() before zero_grad()",
     "skip()": "gradients are under way; call optimizer.synchronize() before skip_synchronize()",
 }
+
+
+EF = {"compressor": "onebit", "scaling": True, "ef": "vanilla"}
 
 
 def test_mistakes_are_one_line(commands):
@@ -274,6 +279,10 @@ def clip_early():
     model(x).sum().backward()
     nn.utils.clip_grad_norm_(model.parameters(), 0.1)
     optimizer.step()
+compressed = bps.DistributedOptimizer(torch.optim.SGD([nn.Parameter(torch.ones(30000))], 0.1), None, {EF!r})
+def load(**changed):
+    state = compressed.state_dict()
+    compressed.load_state_dict({{**state, "byteps_gc": {{**state["byteps_gc"], **changed}}}})
 def sparse():
     model = nn.Embedding(5, 5, sparse=True)
     bps.DistributedOptimizer(torch.optim.SGD(model.parameters(), 0.1), model.named_parameters())
@@ -289,6 +298,11 @@ def sharded():
 def skip():
     with optimizer.skip_synchronize():
         optimizer.step()
+load()
+with warnings.catch_warnings(record=True) as found:
+    warnings.simplefilter("always")
+    load(rank=9)
+assert "the state is of worker 9 of 2: error feedback of worker" in str(found[-1].message), found
 for text in {list(MISTAKES)!r}:
     try:
         eval(text)
