@@ -141,7 +141,7 @@ def test_the_guides_line_on_four_hosts(machine, commands, tmp_path):
 
 @pytest.mark.cluster
 def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands, tmp_path):
-    """As an ordinary user, then as root. What a host had of an interrupted job is gone with it: that job begins anew."""
+    """As an ordinary user, then as root. A host keeps nothing of an interrupted job, which begins anew."""
     words = ["--hosts", 2, "--rate", "200mbit", "--out", "out", "--", *SMALL, "--num-epochs", 1]
     place = tmp_path / "out" / "seed-0" / "onebit"
     place.mkdir(parents=True)
