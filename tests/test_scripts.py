@@ -179,7 +179,7 @@ def test_the_minimal_example_trains(commands):
     assert [f"line {number} of 4" in text for number in range(1, 6)] == [True] * 4 + [False]
     found = {}
     for words in ([], ["--compress", "-j", "0"]):
-        result = commands.launch(MINIMAL, "--samples", 1280, "--num-epochs", 2, *words)
+        result = commands.launch(MINIMAL, "--samples", 640, "--num-epochs", 2, *words)
         assert result.status == 0, result.output
         ends = re.findall(r"worker-[01] \| \[Epoch 1\] train=(0\.\d+) val=(0\.\d+) time=", result.output)
         assert len(ends) == 2 and all(float(train) > 0.35 for train, _ in ends), result.output
