@@ -1,15 +1,13 @@
-"""Hosts on one machine: each a set of Linux namespaces with an address, a name and processes of its own.
+"""Simulated hosts: each is a set of Linux namespaces with an address, a host name and processes of its own.
 
-The hosts and a console hang on one bridge that stands in the console's network
-namespace, so nothing they send can leave it, whatever addresses other such
-clusters have. A host has its own network, host name, process ids, IPC, ``/run``
-and ``/dev/shm``, and ``/etc/hosts`` with the names of all; with ``own_files``,
-what it writes below the home folder and ``/tmp`` stays in it.
+One bridge, in the network namespace of a console, connects the hosts and the console. No packet can leave it, so
+several such clusters can use the same addresses. A host has its own network, host name, process ids, IPC, ``/run`` and
+``/dev/shm``, and an ``/etc/hosts`` with all names. With ``own_files``, what it writes to the home folder and ``/tmp``
+stays in it.
 
-No namespace, link or mount has a name outside. All of them live as long as one
-holding process, which ends when a pipe from this process closes: they are gone
-when this process is, even if it was killed. Needs Linux, iproute2 and root, which
-may be that of a user namespace (:mod:`~byteps_gc.cluster.privileges`)::
+No namespace, link or mount has a name outside. Each host lives as long as its holding process, which exits when a pipe
+from this process closes: nothing is left when this process ends, even if it is killed. Requires Linux, iproute2 and
+root, which may be that of a user namespace (:mod:`~byteps_gc.cluster.privileges`)::
 
     with NamespaceHosts(2, rate="100mbit") as hosts:
         server = hosts[0].start(["iperf3", "--server", "--one-off"])
@@ -31,13 +29,13 @@ from byteps_gc.processes import last_line, popen
 
 NETWORK = ipaddress.ip_network("10.99.0.0/24")
 MOST_HOSTS = 16
-LINK = "eth0"  # a host's end of its cable
-BASIC = ("hostname", "util-linux", "iproute2")  # what hosts need that run a program of this machine
+LINK = "eth0"  # a host's network interface
+BASIC = ("hostname", "util-linux", "iproute2")  # Debian packages that simulated hosts require
 UNITS = {"k": 10**3, "m": 10**6, "g": 10**9}
-BURST = 0.002  # seconds of the rate that may pass at once, but never less than
-LEAST_BURST = 128 * 1024  # bytes: two of the largest packets that a sender hands over
-QUEUE = 0.2  # seconds of the rate that may wait, but never less than
-LEAST_QUEUE = 10**6  # bytes; what would make a queue longer is dropped
+BURST = 0.002  # size of the token bucket, in seconds at the rate, but at least
+LEAST_BURST = 128 * 1024  # bytes: two of the largest packets of a sender
+QUEUE = 0.2  # length of the queue, in seconds at the rate, but at least
+LEAST_QUEUE = 10**6  # bytes; more are dropped
 
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 PROGRAMS = {
@@ -48,8 +46,8 @@ PROGRAMS = {
     "pssh": ("parallel-ssh", "parallel-scp", "parallel-slurp"),
 }
 
-# $1: the host's name; $2: its /etc/hosts; the others: folders that it may write to without changing them.
-# Its first process is then cat, which ends when its input does, and leaves no orphan as a zombie.
+# $1: the host's name; $2: its /etc/hosts; the others: folders that get a writable overlay.
+# The host's first process becomes cat, which exits when its input ends, and leaves no zombies.
 HOLD = r"""
 set -e
 hostname "$1"
@@ -73,14 +71,14 @@ exec env --ignore-signal=CHLD cat
 
 
 class Traffic(NamedTuple):
-    """Bytes that passed a host's network link, headers included."""
+    """Bytes that passed a host's link, including headers."""
 
     sent: int
     received: int
 
 
 def bits_per_second(rate: str) -> int:
-    """A rate such as "100mbit" in bits per second; :class:`SettingsError` if it is none."""
+    """Parse a rate such as "100mbit"; return bits per second. :class:`SettingsError` for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmg])bit", rate)
     bits = int(float(match[1]) * UNITS[match[2]]) if match else 0
     if bits < 1:
@@ -98,15 +96,15 @@ def require(packages: Sequence[str]) -> None:
 
 
 def home() -> str:
-    """Where root's sessions start: a folder that every host writes to for itself."""
+    """Return root's home folder, which each host has for itself."""
     return pwd.getpwuid(0).pw_dir
 
 
 class Namespace:
-    """One host (or the console), until :meth:`close`.
+    """A simulated host (or the console), until :meth:`close`.
 
     name: its host name; address: its IPv4 address; names: the lines of its /etc/hosts;
-    covered: folders that it sees, and writes to for itself alone.
+    covered: folders that get a writable overlay.
     """
 
     def __init__(self, name: str, address: str, names: Sequence[str], covered: Sequence[str] = ()):
@@ -120,7 +118,7 @@ class Namespace:
             stderr=subprocess.STDOUT,
             text=True,
             env=dict(os.environ, PATH=PATH),
-            start_new_session=True,  # Ctrl-C on a terminal is this process's to handle
+            start_new_session=True,  # this process handles Ctrl-C on a terminal
         )
         said = self._holder.stdout.readline().strip()
         if said != "ready":
@@ -129,11 +127,11 @@ class Namespace:
 
     @property
     def pid(self) -> int:
-        """The process that holds the namespaces, as this process's namespace numbers it."""
+        """The id of the process that holds the namespaces, in this process's namespace."""
         return self._holder.pid
 
     def end(self) -> None:
-        """Have the kernel end every process of the host, and with them all that it was."""
+        """Have the kernel kill all processes of the host, and remove its namespaces."""
         self._holder.stdin.close()
 
     def close(self) -> None:
@@ -143,27 +141,24 @@ class Namespace:
         self._holder.stdout.close()
 
     def path(self, path: str) -> Path:
-        """An absolute path of the host, as this process reaches it."""
+        """Return this process's path of an absolute path of the host."""
         return Path(f"/proc/{self.pid}/root{path}")
 
     def command(self, command: Sequence[object], folder: str = "") -> List[str]:
-        """The command line that runs ``command`` on the host, in ``folder`` (default: the current one)."""
+        """Return the command that runs ``command`` on the host, in ``folder`` (default: the current one)."""
         spaces = ["--net", "--uts", "--mount", "--ipc", f"--pid=/proc/{self.pid}/ns/pid_for_children"]
         enter = ["nsenter", f"--target={self.pid}", *spaces, "setpriv", "--pdeathsig=KILL"]
         return [*enter, "env", f"--chdir={folder or os.getcwd()}", *map(str, command)]
 
     def start(self, command: Sequence[object], folder: str = "", **options) -> subprocess.Popen:
-        """Start a command on the host; ``options`` go to Popen.
-
-        It ends with the host or with this thread at the latest.
-        """
+        """Start a command on the host, with ``options`` for Popen; it is killed when the host or this thread ends."""
         defaults = dict(stdin=subprocess.DEVNULL, env=dict(os.environ, PATH=PATH), start_new_session=True)
         return popen(self.command(command, folder), **{**defaults, **options})
 
     def run(self, command: Sequence[object], folder: str = "", text: str = "") -> str:
-        """Run a command on the host with ``text`` as its input; returns what it printed.
+        """Run a command on the host with ``text`` as its input; return its output.
 
-        :class:`ClusterError` with its last line if it fails.
+        Raises :class:`ClusterError` with the last line if it fails.
         """
         pipe = subprocess.PIPE
         child = self.start(command, folder, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
@@ -174,7 +169,7 @@ class Namespace:
         return output
 
     def network(self, *command: str, text: str = "") -> None:
-        """Run a command of iproute2 in the host's network, but among this process's process ids."""
+        """Run a command of iproute2 in the host's network namespace, but in this process's process namespace."""
         enter = ["nsenter", f"--net=/proc/{self.pid}/ns/net", *command]
         done = subprocess.run(
             enter, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -184,7 +179,7 @@ class Namespace:
             raise ClusterError(f"cannot create a simulated network: {command[0]}: {done.stdout.splitlines()[0]}", 2)
 
     def traffic(self) -> Traffic:
-        """What passed the host's link since it was made."""
+        """Return the traffic of the host's link so far."""
         for line in Path(f"/proc/{self.pid}/net/dev").read_text().splitlines():
             name, _, numbers = line.partition(":")
             if name.strip() == LINK:
@@ -195,9 +190,9 @@ class Namespace:
 class NamespaceHosts(Sequence[Namespace]):
     """A context: ``count`` hosts and a ``console`` on one bridge.
 
-    rate: bandwidth of every host's link in each direction, for example "100mbit"; empty: no limit.
-    own_files: whether what a host writes to the home folder and /tmp stays in it, so that hosts do not meet there.
-    Raises :class:`SettingsError` where nothing was made, and :class:`ClusterError` where the kernel refuses.
+    rate: bandwidth of each host's link in each direction, for example "100mbit"; empty: no limit.
+    own_files: whether what a host writes to the home folder and /tmp stays in it.
+    Raises :class:`SettingsError` for invalid arguments, and :class:`ClusterError` if the kernel creates no namespace.
     """
 
     console: Optional[Namespace] = None
@@ -230,7 +225,7 @@ class NamespaceHosts(Sequence[Namespace]):
         self.close()
 
     def close(self) -> None:
-        """End all hosts and the console; what ran on them is gone on return."""
+        """Remove all hosts and the console, with all their processes."""
         made = [*self._hosts, self.console] if self.console else []
         for one in made:
             one.end()
@@ -239,7 +234,7 @@ class NamespaceHosts(Sequence[Namespace]):
         self._hosts, self.console = [], None
 
     def _make(self) -> None:
-        """The namespaces, not yet connected."""
+        """Create the namespaces, not yet connected."""
         free = [str(address) for address in NETWORK.hosts()]
         addresses = {f"host-{index + 1}": free[index] for index in range(self.count)}
         names = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in addresses.items())]
@@ -249,7 +244,7 @@ class NamespaceHosts(Sequence[Namespace]):
             self._hosts.append(Namespace(name, address, names, covered))
 
     def _connect(self) -> None:
-        """The bridge, and a cable from every host to it."""
+        """Create the bridge, and a link from each host to it."""
         lines = ["link add bridge type bridge", f"addr add {self._inside(self.console)} dev bridge"]
         lines.append("link set bridge up")
         for host in self._hosts:
@@ -264,11 +259,11 @@ class NamespaceHosts(Sequence[Namespace]):
 
     @staticmethod
     def _inside(host: Namespace) -> str:
-        """A host's address with its network's size, as ``ip`` wants it."""
+        """Return a host's address with the size of its network, for ``ip``."""
         return f"{host.address}/{NETWORK.prefixlen}"
 
     def _shape(self, host: Namespace, link: str) -> None:
-        """Let no more than the rate leave through a link."""
+        """Limit the rate at which packets leave through a link."""
         if self.rate:
             burst = max(LEAST_BURST, int(self.rate / 8 * BURST))
             queue = max(LEAST_QUEUE, int(self.rate / 8 * QUEUE))

@@ -1,7 +1,7 @@
-"""How an ordinary user comes to create network namespaces: a user namespace, or sudo.
+"""The right to create network namespaces, for an ordinary user: a user namespace, or sudo.
 
-In a user namespace the caller is root of namespaces of its own and keeps its rights to files. What it writes there
-belongs to the caller. Under sudo it belongs to root until :func:`give_back`.
+In a user namespace the caller is root of its own namespaces only, and files that it writes belong to the caller. Under
+sudo they belong to root until :func:`give_back`.
 """
 
 import os
@@ -31,7 +31,7 @@ except UserError as error:
 
 
 def sudo() -> List[str]:
-    """Return the words that start a command as root in this environment, without asking for a password."""
+    """Return the prefix of a command that runs it as root in this environment, without a password."""
     kept = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     kept.update(PATH=os.environ.get("PATH", os.defpath), BYTEPS_GC_CACHE=str(env.cache_folder()))
     kept.update(PYTHONDONTWRITEBYTECODE="1")
@@ -39,15 +39,15 @@ def sudo() -> List[str]:
 
 
 def attempt(prefix: List[str]) -> str:
-    """Return why a command behind the prefix cannot simulate hosts; empty if it can."""
+    """Return why a command with this prefix cannot simulate hosts; empty if it can."""
     status, text = output_of([*prefix, sys.executable, "-c", PROBE], stdin=subprocess.DEVNULL)
     return last_line(text) if status else ""
 
 
 def prefix() -> List[str]:
-    """Return what goes in front of a command so that it can simulate hosts: nothing for root.
+    """Return the prefix of a command that lets it simulate hosts; empty for root.
 
-    Raises :class:`SettingsError` with every reason if there is no way.
+    Raises :class:`SettingsError` with all reasons if there is none.
     """
     ways = [[]] if os.geteuid() == 0 else [list(USER_NAMESPACE), sudo()]
     reasons = []
@@ -63,9 +63,9 @@ def prefix() -> List[str]:
 
 
 def enter(command: Sequence[str]) -> None:
-    """Become ``command`` with the right to simulate hosts, unless this process has it already.
+    """Replace this process by ``command`` with the right to simulate hosts, unless this process has it already.
 
-    Raises :class:`SettingsError` with every reason if there is no way.
+    Raises :class:`SettingsError` with all reasons if that is impossible.
     """
     way = prefix()
     if way:
@@ -73,7 +73,7 @@ def enter(command: Sequence[str]) -> None:
 
 
 def give_back(folder: Path) -> None:
-    """Under sudo, make the invoking user the owner of a folder and all in it."""
+    """Under sudo, make the invoking user the owner of a folder and its contents."""
     if "SUDO_UID" not in os.environ or os.geteuid() != 0:
         return
     owner = int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"])
