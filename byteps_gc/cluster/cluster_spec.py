@@ -13,7 +13,6 @@ from byteps_gc.errors import SettingsError
 from byteps_gc.report.rows import BASELINE
 
 
-
 def address_of(name: str) -> str:
     """Return the IPv4 address of a host; :class:`SettingsError` if it has none, or a name that cannot be one."""
     if not variables.is_address(name):
