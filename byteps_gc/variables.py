@@ -137,6 +137,7 @@ TABLE = {
     "BYTEPS_GC_PORT": Integer(0, 65535, default=0),
     "BYTEPS_GC_WORKERS_PER_HOST": Integer(1, 1024, default=2),
     "BYTEPS_GC_SERVERS_PER_HOST": Integer(1, 1024, default=2),
+    "BYTEPS_GC_BASELINE_THREADS": Integer(0, 4096, default=0),
     "BYTEPS_GC_GPUS": Text("a list of GPUs such as 0,1", f"{GPU}(,{GPU})*"),
     "BYTEPS_GC_INTERFACE": Interface(),
     "BYTEPS_GC_RUN_DIR": PATH,

@@ -121,7 +121,7 @@ def test_an_interrupted_build_leaves_no_half_wheel(commands, tmp_path, sig):
         shutil.copy(str(env.cache_folder() / "engine" / release.file), str(cache / "engine"))
     child = commands.start(sys.executable, "-m", "byteps_gc", "engine", "build", BYTEPS_GC_CACHE=str(cache))
     assert "compiling" in child.stdout.readline()
-    while not any("cc1plus" in one.words for one in commands.alive()):
+    while not any("/cc1" in one.words for one in commands.alive()):
         assert child.poll() is None
     os.kill(child.pid, sig)
     child.communicate(timeout=30)

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.xdist_group("namespaces")  # they look for what the oth
 SCRIPT = ROOT / "scripts" / "cluster_on_one_machine.sh"
 RUN = [sys.executable, "-m", "byteps_gc", "run", EXAMPLE / "cifar100.ini"]
 REPRODUCE = ROOT / "scripts" / "reproduce.sh"
+ORDINARY_USER = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 SMALL = "--dataset fashion-mnist --train-samples 256 --val-samples 100 --warmup-epochs 0 --lr 0.01".split()
 SMALL += ["--model", "cifar_resnet20_v1"]
 RECEIVE = """
@@ -139,14 +140,13 @@ def test_the_guides_line_on_four_hosts(machine, commands, tmp_path):
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("user", [(), ("unshare", "--user", "--map-user=1000", "--map-group=1000")])
-def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands, tmp_path, user):
-    """As root and as an ordinary user. What a host had of an interrupted job is gone with it: that job begins anew."""
+def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands, tmp_path):
+    """As an ordinary user, then as root. A host keeps nothing of an interrupted job, which begins anew."""
     words = ["--hosts", 2, "--rate", "200mbit", "--out", "out", "--", *SMALL, "--num-epochs", 1]
     place = tmp_path / "out" / "seed-0" / "onebit"
     place.mkdir(parents=True)
     (place / "left-over").touch()
-    result = commands.run(*user, REPRODUCE, "cifar100", "onebit", *words, BYTEPS_GC_PYTHON=sys.executable)
+    result = commands.run(*ORDINARY_USER, REPRODUCE, "cifar100", "onebit", *words, BYTEPS_GC_PYTHON=sys.executable)
     assert result.status == 0, result.output
     assert not (place / "left-over").exists()
     assert record.read(place / "host-1" / "onebit" / "onebit.jsonl").finished
@@ -156,11 +156,10 @@ def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands,
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("user", [(), ("unshare", "--user", "--map-user=1000", "--map-group=1000")])
-def test_run_simulates_hosts_without_ssh(machine, commands, tmp_path, user):
-    """As root and as an ordinary user; each host's logs and the table are in the run folder."""
+def test_run_simulates_hosts_without_ssh(machine, commands, tmp_path):
+    """As root; each host's logs and the table are in the run folder."""
     words = ["onebit", "--hosts", 2, "--rate", "200mbit", "--", *SMALL, "--num-epochs", 1]
-    result = commands.run(*user, EXAMPLE / "run.sh", *words, BYTEPS_GC_RUN_DIR="out", BYTEPS_GC_PYTHON=sys.executable)
+    result = commands.run(EXAMPLE / "run.sh", *words, BYTEPS_GC_RUN_DIR="out", BYTEPS_GC_PYTHON=sys.executable)
     assert result.status == 0, result.output
     assert "| dist-EF-SGDM | " in (tmp_path / "out" / "table.md").read_text()
     assert (tmp_path / "out" / "host-2" / "onebit" / "worker-0.log").is_file()

@@ -29,21 +29,23 @@ def events(file, kind):
     return [event for event in map(json.loads, Path(file).read_text().splitlines()) if event["event"] == kind]
 
 
-def test_run_alone_runs_all_jobs_of_the_experiment(commands, tmp_path):
-    result = commands.run(RUN, "--", *TINY, *SMALL_MODEL, **LOW, BYTEPS_GC_RUN_DIR="out", timeout=400)
+def test_run_runs_the_jobs_one_after_the_other(commands, tmp_path):
+    """Without a job, all of them: see test_imagenet.py."""
+    jobs = ("baseline", "topk")
+    result = commands.run(RUN, *jobs, "--", *TINY, *SMALL_MODEL, **LOW, BYTEPS_GC_RUN_DIR="out")
     assert result.status == 0, result.output
     out = tmp_path / "out"
     rows = (out / "table.md").read_text().splitlines()[2:]
     names = [row.split("|")[1].strip() for row in rows]
-    assert names == ["baseline", "dist-EF-SGDM", "topk(k=0.001)", "randomk(k=0.001)", "dithering(k=2)"]
+    assert names == ["baseline", "topk(k=0.001)"]
     assert (out / "accuracy_over_time.png").read_bytes().startswith(b"\x89PNG")
-    for job in ("baseline", "onebit", "topk", "randomk", "dithering"):
+    for job in jobs:
         logs = sorted(file.name for file in (out / job).glob("*.log"))
         assert logs == ["scheduler.log", "server-0.log", "server-1.log", "worker-0.log", "worker-1.log"]
         assert (out / job / "params" / "best.params").is_file()
         assert "[Epoch 0] train=" in (out / job / job).read_text()
         assert "effective learning rate 0.02 (0.01 x 2 hosts)" in (out / job / "worker-0.log").read_text()
-    sent = {job: events(out / job / f"{job}.jsonl", "epoch")[0]["sent_mb_per_step"] for job in ("baseline", "topk")}
+    sent = {job: events(out / job / f"{job}.jsonl", "epoch")[0]["sent_mb_per_step"] for job in jobs}
     assert sent["topk"] < sent["baseline"] / 1.5
 
 
@@ -51,7 +53,7 @@ def test_the_guides_model_with_onebit_and_fp16(commands, tmp_path):
     """resnet18_v2 with every flag of the guide, from a copy of the scripts in another folder."""
     copy = tmp_path / "elsewhere"
     shutil.copytree(str(EXAMPLE), str(copy))
-    flags = [*TINY, "--train-samples", "64", "--val-samples", "32"]
+    flags = [*TINY, "--val-samples", "32"]
     result = commands.run(copy / "run.sh", "onebit baseline-fp16", "--", *flags, BYTEPS_GC_PYTHON=sys.executable)
     assert result.status == 0, result.output
     (out,) = (tmp_path / "runs").iterdir()
@@ -177,7 +179,7 @@ def test_the_minimal_example_trains(commands):
     assert [f"line {number} of 4" in text for number in range(1, 6)] == [True] * 4 + [False]
     found = {}
     for words in ([], ["--compress", "-j", "0"]):
-        result = commands.launch(MINIMAL, "--samples", 1280, "--num-epochs", 2, *words)
+        result = commands.launch(MINIMAL, "--samples", 640, "--num-epochs", 2, *words)
         assert result.status == 0, result.output
         ends = re.findall(r"worker-[01] \| \[Epoch 1\] train=(0\.\d+) val=(0\.\d+) time=", result.output)
         assert len(ends) == 2 and all(float(train) > 0.35 for train, _ in ends), result.output

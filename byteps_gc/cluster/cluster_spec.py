@@ -12,8 +12,6 @@ from byteps_gc.cluster.roles import LOOPBACK, Cluster, environment
 from byteps_gc.errors import SettingsError
 from byteps_gc.report.rows import BASELINE
 
-COMPRESSION_THREADS = "16"  # per worker process, as in the guide; its baseline has none
-
 
 def address_of(name: str) -> str:
     """Return the IPv4 address of a host; :class:`SettingsError` if it has none, or a name that cannot be one."""
@@ -153,8 +151,8 @@ class Host:
             neighbours=self.workers_per_host,
         )
         if role == "worker":
-            threads = "0" if job == BASELINE else COMPRESSION_THREADS
-            variables["BYTEPS_THREADPOOL_SIZE"] = env.text("BYTEPS_THREADPOOL_SIZE", threads)
+            if job == BASELINE:
+                variables["BYTEPS_THREADPOOL_SIZE"] = str(env.integer("BYTEPS_GC_BASELINE_THREADS"))
             if env.text("BYTEPS_GC_GPUS"):
                 variables["NVIDIA_VISIBLE_DEVICES"] = env.text("BYTEPS_GC_GPUS")
         return variables

@@ -77,8 +77,8 @@ def stale_for_long():
         net, reference = build(), Nesterov(build())
         optimizer = "sgd" if params else "nag"
         trainer = bps.DistributedTrainer(net.collect_params(), optimizer, NESTEROV, compression_params=params)
-        for step in range(120):
-            head = 2 if step < 2 or step >= 118 else 1
+        for step in range(50):
+            head = 2 if step < 2 or step >= 48 else 1
             sizes = [16 if (step + rank) % 3 else 5 for rank in range(bps.size())]
             backward(net, head, bps.rank(), step, sizes[bps.rank()])
             trainer.step(sizes[bps.rank()], ignore_stale_grad=True)

@@ -21,15 +21,18 @@
 # The experiment (NAME.ini in this folder), and the Python interpreter.
 : "${BYTEPS_GC_EXPERIMENT:=cifar100}"
 : "${BYTEPS_GC_PYTHON:=$(ls "$here/../../../.venv/bin/python" 2>/dev/null || command -v python3)}"
+# Threads that compress, per worker process of the job baseline, which compresses nothing.
+: "${BYTEPS_GC_BASELINE_THREADS:=0}"
 export "${!BYTEPS_GC_@}"
 
-# The guide's environment of scheduler, servers and workers. A worker's BYTEPS_THREADPOOL_SIZE defaults to 16, and to 0
-# for the job baseline.
+# The guide's environment of scheduler, servers and workers.
 # Tensors below BYTEPS_MIN_COMPRESS_BYTES are not compressed; the recommended value is BytePS's default, 65536.
 : "${BYTEPS_LOG_LEVEL:=WARNING}"
 : "${BYTEPS_PARTITION_BYTES:=4096000}"
 : "${BYTEPS_MIN_COMPRESS_BYTES:=1024000}"
 : "${BYTEPS_NUMA_ON:=1}"
+: "${BYTEPS_THREADPOOL_SIZE:=16}" # threads that compress, per worker process of all other jobs
 : "${OMP_WAIT_POLICY:=PASSIVE}"
 # OMP_NUM_THREADS defaults to the guide's 4, or to a worker's share of the host's cores if that is less.
-export BYTEPS_LOG_LEVEL BYTEPS_PARTITION_BYTES BYTEPS_MIN_COMPRESS_BYTES BYTEPS_NUMA_ON OMP_WAIT_POLICY
+export BYTEPS_LOG_LEVEL BYTEPS_PARTITION_BYTES BYTEPS_MIN_COMPRESS_BYTES BYTEPS_NUMA_ON BYTEPS_THREADPOOL_SIZE
+export OMP_WAIT_POLICY
