@@ -95,11 +95,12 @@ class Exchanger:
         self._wait()
         engine.wait(ticket)
         used = [one for one in self.gradients.each if self._used[one.route.index]]
+        others = [one for one in self.gradients.each if not self._used[one.route.index]]
         self.good = self.gradients.good(used)
+        self.gradients.good(others)  # what they are is of no interest, but their failures are
         self.gradients.end_step(self.good)
-        for one in self.gradients.each:
-            if not self._used[one.route.index]:  # by any worker: as if it had not been exchanged
-                one.route.skipped = True
+        for one in others:  # used by no worker: as if they had not been exchanged
+            one.route.skipped = True
         self.gradients.finish(used)
         for one in used:
             if one.route.index in unused:
