@@ -29,9 +29,9 @@ def test_ours_beside_mxnets(commands, tmp_path):
     result = commands.python("-m", "byteps_gc", "bench", "peers", *SMALL, *named(*HERE), "--markdown", "out.md")
     assert result.status == 0, result.output
     found = json.loads((tmp_path / "out.json").read_text())
-    ours, theirs = rows = [Row(**one) for one in found["rows"]]
-    assert [one.peer for one in rows] == HERE and found["failed"] == []
-    for one in rows:
+    ours, theirs = found_rows = [Row(**one) for one in found["rows"]]
+    assert [one.peer for one in found_rows] == HERE and found["failed"] == []
+    for one in found_rows:
         assert one.rounds == rows.MOST_ROUNDS
         assert 0 < one.seconds_min <= one.seconds <= one.seconds_max
         assert one.limit_seconds < one.seconds_max
