@@ -51,7 +51,7 @@ class Job:
         self.folder.mkdir()
         place = dict(scheduler=hosts[0].address, port=HOST_PORT) if hosts else dict(port=supervisor.free_port())
         self.cluster = roles.Cluster(WORKERS, SERVERS, **place)
-        # both servers get values of more than 8192 bytes, so that each worker shares memory with each server of its host
+        # both servers get larger values, so that each worker shares memory with each server of its host
         self.env = {"BYTEPS_MIN_COMPRESS_BYTES": "0", "BYTEPS_GC_SLOT_BYTES": "8192", **env}
         if secret:
             self.env["BYTEPS_GC_SECRET_FILE"] = str(secret)
