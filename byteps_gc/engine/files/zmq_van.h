@@ -121,13 +121,17 @@ class ZMQVan : public Van {
     Bound(sender.get());
     auto events = std::make_shared<Events>(context_, sender.get(), kCallEvents);
     CHECK_EQ(zmq_connect(sender->handle(), address.c_str()), 0) << "cannot connect to " << address << ": " << zmq_strerror(errno);
+    if (node.role == Node::SCHEDULER) {  // before others find the sender: the scheduler takes no text before this one
+      std::vector<Part> hello(1);
+      hello.emplace_back(liveness_.Hello());
+      sender->Send(&hello, &alarm_);
+    }
     {
       std::lock_guard<std::mutex> guard(sockets_mu_);
       senders_[node.id] = sender;
       calls_[node.id] = events;
     }
     Publish();
-    if (node.role == Node::SCHEDULER) Say("", liveness_.Hello());
   }
 
   int SendMsg(Message& msg) override {
