@@ -11,8 +11,7 @@ from environments import packages
 
 # what needs the extras for MXNet, or another framework
 NEEDS_MORE = {
-    *("mxnet", "torch", "training.checkpoint", "training.flags", "training.resume", "training.run", "training.session"),
-    *("cluster.run", "cluster.run_folder", "cluster.simulated_cluster", "reproduce", "bench.step_model"),
+    *("mxnet", "torch", "training.run", "training.session"),
     *("data.imagenet_transforms", "data.packing", "bench.peers.ddp_worker", "bench.peers.horovod_worker"),
 }
 IMPORT_ALL = """
