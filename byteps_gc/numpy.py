@@ -24,6 +24,7 @@ from byteps_gc.compressors.settings import Settings
 from byteps_gc.core import agreement, engine, gradients, session
 from byteps_gc.core import broadcast as broadcasting
 from byteps_gc.core import exchange as exchanging
+from byteps_gc.core.exchange import Handle
 from byteps_gc.core.routes import Route, Scaling, routes
 from byteps_gc.core.session import local_rank, local_size, rank, sent_bytes, shutdown, size
 from byteps_gc.errors import CompressionError, ExchangeError
@@ -58,36 +59,6 @@ def init() -> None:
     session.start(lazy=False)
 
 
-class Handle:
-    """An exchange that is under way. Its array stays alive, and must not be used, until it is done.
-
-    :meth:`wait` is called once or more often.
-    """
-
-    def __init__(self, array: np.ndarray, ticket: int, divisor: int):
-        self._array = array
-        self._ticket: Optional[int] = ticket
-        self._divisor = divisor
-
-    def done(self) -> bool:
-        """Return whether the result has arrived; :class:`ExchangeError` if the exchange has failed."""
-        if self._ticket is not None and engine.poll(self._ticket):
-            self._finish()
-        return self._ticket is None
-
-    def wait(self) -> np.ndarray:
-        """Wait for the result and return the array; :class:`ExchangeError` if the exchange has failed."""
-        if self._ticket is not None:
-            engine.wait(self._ticket)
-            self._finish()
-        return self._array
-
-    def _finish(self) -> None:
-        self._ticket = None
-        if self._divisor != 1:
-            np.divide(self._array, self._divisor, out=self._array)
-
-
 def push_pull_async(array: np.ndarray, name: Optional[str] = None, average: bool = True, priority: int = 0) -> Handle:
     """Begin :func:`push_pull` and return its :class:`Handle`.
 
@@ -97,7 +68,13 @@ def push_pull_async(array: np.ndarray, name: Optional[str] = None, average: bool
     _require_array(array, name, exchanging.DTYPES)
     if average and array.dtype.kind != "f":
         raise ExchangeError(f"{name}: cannot average {array.dtype.name}; pass average=False and divide the sum")
-    return Handle(array, exchanging.begin(array, name, FRONT_END, priority), size() if average else 1)
+    ticket, workers = exchanging.begin(array, name, FRONT_END, priority), size() if average else 1
+
+    def finish() -> None:
+        if workers != 1:
+            np.divide(array, workers, out=array)
+
+    return Handle(ticket, array, finish)
 
 
 def push_pull(array: np.ndarray, name: Optional[str] = None, average: bool = True, priority: int = 0) -> np.ndarray:

@@ -3,7 +3,7 @@
 Every call is checked first: the engine would abort the process.
 """
 
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from byteps_gc import env, native
 from byteps_gc.clock import PollingClock
@@ -122,6 +122,35 @@ def _register(tensor: Tensor, nbytes: int, dtype: str) -> None:
                 " python -m byteps_gc server of the same version"
             )
     tensor.registered = True
+
+
+class Handle:
+    """An exchange that is under way. Its array stays alive, and must not be used, until it is done.
+
+    result: what :meth:`wait` returns, however often it is called. finish: called once, when the sum has arrived.
+    """
+
+    def __init__(self, ticket: int, result: Any, finish: Callable[[], Any]):
+        self._ticket: Optional[int] = ticket
+        self._result = result
+        self._finish = finish
+
+    def done(self) -> bool:
+        """Return whether the result has arrived; :class:`ExchangeError` if the exchange has failed."""
+        if self._ticket is not None and engine.poll(self._ticket):
+            self._complete()
+        return self._ticket is None
+
+    def wait(self) -> Any:
+        """Wait for the result and return it; :class:`ExchangeError` if the exchange has failed."""
+        if self._ticket is not None:
+            engine.wait(self._ticket)
+            self._complete()
+        return self._result
+
+    def _complete(self) -> None:
+        self._ticket = None
+        self._finish()
 
 
 def begin(array: np.ndarray, name: str, front_end: str, priority: int = 0) -> int:

@@ -3,40 +3,11 @@
 from typing import Optional
 
 from byteps_gc.core import engine, exchange, session
+from byteps_gc.core.exchange import Handle
 from byteps_gc.errors import ExchangeError
 from byteps_gc.torch import tensors
 from byteps_gc.torch.process import FRONT_END
 import torch
-
-
-class Handle:
-    """An exchange that is under way; pass it to :func:`poll` and :func:`synchronize`."""
-
-    def __init__(self, ticket: int, memory: torch.Tensor, result: torch.Tensor, divisor: int):
-        self._ticket: Optional[int] = ticket
-        self._memory = memory
-        self._result = result
-        self._divisor = divisor
-
-    def done(self) -> bool:
-        """Return whether the result has arrived; :class:`ExchangeError` if the exchange has failed."""
-        if self._ticket is not None and engine.poll(self._ticket):
-            self._finish()
-        return self._ticket is None
-
-    def wait(self) -> torch.Tensor:
-        """Wait for the result and return it; :class:`ExchangeError` if the exchange has failed."""
-        if self._ticket is not None:
-            engine.wait(self._ticket)
-            self._finish()
-        return self._result
-
-    def _finish(self) -> None:
-        self._ticket = None
-        if self._divisor != 1:
-            self._memory.div_(self._divisor)
-        if self._memory is not self._result:
-            self._result.copy_(self._memory)
 
 
 def push_pull_async_inplace(
@@ -56,7 +27,16 @@ def push_pull_async_inplace(
     shape, dtype = tuple(memory.shape), tensors.dtype_name(memory.dtype)
     number = exchange.prepare(name, shape, dtype, FRONT_END).number
     ticket = engine.exchange([engine.Exchange(number, memory.data_ptr(), priority)], memory)
-    return Handle(ticket, memory, result, session.size() if average else 1)
+
+    workers = session.size() if average else 1
+
+    def finish() -> None:
+        if workers != 1:
+            memory.div_(workers)
+        if memory is not result:
+            result.copy_(memory)
+
+    return Handle(ticket, result, finish)
 
 
 def push_pull_async(
