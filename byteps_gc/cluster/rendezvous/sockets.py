@@ -42,6 +42,9 @@ class MonitoredSocket:
         self.socket.maxmsgsize = messages.LARGEST
         self.socket.handshake_ivl = HANDSHAKE
         self.socket.connect_timeout = CONNECT
+        # A connection inherits the value at bind, by default "for ever". One that breaks just as the socket is closed,
+        # with a message left to send, would then keep the context from ending. close() sets the time to deliver.
+        self.socket.linger = 0
         # the engine notices a host without power a little earlier, and can name the process that is lost
         limit = 1000 * env.timeout("BYTEPS_GC_DEATH_TIMEOUT")
         self.socket.heartbeat_ivl, self.socket.heartbeat_timeout = limit // 6, limit
