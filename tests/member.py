@@ -77,10 +77,10 @@ class Member:
             return self.timestamp
         return timestamp
 
-    def announce(self) -> None:
-        """Announce the tensor, with one part."""
+    def announce(self, workers: int = 0) -> None:
+        """Announce the tensor, with one part. workers: how many exchange it, or 0 for all."""
         size = 4 * COUNT
-        text = f"{size} {size} {size} 0\n{self.name}\na\n\n".encode()
+        text = f"{size} {size} {size} 0 {workers}\n{self.name}\na\n\n".encode()
         header = forged.Header(option=0, timestamp=self._next(None))
         self._server.send_multipart(forged.push(KEY, text, header))
 

@@ -44,7 +44,10 @@ _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "stop": (ctypes.c_int, (ctypes.c_double,)),
     "declare": (
         ctypes.c_int,
-        (_TEXT, ctypes.c_uint64, _TEXT, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, _TEXT, ctypes.c_size_t),
+        (
+            *(_TEXT, ctypes.c_uint64, _TEXT, ctypes.c_int),
+            *(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, _TEXT, ctypes.c_size_t),
+        ),
     ),
     "register": (ctypes.c_uint64, (ctypes.c_int, ctypes.c_uint64, ctypes.c_int, _TEXT, ctypes.c_size_t)),
     "wait": (ctypes.c_int, (ctypes.c_uint64, ctypes.c_double, _TEXT, ctypes.c_size_t)),
@@ -176,12 +179,15 @@ def sent_bytes() -> int:
     return counter()
 
 
-def declare(name: str, nbytes: int, label: str, options: Mapping[str, str]) -> int:
-    """Declare a tensor and return its number. options: of its compressors, with PREFIX."""
+def declare(name: str, nbytes: int, label: str, options: Mapping[str, str], workers: int = 0) -> int:
+    """Declare a tensor and return its number.
+
+    options: of its compressors, with PREFIX. workers: how many exchange it, or 0 for all.
+    """
     texts = ctypes.c_char_p * len(options)
     keys = texts(*(key[len(PREFIX) :].encode() for key in options))
     values = texts(*(str(value).encode() for value in options.values()))
-    return _checked("declare", -1, name.encode(), nbytes, label.encode(), len(options), keys, values)
+    return _checked("declare", -1, name.encode(), nbytes, label.encode(), workers, len(options), keys, values)
 
 
 def register(tensor: int, nbytes: int, dtype: str) -> int:

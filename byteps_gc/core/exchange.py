@@ -19,12 +19,13 @@ MOST_TENSORS = 1 << 15
 MOST_PARTITIONS = 1 << 16
 
 
-def declare(name: str, nbytes: int = 0, label: str = "", **options: str) -> None:
+def declare(name: str, nbytes: int = 0, label: str = "", workers: int = 0, **options: str) -> None:
     """Declare a tensor. All workers declare the same names in the same order.
 
     nbytes: size in bytes of the arrays that will be exchanged under this name; by it the tensor's partitions are placed
     on the servers, without it by a hash of the tensor's number.
     label: what messages call it besides its name, such as a parameter's name; it may differ between workers.
+    workers: how many register and exchange it, or 0 for all; in its sums the others count as zeros.
     ``options`` are the engine's compression keys (see :mod:`byteps_gc.compressors.engine_keys`);
     a name that is declared already keeps what it was declared with.
     """
@@ -40,7 +41,7 @@ def declare(name: str, nbytes: int = 0, label: str = "", **options: str) -> None
         raise ExchangeError(f"{name}: unknown option {', '.join(unknown)}; options begin with {engine.PREFIX}")
     if name not in tensors:
         require_keys(name, nbytes)
-        tensors[name] = Tensor(name, engine.declare(name, nbytes, label, options), nbytes, dict(options))
+        tensors[name] = Tensor(name, engine.declare(name, nbytes, label, options, workers), nbytes, dict(options))
 
 
 def require_keys(name: str, nbytes: int) -> None:

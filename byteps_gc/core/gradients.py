@@ -12,10 +12,11 @@ from byteps_gc.errors import ExchangeError
 import numpy as np
 
 
-def declare(route: Route, settings: Settings, mu: float, size: int, dtype: Any, label: str) -> None:
+def declare(route: Route, settings: Settings, mu: float, size: int, dtype: Any, label: str, workers: int = 0) -> None:
     """Decide once how a gradient of ``size`` elements travels, by its size as float32, and declare it.
 
     mu: coefficient of the momentum in front of the compressor, or 0. label: the gradient's name in messages.
+    workers: how many exchange it, or 0 for all.
     """
     if route.declared:
         return
@@ -27,7 +28,7 @@ def declare(route: Route, settings: Settings, mu: float, size: int, dtype: Any, 
     else:
         route.dtype = np.result_type(dtype, np.float32).name
     nbytes = size * (4 if options else max(4, np.dtype(dtype).itemsize))
-    exchange.declare(route.gradient, nbytes, label, **options)
+    exchange.declare(route.gradient, nbytes, label, workers, **options)
     route.declared = True
 
 

@@ -13,6 +13,30 @@ from byteps_gc.errors import ExchangeError
 Done = Callable[[Optional[Exception]], None]
 
 
+class Outcome:
+    """The end of something that another thread does."""
+
+    def __init__(self) -> None:
+        self._error: Optional[Exception] = None
+        self._over = threading.Event()
+
+    def done(self, error: Optional[Exception]) -> None:
+        """Note the end; called in another thread."""
+        self._error = error
+        self._over.set()
+
+    def is_over(self) -> bool:
+        """Return whether it has ended."""
+        return self._over.is_set()
+
+    def synchronize(self) -> None:
+        """Wait, in slices, so that Ctrl-C interrupts it; raise its error."""
+        while not self._over.wait(engine.SLICE):
+            pass
+        if self._error:
+            raise self._error
+
+
 class Completions:
     """Calls back for each exchange when it is done, in a thread of its own; what a callback raises is printed.
 
@@ -22,7 +46,8 @@ class Completions:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._pending: Dict[int, Done] = {}
+        self._pending: Dict[int, Done] = {}  # by ticket; by a number below 0 without an exchange
+        self._watched = 0
         self._signals = Signals()
         self._thread = threading.Thread(target=self._run, name="byteps_gc completions", daemon=True)
         self._thread.start()
@@ -42,6 +67,27 @@ class Completions:
                 self._changed.notify()
         if failure:
             done(failure)
+
+    def watch(self, done: Done) -> Done:
+        """Return ``done`` for one call, which comes with an error if Ctrl-C or a shutdown comes first.
+
+        For what lasts longer than an exchange, or begins before it.
+        """
+        with self._changed:
+            if not self._pending:
+                self._signals.interrupted()  # what came before is over
+            self._watched -= 1
+            number = self._watched
+            self._pending[number] = done
+            self._changed.notify()
+
+        def once(error: Optional[Exception]) -> None:
+            with self._changed:
+                found = self._pending.pop(number, None)
+            if found:
+                found(error)
+
+        return once
 
     def _run(self) -> None:
         while True:

@@ -1,6 +1,5 @@
 """A communication hook for DistributedDataParallel, which exchanges its buckets through BytePS."""
 
-import contextlib
 import sys
 import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -56,12 +55,13 @@ class HookState:
             self._step = Step()
             self._gradients.open_step()
         step = self._step
+        place, step.begun = step.begun, step.begun + len(batch)
         with self._mutex:
             step.left += 1
             step.complete = bucket.is_last()
         future = _future(self._device)
         those = [one for one, _ in batch]
-        self._gradients.begin(batch, buffer, lambda error: self._arrived(step, those, buffer, future, error))
+        self._gradients.begin(place, batch, buffer, lambda error: self._arrived(step, those, buffer, future, error))
         return future.then(_value)
 
     def _arrived(
@@ -78,9 +78,7 @@ class HookState:
                 over = step.complete and not step.left
             if over:  # before backward can return
                 self._gradients.end_step(step.good)
-            with _stream_of(self._gradients.lane):
-                self._gradients.finish(batch)
-                future.set_result(buffer)
+            self._gradients.finish(batch, lambda: future.set_result(buffer))
         except Exception as failure:
             _failures.append(failure)
             future.set_exception(failure)
@@ -97,10 +95,13 @@ class HookState:
 
 
 class Step:
-    """The buckets of one backward. left: those under way; complete: the last one has begun; good: all are finite."""
+    """The buckets of one backward.
+
+    left: those under way. begun: gradients in them so far. complete: the last one has begun. good: all are finite.
+    """
 
     def __init__(self) -> None:
-        self.left = 0
+        self.left = self.begun = 0
         self.complete = False
         self.good = True
 
@@ -110,6 +111,7 @@ def ddp_hook(
     optimizer: Optional[torch.optim.Optimizer] = None,
     compressor: Optional[str] = None,
     grad_scaler: Any = None,
+    local_reduce: Optional[bool] = None,
     **options: Any,
 ) -> Tuple[HookState, HookFunction]:
     """Return what ``model.register_comm_hook`` takes, to exchange a DDP model's gradients through BytePS.
@@ -119,6 +121,8 @@ def ddp_hook(
         only counted in ``skipped_steps``.
     compressor, options: compression parameters, as in :meth:`Settings.from_params`: the compressor's options, ef, fp16.
     grad_scaler: the GradScaler that scales the loss.
+    local_reduce: whether the processes of a host reduce gradients among themselves first, so that each host sends each
+        gradient once. By default they do for gradients on GPUs, if each host has the same number of processes.
 
     Without a compressor, gradients travel as they are, float16 and bfloat16 as float32. Raises :class:`ExchangeError`
     for a model that is not DDP's, such as FSDP's, one with sparse gradients, and parameters that differ between
@@ -135,7 +139,7 @@ def ddp_hook(
         for name, parameter in model.module.named_parameters()
         if parameter.requires_grad and name not in ignored
     ]
-    gradients = Gradients(named, settings, optimizer, grad_scaler, flat=True)
+    gradients = Gradients(named, settings, optimizer, grad_scaler, flat=True, local_reduce=local_reduce)
     state = HookState(gradients, named[0][1].device)
     if optimizer is not None:
         optimizer.register_step_pre_hook(state.before_step)
@@ -167,10 +171,6 @@ def _future(device: torch.device) -> torch.futures.Future[torch.Tensor]:
 def _value(future: torch.futures.Future[torch.Tensor]) -> torch.Tensor:
     """Return a future's result, or raise its exception, which C++ then passes on."""
     return future.wait()
-
-
-def _stream_of(lane: Any) -> Any:
-    return lane.current() if lane else contextlib.nullcontext()
 
 
 _failures: List[Exception] = []

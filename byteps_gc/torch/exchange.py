@@ -1,13 +1,38 @@
 """push_pull, under BytePS's names: sums and means of single tensors."""
 
-from typing import Optional
+import functools
+from typing import Any, Callable, Optional
 
 from byteps_gc.core import engine, exchange, session
 from byteps_gc.core.exchange import Handle
 from byteps_gc.errors import ExchangeError
-from byteps_gc.torch import tensors
+from byteps_gc.torch import lanes, tensors
+from byteps_gc.torch.completion import Outcome, completions
 from byteps_gc.torch.process import FRONT_END
 import torch
+
+
+class CopiedHandle(Handle):
+    """The exchange of a tensor that is copied to host memory first; it begins when the copy has ended."""
+
+    def __init__(self, outcome: Outcome, result: Any, finish: Callable[[], Any]):
+        super().__init__(0, result, finish)
+        self._outcome = outcome
+
+    def done(self) -> bool:
+        return self._ticket is None or (self._outcome.is_over() and self.wait() is self._result)
+
+    def wait(self) -> Any:
+        if self._ticket is not None:
+            self._outcome.synchronize()
+            self._complete()
+        return self._result
+
+
+@functools.lru_cache(maxsize=None)
+def _lane(device: torch.device) -> Optional[lanes.Lane]:
+    stream = lanes.stream_for(device)
+    return stream and lanes.Lane(stream)
 
 
 def push_pull_async_inplace(
@@ -21,22 +46,49 @@ def push_pull_async_inplace(
             f"{name}: cannot average {tensors.dtype_name(tensor.dtype)}; pass average=False and divide the sum"
         )
     result = memory = tensor.detach()
-    if not tensors.in_place(memory):
-        memory = tensors.host_memory(result, flat=True).view(result.shape)
-        memory.copy_(result)
+    lane = _lane(result.device)
+    if lane or not tensors.in_place(memory):
+        memory = tensors.host_memory(result, elements=result.numel()).view(result.shape)
     shape, dtype = tuple(memory.shape), tensors.dtype_name(memory.dtype)
     number = exchange.prepare(name, shape, dtype, FRONT_END).number
-    ticket = engine.exchange([engine.Exchange(number, memory.data_ptr(), priority)], memory)
-
+    item = engine.Exchange(number, memory.data_ptr(), priority)
     workers = session.size() if average else 1
 
-    def finish() -> None:
+    def divide() -> None:
         if workers != 1:
             memory.div_(workers)
+
+    if lane:
+        return _by_lane(lane, item, result, memory, divide)
+    if memory is not result:
+        memory.copy_(result)
+
+    def finish() -> None:
+        divide()
         if memory is not result:
             result.copy_(memory)
 
-    return Handle(ticket, result, finish)
+    return Handle(engine.exchange([item], memory), result, finish)
+
+
+def _by_lane(
+    lane: lanes.Lane, item: engine.Exchange, result: torch.Tensor, memory: torch.Tensor, divide: Callable[[], None]
+) -> Handle:
+    """Begin to exchange a tensor by a copy in host memory, which a lane makes and copies back."""
+    outcome = Outcome()
+    done = completions().watch(outcome.done)
+
+    def copied(error: Optional[Exception]) -> None:
+        done(error) if error else completions().exchange([item], memory, done)
+
+    def finish() -> None:
+        divide()
+        lane.stream.do(lambda: result.copy_(memory, non_blocking=True), [result])
+        lane.stream.join()
+
+    lane.stream.follow()
+    lane.send(lambda: memory.copy_(result, non_blocking=True), copied, [result])
+    return CopiedHandle(outcome, result, finish)
 
 
 def push_pull_async(

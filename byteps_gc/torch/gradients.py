@@ -1,15 +1,14 @@
 """A model's gradients on their way: what DistributedOptimizer and the DDP hook have in common."""
 
 from dataclasses import dataclass
-import itertools
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import warnings
 
 from byteps_gc.compressors.settings import Settings
 from byteps_gc.core import agreement, engine, exchange, gradients, session
 from byteps_gc.core.routes import Route, routes
 from byteps_gc.errors import ExchangeError
-from byteps_gc.torch import lanes, momentum, tensors
+from byteps_gc.torch import lanes, local, momentum, tensors, transports
 from byteps_gc.torch.completion import Done, completions
 from byteps_gc.torch.process import FRONT_END
 import torch
@@ -21,7 +20,8 @@ class Gradient:
 
     number: of the engine's tensor. source: the tensor that is replaced by the mean. memory: what is exchanged, which is
     the source itself where that is possible. host: memory for it that is kept. after: what the sum is multiplied by.
-    mu: coefficient of the momentum in front of the compressor, or 0.
+    mu: coefficient of the momentum in front of the compressor, or 0. good: whether its last sum is finite, or may be
+    without compression.
     """
 
     parameter: torch.Tensor
@@ -33,6 +33,7 @@ class Gradient:
     host: Optional[torch.Tensor] = None
     after: float = 1.0
     mu: float = 0.0
+    good: bool = True
 
 
 class Gradients:
@@ -40,7 +41,8 @@ class Gradients:
 
     named: parameters with their names, in the order that all workers have. settings: how they travel. optimizer: knows
     their learning rates, or None. scaler: the GradScaler that scales the loss, or None. flat: gradients are exchanged
-    as one-dimensional memory in the parameter's order of elements, as DDP's buckets have them.
+    as one-dimensional memory in the parameter's order of elements, as DDP's buckets have them. local_reduce: see
+    :func:`local.find_group`.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class Gradients:
         optimizer: Optional[torch.optim.Optimizer],
         scaler: Any = None,
         flat: bool = False,
+        local_reduce: Optional[bool] = None,
     ):
         self._state = session.state()
-        self.settings, self._optimizer, self._scaler, self._flat = settings, optimizer, scaler, flat
+        self.settings, self._optimizer, self._scaler = settings, optimizer, scaler
         self.compresses = settings.compressor is not None or settings.fp16
         self.skipped_steps = 0
         self._scale = 1.0
@@ -69,10 +72,11 @@ class Gradients:
             one.mu = mus.get(id(one.parameter), 0.0)
         self._by_parameter = {id(one.parameter): one for one in self.each}
         self._groups = self._find_groups()
-        self.lane = lanes.lane_for([one.parameter for one in self.each])
+        device = one_device(named)
         agreement.same_structure(
-            self._described(), [self._row(one) for one in self.each], f"{self.scope}agreement.structure"
+            self._described(local_reduce), [self._row(one) for one in self.each], f"{self.scope}agreement.structure"
         )
+        self._transport = self._choose(device, local.find_group(device, local_reduce, f"{self.scope}places"), flat)
         for one in self.each:
             self._prepare(one)
         advice = settings.advice()
@@ -93,6 +97,15 @@ class Gradients:
     def __contains__(self, parameter: torch.Tensor) -> bool:
         return id(parameter) in self._by_parameter
 
+    def elements(self, one: Gradient) -> int:
+        """Return how many elements of a gradient this worker exchanges: all, or those of a shard."""
+        return self._transport.elements(one.parameter.numel())
+
+    @property
+    def shards(self) -> int:
+        """Into how many shards a gradient is cut: the local ranks that reduce it first, or 1."""
+        return self._transport.shards
+
     def open_step(self) -> None:
         """Begin a step: note by what the loss is scaled."""
         if session.state() is not self._state:
@@ -100,38 +113,32 @@ class Gradients:
         enabled = self._scaler is not None and self._scaler.is_enabled()
         self._scale = float(self._scaler.get_scale()) if enabled else 1.0
 
-    def begin(self, batch: Sequence[Tuple[Gradient, torch.Tensor]], keep: Any, done: Done) -> None:
+    def begin(self, place: int, batch: Sequence[Tuple[Gradient, torch.Tensor]], keep: Any, done: Done) -> None:
         """Begin to exchange gradients together; ``done`` is called in another thread.
 
-        batch: gradients, each with the tensor that is replaced by the mean in :meth:`finish`. keep: stays alive.
+        place: how many of the step's gradients come before them, on all workers. batch: gradients, each with the tensor
+        that is replaced by the mean in :meth:`finish`. keep: stays alive.
         """
         for one, source in batch:
-            self._place(one, source)
-        copies = [(one.source, one.memory) for one, _ in batch if one.memory is not one.source]
+            one.source = source
+            one.memory = one.route.total = self._transport.memory(one, source)
         items = [self._item(one) for one, _ in batch]
         owners = (keep, [one.memory for one, _ in batch])
-        if self.lane:
-            self.lane.send(copies, lambda: completions().exchange(items, owners, done))
-            return
-        for source, memory in copies:
-            memory.copy_(source)
-        completions().exchange(items, owners, done)
+        those = [one for one, _ in batch]
+        self._transport.begin(place, those, lambda arrived: completions().exchange(items, owners, arrived), done)
 
-    def finish(self, batch: Sequence[Gradient]) -> None:
-        """Turn the sums that have arrived into means, where the gradients were."""
-        for after, those in itertools.groupby(batch, key=lambda one: one.after):
-            if after != 1.0:
-                torch._foreach_mul_([one.memory for one in those], after)
-        copies = [(one.source, one.memory) for one in batch if one.memory is not one.source]
-        if self.lane:
-            self.lane.copy_back(copies)
-            return
-        for source, memory in copies:
-            source.copy_(memory)
+    def finish(self, batch: Sequence[Gradient], then: Optional[Callable[[], None]] = None) -> None:
+        """Turn the sums that have arrived into means, where the gradients were.
 
-    def good(self, batch: Sequence[Gradient]) -> bool:
+        then: is called where the means are there: on a GPU, with the stream that writes them as the current one.
+        Without it, the current stream waits for them.
+        """
+        self._transport.finish(batch, then)
+
+    @staticmethod
+    def good(batch: Sequence[Gradient]) -> bool:
         """Return whether all sums are finite, if gradients are compressed; the same on all workers."""
-        return not self.compresses or gradients.all_good([one.route for one in batch], _all_finite)
+        return all(one.good for one in batch)
 
     def end_step(self, good: bool) -> None:
         """End a step; ``good``: whether it is applied. Otherwise it leaves no trace in momentum and residuals."""
@@ -156,11 +163,21 @@ class Gradients:
             return 1.0
         return float(self._optimizer.param_groups[index]["lr"])
 
-    def _described(self) -> Dict[str, Any]:
+    def _choose(self, device: torch.device, group: Optional[local.LocalGroup], flat: bool) -> transports.Direct:
+        stream = lanes.stream_for(device)
+        if group:
+            return transports.Reduced(flat, self._judge, stream or lanes.HostStream(), group, len(self.each))
+        return transports.Copied(flat, self._judge, stream) if stream else transports.Direct(flat, self._judge)
+
+    def _judge(self, batch: Sequence[Gradient]) -> bool:
+        return not self.compresses or gradients.all_good([one.route for one in batch], _all_finite)
+
+    def _described(self, local_reduce: Optional[bool]) -> Dict[str, Any]:
         """Return what has to be the same on all workers, besides the parameters."""
         return {
             "compression": self.settings.to_params(),
             "grad_scaler": self._scaler is not None,
+            "local_reduce": local_reduce,
             "BYTEPS_MIN_COMPRESS_BYTES": session.threshold(),
         }
 
@@ -171,23 +188,21 @@ class Gradients:
         return [one.name, list(parameter.shape), tensors.dtype_name(parameter.dtype), more, one.name]
 
     def _prepare(self, one: Gradient) -> None:
-        """Declare and register a gradient, now, in the order that all workers have."""
-        elements, dtype = one.parameter.numel(), tensors.dtype_name(tensors.SUMMED[one.parameter.dtype])
-        gradients.declare(one.route, self.settings, one.mu, elements, dtype, one.name)
+        """Declare and register a gradient, now, in the order that all workers have.
+
+        Of its shards, every worker declares all and registers its own.
+        """
+        elements, dtype = self.elements(one), tensors.dtype_name(tensors.SUMMED[one.parameter.dtype])
+        name, shards = one.route.gradient, self._transport.shards
+        for number in range(shards):
+            own = number == self._transport.shard
+            route = one.route if own else Route(one.route.index, one.route.parameter, name)
+            label = one.name
+            if shards > 1:
+                route.gradient, label = f"{name}.shard_{number}", f"{one.name}, shard {number + 1} of {shards}"
+            gradients.declare(route, self.settings, one.mu, elements, dtype, label, self._transport.workers)
         dtype = "float32" if one.route.encoded else dtype
         one.number = exchange.prepare(one.route.gradient, (elements,), dtype, FRONT_END).number
-
-    def _place(self, one: Gradient, source: torch.Tensor) -> None:
-        """Decide where a gradient is exchanged."""
-        one.source = source
-        fits = tensors.in_place(source, None if self._flat else one.parameter)
-        if fits and not self.lane and not (one.route.encoded and source.dtype is not torch.float32):
-            one.memory = source
-        else:
-            if one.host is None:
-                one.host = tensors.host_memory(one.parameter.detach(), self._flat, one.route.encoded)
-            one.memory = one.host
-        one.route.total = one.memory
 
     def _item(self, one: Gradient) -> engine.Exchange:
         workers, route = session.size(), one.route
@@ -197,6 +212,15 @@ class Gradients:
         one.after = unit if route.encoded else 1.0 / workers
         step = route.step(self._rate(one), 1.0 / (workers * unit))
         return engine.Exchange(one.number, one.memory.data_ptr(), -route.index, step)
+
+
+def one_device(named: Sequence[Tuple[str, torch.Tensor]]) -> torch.device:
+    """Return the device of all parameters; :class:`ExchangeError` if there are several."""
+    first, device = named[0][0], named[0][1].device
+    for name, parameter in named:
+        if parameter.device != device:
+            raise ExchangeError(f"{name} is on {parameter.device}, and {first} on {device}: use one device per process")
+    return device
 
 
 def require_parameter(parameter: Any, name: str) -> None:

@@ -1,75 +1,114 @@
-"""The way of gradients between a GPU and the host memory in which they are exchanged."""
+"""Work beside the current stream: copies between a GPU and host memory, and collectives within a host."""
 
 import queue
 import threading
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Optional, Sequence, Tuple
 
+from byteps_gc.torch.completion import Done, Outcome
 import torch
 
-Pairs = Sequence[Tuple[torch.Tensor, torch.Tensor]]
+Work = Callable[[], None]
 
 
-class Lane:
-    """Copies to pinned host memory and back, on a stream of its own, so that backward continues meanwhile.
+class Stream:
+    """Operations that run in order, and beside those of the current stream."""
 
-    A thread waits for the copies' events in order and begins the exchanges. The engine never waits for a GPU.
-    """
-
-    def __init__(self) -> None:
-        self._copied: queue.SimpleQueue[Tuple[Any, Callable[[], None]]] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="byteps_gc lane", daemon=True).start()
-
-    def send(self, pairs: Pairs, begin: Callable[[], None]) -> None:
-        """Copy each pair's first tensor to its second, in host memory; then call ``begin``."""
-        self._copied.put((self.copy_out(pairs), begin))
-
-    def _run(self) -> None:
-        while True:
-            event, begin = self._copied.get()
-            event.synchronize()
-            begin()
-
-    def copy_out(self, pairs: Pairs) -> Any:
-        """Begin to copy to host memory, after what the current stream computes; return the event of its end."""
+    def follow(self) -> None:
+        """Have all that comes next wait for what the current stream computes now."""
         raise NotImplementedError
 
-    def copy_back(self, pairs: Pairs) -> None:
-        """Begin to copy each pair's second tensor to its first; the current stream continues after that."""
+    def do(self, work: Work, uses: Sequence[torch.Tensor] = ()) -> Any:
+        """Run operations after those before; return an event whose ``synchronize()`` waits for their end.
+
+        uses: tensors that they use, and that were allocated for another stream.
+        """
         raise NotImplementedError
 
-    def current(self) -> Any:
-        """Return a context in which this lane's stream is the current one."""
+    def join(self) -> None:
+        """Have the current stream wait for all that this one has to do."""
         raise NotImplementedError
 
 
-class CudaLane(Lane):
-    """The lane of a CUDA device."""
+class CudaStream(Stream):
+    """A stream of a CUDA device. An event's wait blocks its thread instead of polling."""
 
     def __init__(self, device: torch.device):
         self._device = device
         self._stream = torch.cuda.Stream(device)
-        super().__init__()
 
-    def copy_out(self, pairs: Pairs) -> Any:
+    def follow(self) -> None:
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._stream):
-            for gradient, memory in pairs:
-                memory.copy_(gradient, non_blocking=True)
-                gradient.record_stream(self._stream)
-            return self._stream.record_event()
 
-    def copy_back(self, pairs: Pairs) -> None:
+    def do(self, work: Work, uses: Sequence[torch.Tensor] = ()) -> Any:
         with torch.cuda.stream(self._stream):
-            for gradient, memory in pairs:
-                gradient.copy_(memory, non_blocking=True)
-                gradient.record_stream(self._stream)
+            work()
+            event = torch.cuda.Event(blocking=True)
+            event.record(self._stream)
+        for tensor in uses:
+            tensor.record_stream(self._stream)
+        return event
+
+    def join(self) -> None:
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
 
-    def current(self) -> Any:
-        return torch.cuda.stream(self._stream)
+
+class HostStream(Stream):
+    """A thread that works on host memory, where what the current stream computes is there at once."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Tuple[Work, Outcome]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="byteps_gc stream", daemon=True).start()
+
+    def follow(self) -> None:
+        pass
+
+    def do(self, work: Work, uses: Sequence[torch.Tensor] = ()) -> Any:
+        outcome = Outcome()
+        self._work.put((work, outcome))
+        return outcome
+
+    def join(self) -> None:
+        self.do(lambda: None).synchronize()
+
+    def _run(self) -> None:
+        while True:
+            work, outcome = self._work.get()
+            failure: Optional[Exception] = None
+            try:
+                work()
+            except Exception as error:
+                failure = error
+            outcome.done(failure)
 
 
-def lane_for(parameters: List[torch.Tensor]) -> Optional[Lane]:
-    """Return the lane for gradients of these parameters, which are on one device; None for those in host memory."""
-    device = parameters[0].device
-    return CudaLane(device) if device.type == "cuda" else None
+class Lane:
+    """A stream, and a thread that waits for its events in order. The engine never waits for a GPU."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._events: queue.SimpleQueue[Tuple[Any, Done]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="byteps_gc lane", daemon=True).start()
+
+    def send(self, work: Work, then: Done, uses: Sequence[torch.Tensor] = ()) -> None:
+        """Run operations on the stream; when they have ended, call ``then`` with None or their error."""
+        try:
+            event = self.stream.do(work, uses)
+        except Exception as error:
+            then(error)
+        else:
+            self._events.put((event, then))
+
+    def _run(self) -> None:
+        while True:
+            event, then = self._events.get()
+            failure: Optional[Exception] = None
+            try:
+                event.synchronize()
+            except Exception as error:
+                failure = error
+            then(failure)
+
+
+def stream_for(device: torch.device) -> Optional[Stream]:
+    """Return a new stream for copies of a device's memory; None for host memory, which needs none."""
+    return CudaStream(device) if device.type == "cuda" else None

@@ -1,7 +1,6 @@
 """DistributedOptimizer: any torch optimizer, with gradients that are exchanged while backward continues."""
 
 import contextlib
-import threading
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 from byteps_gc.compressors.settings import Settings
@@ -11,6 +10,7 @@ from byteps_gc.core.gradients import warn_of_skipped
 from byteps_gc.errors import ExchangeError
 from byteps_gc.torch import saved
 from byteps_gc.torch.broadcast import OURS
+from byteps_gc.torch.completion import Outcome
 from byteps_gc.torch.gradients import Gradient, Gradients, require_dense
 from byteps_gc.torch.process import FRONT_END
 import numpy as np
@@ -19,25 +19,12 @@ import torch
 Named = Union[Iterable[Tuple[str, torch.Tensor]], Mapping[str, torch.Tensor], None]
 
 
-class UnderWay:
+class UnderWay(Outcome):
     """The exchange of one gradient. version: the tensor's, by which changes from outside are noticed."""
 
     def __init__(self, version: int):
         self.version = version
-        self.error: Optional[Exception] = None
-        self._over = threading.Event()
-
-    def done(self, error: Optional[Exception]) -> None:
-        """Note the end; called in another thread."""
-        self.error = error
-        self._over.set()
-
-    def wait(self) -> None:
-        """Wait, in slices, so that Ctrl-C interrupts it; raise the exchange's error."""
-        while not self._over.wait(engine.SLICE):
-            pass
-        if self.error:
-            raise self.error
+        super().__init__()
 
 
 class Exchanger:
@@ -85,7 +72,8 @@ class Exchanger:
             self.gradients.open_step()
         gradient = gradient.detach()
         work = self._under_way[one.route.index] = UnderWay(gradient._version)
-        self.gradients.begin([(one, gradient)], gradient, work.done)
+        place = len(self.gradients.each) - 1 - one.route.index  # about the order of backward
+        self.gradients.begin(place, [(one, gradient)], gradient, work.done)
 
     def synchronize(self) -> None:
         """Exchange what has not been exchanged yet, and wait for all means."""
@@ -97,7 +85,6 @@ class Exchanger:
         used = [one for one in self.gradients.each if self._used[one.route.index]]
         others = [one for one in self.gradients.each if not self._used[one.route.index]]
         self.good = self.gradients.good(used)
-        self.gradients.good(others)  # what they are is of no interest, but their failures are
         self.gradients.end_step(self.good)
         for one in others:  # used by no worker: as if they had not been exchanged
             one.route.skipped = True
@@ -134,7 +121,7 @@ class Exchanger:
 
     def _wait(self) -> None:
         for work in self._under_way.values():
-            work.wait()
+            work.synchronize()
         self._under_way.clear()
 
     def require_all_known(self) -> None:
@@ -216,6 +203,7 @@ def DistributedOptimizer(
     compression_params: Union[Mapping[str, Any], Settings, None] = None,
     backward_passes_per_step: int = 1,
     grad_scaler: Any = None,
+    local_reduce: Optional[bool] = None,
 ) -> torch.optim.Optimizer:
     """Have an optimizer apply means of gradients over all workers, and return it.
 
@@ -231,6 +219,9 @@ def DistributedOptimizer(
     backward_passes_per_step: backward passes whose gradients add up before they are exchanged.
     grad_scaler: the GradScaler that scales the loss. Call ``synchronize()`` before ``scaler.unscale_(optimizer)``, then
         ``scaler.step(optimizer)``: all workers find the same gradients and skip the same steps.
+    local_reduce: whether the processes of a host reduce gradients among themselves first, so that each host sends each
+        gradient once. By default they do for gradients on GPUs, if each host has the same number of processes and
+        ``torch.distributed`` is initialized.
 
     A parameter that this worker's backward has not used counts as zeros; one that no worker has used stays as it is.
     Raises :class:`ExchangeError` for sharded parameters (FSDP), and for parameters that differ between workers.
@@ -240,7 +231,9 @@ def DistributedOptimizer(
         raise ExchangeError(f"backward_passes_per_step={backward_passes_per_step} is not an integer of at least 1")
     params = compression_params
     settings = params if isinstance(params, Settings) else Settings.from_params(params)
-    gradients = Gradients(_named(optimizer, named_parameters), settings, optimizer, grad_scaler)
+    gradients = Gradients(
+        _named(optimizer, named_parameters), settings, optimizer, grad_scaler, local_reduce=local_reduce
+    )
     optimizer._byteps_gc = Exchanger(optimizer, gradients, backward_passes_per_step)
     kind = type(optimizer)
     optimizer.__class__ = type(kind.__name__, (_Distributed, kind), {"__module__": kind.__module__})

@@ -19,6 +19,7 @@ def state_of(gradients: Gradients) -> Dict[str, Any]:
         "size": session.size(),
         "compression": gradients.settings.to_params(),
         "partition_bytes": env.partition_bytes(),
+        "local_ranks": gradients.shards,
         "skipped_steps": gradients.skipped_steps,
         "momentum": {one.name: one.route.momentum for one in gradients.each if one.route.momentum is not None},
         "gradients": {one.name: _partitions(one.route) for one in gradients.each if one.route.encoded},
@@ -38,6 +39,7 @@ def load(gradients: Gradients, state: Dict[str, Any]) -> None:
     """
     _require_same("compression", state["compression"], gradients.settings.to_params())
     _require_same("BYTEPS_PARTITION_BYTES", state["partition_bytes"], env.partition_bytes())
+    _require_same("number of local ranks that reduce first", state["local_ranks"], gradients.shards)
     encoded = {one.name: one for one in gradients.each if one.route.encoded}
     _require_same("compressed gradients", sorted(state["gradients"]), sorted(encoded))
     mine = (state["rank"], state["size"]) == (session.rank(), session.size())

@@ -51,16 +51,16 @@ def is_dense(tensor: torch.Tensor) -> bool:
     return True
 
 
-def host_memory(tensor: torch.Tensor, flat: bool = False, encoded: bool = False) -> torch.Tensor:
-    """Return memory in which a tensor can be exchanged: like it, or ``flat``, in host memory; pinned for a GPU.
+def host_memory(tensor: torch.Tensor, encoded: bool = False, elements: Optional[int] = None) -> torch.Tensor:
+    """Return host memory in which a tensor can be exchanged: like it, or of ``elements``; pinned for a GPU.
 
     encoded: by a compressor, which takes float32.
     """
     dtype = torch.float32 if encoded else SUMMED[tensor.dtype]
     options = {"dtype": dtype, "device": "cpu", "pin_memory": tensor.device.type == "cuda"}
-    if flat:
-        return torch.empty(tensor.numel(), **options)
-    return torch.empty_like(tensor, memory_format=torch.preserve_format, requires_grad=False, **options)
+    if elements is not None:
+        return torch.empty(elements, **options)
+    return torch.empty_like(tensor.detach(), memory_format=torch.preserve_format, requires_grad=False, **options)
 
 
 def in_place(tensor: torch.Tensor, like: Optional[torch.Tensor] = None) -> bool:

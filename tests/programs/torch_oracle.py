@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import sys
-import threading
 import time
 import warnings
 
@@ -388,36 +387,23 @@ def onebit_clean(kind):
     return onebit(kind)
 
 
-class StandIn(lanes.Lane):
-    """The lane of a GPU, with host memory in the place of the GPU's: copies take their time."""
+class SlowStream(lanes.HostStream):
+    """The stream of a GPU, with host memory in the place of the GPU's: what it does takes its time."""
 
-    def copy_out(self, pairs):
-        done = threading.Event()
-        done.synchronize = done.wait
-
-        def copy():
+    def do(self, work, uses=()):
+        def later():
             time.sleep(0.005)
-            for gradient, memory in pairs:
-                memory.copy_(gradient)
-            done.set()
+            work()
 
-        threading.Thread(target=copy).start()
-        return done
-
-    def copy_back(self, pairs):
-        for gradient, memory in pairs:
-            gradient.copy_(memory)
-
-    def current(self):
-        return contextlib.nullcontext()
+        return super().do(later, uses)
 
 
 def with_lane(kind, train):
-    before, lanes.lane_for = lanes.lane_for, lambda parameters: StandIn()
+    before, lanes.stream_for = lanes.stream_for, lambda device: SlowStream()
     try:
         return train(kind)
     finally:
-        lanes.lane_for = before
+        lanes.stream_for = before
 
 
 def lane(kind):

@@ -18,7 +18,7 @@
 
 // Functions of fix-ups that an engine may lack.
 extern "C" void byteps_gc_place(const char* name, uint64_t bytes) __attribute__((weak));
-extern "C" void byteps_gc_label(const char* name, const char* label) __attribute__((weak));
+extern "C" void byteps_gc_describe(const char* name, const char* label, int workers) __attribute__((weak));
 
 namespace byteps {
 namespace common {
@@ -73,7 +73,7 @@ struct Errand {
 // From open() to close(). Engine threads that still complete something hold it, so it outlives close().
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  int Declare(const std::string& name, uint64_t bytes, const char* label,
+  int Declare(const std::string& name, uint64_t bytes, const char* label, int workers,
               std::unordered_map<std::string, std::string> options, std::string* why);
   uint64_t Connect(std::string* why);
   uint64_t Register(int number, uint64_t bytes, int dtype, std::string* why);
@@ -104,7 +104,7 @@ class Session : public std::enable_shared_from_this<Session> {
   uint64_t last_ = 0;
 };
 
-int Session::Declare(const std::string& name, uint64_t bytes, const char* label,
+int Session::Declare(const std::string& name, uint64_t bytes, const char* label, int workers,
                      std::unordered_map<std::string, std::string> options, std::string* why) {
   const std::string full = "byteps." + name;
   Lock lock(mutex_);
@@ -112,7 +112,7 @@ int Session::Declare(const std::string& name, uint64_t bytes, const char* label,
   IsTensorDeclared(full);
   if (!options.empty()) RegisterCompressor(full, options);
   if (bytes && byteps_gc_place) byteps_gc_place(name.c_str(), bytes);
-  if (*label && byteps_gc_label) byteps_gc_label(name.c_str(), label);
+  if (byteps_gc_describe) byteps_gc_describe(name.c_str(), label, workers);
   tensors_.emplace_back();
   tensors_.back().context = &GetContextFromName(full);
   tensors_.back().name = name;
@@ -348,12 +348,12 @@ int byteps_gc_core_stop(double seconds) {
   return session && !session->Stop(seconds);
 }
 
-int byteps_gc_core_declare(const char* name, uint64_t bytes, const char* label, int options, const char* const* keys,
-                           const char* const* values, char* why, size_t room) {
+int byteps_gc_core_declare(const char* name, uint64_t bytes, const char* label, int workers, int options,
+                           const char* const* keys, const char* const* values, char* why, size_t room) {
   std::unordered_map<std::string, std::string> texts;
   for (int i = 0; i < options; ++i) texts[keys[i]] = values[i];
   return Call(-1, why, room, [&](Session& session, std::string* text) {
-    return session.Declare(name, bytes, label, texts, text);
+    return session.Declare(name, bytes, label, workers, texts, text);
   });
 }
 

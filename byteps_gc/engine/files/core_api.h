@@ -37,17 +37,17 @@ void byteps_gc_core_close();
 int byteps_gc_core_stop(double seconds);
 
 // Returns the number of a new tensor, or -1. All workers declare the same tensors in the same order. bytes: its size,
-// by which its partitions are placed on servers, or 0. label: its name in messages, or empty. keys, values: options of
-// its compressors.
-int byteps_gc_core_declare(const char* name, uint64_t bytes, const char* label, int options, const char* const* keys,
-                           const char* const* values, char* why, size_t room);
+// by which its partitions are placed on servers, or 0. label: its name in messages, or empty. workers: how many
+// workers register and exchange it, or 0 for all. keys, values: options of its compressors.
+int byteps_gc_core_declare(const char* name, uint64_t bytes, const char* label, int workers, int options,
+                           const char* const* keys, const char* const* values, char* why, size_t room);
 
 // Begins to register a tensor with its servers, after all that were registered before; 0 on errors. It is done when all
-// workers have registered it.
+// workers that exchange it have registered it.
 uint64_t byteps_gc_core_register(int tensor, uint64_t bytes, int dtype, char* why, size_t room);
 
-// Begins to replace arrays by their sums over all workers; 0 on errors, and then none has begun. queued: whether
-// byteps_gc_core_next() returns the ticket.
+// Begins to replace arrays by their sums over the workers that exchange them; 0 on errors, and then none has begun.
+// queued: whether byteps_gc_core_next() returns the ticket.
 uint64_t byteps_gc_core_exchange(int count, const struct byteps_gc_core_exchange_of* each, int queued, char* why,
                                  size_t room);
 

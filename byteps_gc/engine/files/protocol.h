@@ -24,6 +24,7 @@ inline int Command(int type, int dtype) { return (type + dtype) * (type + dtype 
 struct Announcement {
   uint64_t bytes = 0, tensor_bytes = 0, partition_bytes = 0;  // of this part, of all, and of a part at most
   uint32_t part = 0;
+  uint32_t workers = 0;        // that exchange it: as many as announce it, or 0 for all
   std::string worker, tensor;  // "worker-1 on 10.0.0.2", and the name that the tensor was declared with
   std::string label;           // what else messages call it, such as the parameter; may be empty, and may differ
   std::string options;         // "key=value" of its compressor, sorted, with a space between; empty without one
@@ -33,7 +34,7 @@ struct Announcement {
 
   std::string Write() const {
     std::ostringstream text;
-    text << bytes << ' ' << tensor_bytes << ' ' << partition_bytes << ' ' << part << '\n'
+    text << bytes << ' ' << tensor_bytes << ' ' << partition_bytes << ' ' << part << ' ' << workers << '\n'
          << Printable(worker, kText) << '\n' << Printable(tensor, kText) << '\n' << Printable(label, kText) << '\n'
          << Printable(options, kMost / 2);
     return text.str();
@@ -54,7 +55,7 @@ struct Announcement {
     if (worker.empty() || tensor.empty()) return false;
     if (std::max({worker.size(), tensor.size(), label.size()}) > kText) return false;
     std::istringstream words(numbers);
-    if (!(words >> bytes >> tensor_bytes >> partition_bytes >> part) || words >> more) return false;
+    if (!(words >> bytes >> tensor_bytes >> partition_bytes >> part >> workers) || words >> more) return false;
     return bytes > 0 && bytes <= kMostBytes && bytes <= tensor_bytes && bytes <= partition_bytes &&
            part <= (tensor_bytes - 1) / partition_bytes;
   }

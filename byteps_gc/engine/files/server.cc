@@ -5,6 +5,9 @@
 // to its push or as the answer to a pull. A worker pushes again only when it has the sum, so that there are at most two
 // rounds of a key under way: one that workers still read, and one that they push to. Each has its own buffer.
 //
+// Some keys are exchanged by a certain number of workers only: those that announce them, as many as they say. The others
+// count as zeros, and are not waited for.
+//
 // A worker that has joined (bps.join()) is not waited for until all have: its part of every sum is zero. It goes through
 // the phases that it has missed when it comes back. A worker that has left is waited for never again: whoever needs it
 // for a phase ends the job.
@@ -252,6 +255,7 @@ class Server {
   void Announce(Key* key, int worker, const ps::KVMeta& meta, const Data& data, int dtype) {
     Announcement is;
     if (!is.Read(data.vals.data(), data.vals.size())) return Drop(meta, "data of a key that was not announced");
+    if (is.workers > workers_.size()) return Drop(meta, "a key for more workers than there are");
     workers_[worker].name = is.worker;
     if (!key) {
       const uint64_t number = data.keys[0];
@@ -259,6 +263,8 @@ class Server {
     }
     Compare(*key, is, dtype);
     Guard guard(key->mu);
+    if (key->open && OfSome(*key))
+      Fail(is.worker + " announces " + Name(*key) + ", which " + std::to_string(is.workers) + " other workers exchange");
     Wait(&key->members[worker], meta);
     key->members[worker].announced = true;
     if (key->open) return AnswerNow(&key->members[worker], &guard);  // it had joined when the others announced it
@@ -273,6 +279,9 @@ class Server {
     if (is.tensor != was.tensor)
       Fail(is.worker + " has the tensor '" + is.tensor + "' where " + was.worker + " has '" + was.tensor +
            "': all workers must declare the same tensors in the same order");
+    if (is.workers != was.workers)
+      Fail(is.worker + " exchanges " + quoted + " among " + std::to_string(is.workers) + " workers, " + was.worker + " among " +
+           std::to_string(was.workers) + " (0: all): start the same number of workers on each host");
     if (dtype != key.dtype)
       Fail(is.worker + " has " + quoted + " as " + DtypeName(dtype) + ", " + was.worker + " as " + DtypeName(key.dtype) +
            ": use the same dtype and the same fp16 setting on all workers");
@@ -402,20 +411,29 @@ class Server {
     member->answered = member->request.timestamp;
   }
 
-  // Whether nobody is waited for in a key's phase: every worker has done it, or has joined.
+  // Whether only some workers exchange a key.
+  bool OfSome(const Key& key) const { return key.is.workers && key.is.workers != workers_.size(); }
+
+  // Whether a worker is known to exchange a key.
+  bool Exchanges(const Key& key, int worker) const { return !OfSome(key) || key.members[worker].announced; }
+
+  // Whether nobody is waited for in a key's phase: every worker that exchanges it has done it, or has joined.
   template <typename Done>
   bool All(const Key& key, Done done) const {
+    size_t known = 0;
     for (int worker = 0; worker < workers(); ++worker) {
+      if (!Exchanges(key, worker)) continue;
       if (!workers_[worker].joined && !done(key.members[worker])) return false;
+      ++known;
     }
-    return true;
+    return !OfSome(key) || known == key.is.workers;
   }
 
   // Ends the job if a key's phase, which some worker is in, needs one that has left.
   void Await(Key* key) const {
     for (int worker = 0; worker < workers(); ++worker) {
       const Worker& gone = workers_[worker];
-      if (!gone.left || Done(*key, key->members[worker])) continue;
+      if (!gone.left || !Exchanges(*key, worker) || Done(*key, key->members[worker])) continue;
       for (int other = 0; other < workers(); ++other) {
         if (workers_[other].left || !Done(*key, key->members[other])) continue;
         const int rounds = key->members[worker].rounds;
