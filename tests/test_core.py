@@ -69,7 +69,7 @@ array = np.zeros(4, "f4")
 def item(tensor, address=array.ctypes.data):
     return engine.Exchange(tensor, address)
 ready = exchange.prepare("ready", (4,), "float32", "test").number
-declared = engine.declare("declared", 16, "", {{}})
+declared = engine.declare("declared", 16, 0, "", {{}})
 done = engine.exchange([item(ready)], array)
 engine.wait(done)
 for text in {list(ERRORS)!r}:

@@ -40,10 +40,17 @@ def test_three_workers_and_one_server(commands):
     assert result.status == 0, result.output
 
 
-@pytest.mark.parametrize("hash_function", ["", "naive"])
-def test_each_server_gets_as_many_bytes(commands, hash_function):
+@pytest.mark.parametrize(
+    "partition, hash_function, count",
+    [
+        ("4096000", "", 3 + 1 + 2 + 1 + 1 + 1),
+        ("4096000", "naive", 3 + 1 + 2 + 1 + 1 + 1),
+        ("", "", 16 + 1 + 16 + 1 + 8 + 16),  # sixteenths, in whole pages, or 256 KiB
+    ],
+)
+def test_each_server_gets_as_many_bytes(commands, partition, hash_function, count):
     """Parts of tensors are spread over the servers alike by all workers, or by the hash that the user names."""
-    env = {"BYTEPS_KEY_HASH_FN": hash_function} if hash_function else {}
+    env = {"BYTEPS_KEY_HASH_FN": hash_function, "BYTEPS_PARTITION_BYTES": partition}
     sizes = (3000000, 100, 2000000, 500, 500000, 1000000)
     program = (
         "import byteps_gc.numpy as bps, numpy as np; bps.init()\n"
@@ -55,13 +62,14 @@ def test_each_server_gets_as_many_bytes(commands, hash_function):
     assigned = r"key (\d+) assigned to server (\d), accumulated workload for this server is (\d+)"
     found = re.findall(assigned, result.output)
     places = {int(key): int(server) for key, server, _ in found}
-    assert len(found) == 2 * len(places) == 18  # parts of 4,096,000 bytes at most, 3 + 1 + 2 + 1 + 1 + 1
+    assert len(found) == 2 * len(places) == 2 * count
     assert all(places[int(key)] == int(server) for key, server, _ in found)
     loads = [max(int(load) for _, server, load in found if int(server) == number) for number in range(3)]
     if hash_function:
         assert all(server == (key // 65536 + key % 65536) * 9973 % 3 for key, server in places.items())
     else:
-        assert max(loads) - min(loads) <= 4096000
+        assert max(loads) - min(loads) <= int(partition or 753664)
+    if partition and not hash_function:
         parts = placement([4 * size for size in sizes], 3, 4096000)
         assert [server for server, _ in parts] == [server for _, server in sorted(places.items())]
 

@@ -285,7 +285,7 @@ def test_all_must_have_the_same_settings(monkeypatch):
 def test_what_must_be_equal(monkeypatch):
     monkeypatch.setenv("BYTEPS_MIN_COMPRESS_BYTES", "12345")
     mine = equality.settings(LoopbackHost(ADDRESSES, ADDRESSES[0], 1, 1, 2, "", 0))
-    assert mine["BYTEPS_MIN_COMPRESS_BYTES="] == "12345" and mine["BYTEPS_PARTITION_BYTES="] == "4096000"
+    assert mine["BYTEPS_MIN_COMPRESS_BYTES="] == "12345" and mine["BYTEPS_PARTITION_BYTES="] == "(unset)"
     assert re.fullmatch("[0-9a-f]{12}", mine["engine build "]) and mine["byteps_gc "] == byteps_gc.__version__
     assert mine["BYTEPS_GC_HOSTS="] == "127.0.0.1 127.0.0.2 127.0.0.3"
     assert equality.difference("b", mine, "a", mine) == ""

@@ -45,7 +45,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "declare": (
         ctypes.c_int,
         (
-            *(_TEXT, ctypes.c_uint64, _TEXT, ctypes.c_int),
+            *(_TEXT, ctypes.c_uint64, ctypes.c_uint64, _TEXT, ctypes.c_int),
             *(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, _TEXT, ctypes.c_size_t),
         ),
     ),
@@ -179,15 +179,18 @@ def sent_bytes() -> int:
     return counter()
 
 
-def declare(name: str, nbytes: int, label: str, options: Mapping[str, str], workers: int = 0) -> int:
+def declare(
+    name: str, nbytes: int, partition: int, label: str, options: Mapping[str, str], workers: int = 0
+) -> int:  # fmt: skip
     """Declare a tensor and return its number.
 
-    options: of its compressors, with PREFIX. workers: how many exchange it, or 0 for all.
+    partition: bytes of its partitions, or 0 for BYTEPS_PARTITION_BYTES. options: of its compressors, with PREFIX.
+    workers: how many exchange it, or 0 for all.
     """
     texts = ctypes.c_char_p * len(options)
     keys = texts(*(key[len(PREFIX) :].encode() for key in options))
     values = texts(*(str(value).encode() for value in options.values()))
-    return _checked("declare", -1, name.encode(), nbytes, label.encode(), workers, len(options), keys, values)
+    return _checked("declare", -1, name.encode(), nbytes, partition, label.encode(), workers, len(options), keys, values)
 
 
 def register(tensor: int, nbytes: int, dtype: str) -> int:

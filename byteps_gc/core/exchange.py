@@ -17,6 +17,9 @@ DTYPES = tuple(engine.DTYPES)
 # a key of the engine is a number of 32 bits: 15 for the tensor and 16 for its partition
 MOST_TENSORS = 1 << 15
 MOST_PARTITIONS = 1 << 16
+PARTITIONS = 16  # of a tensor whose values a server adds as they are
+LEAST_PARTITION = 1 << 18  # bytes, as many as keep a message's fixed cost small
+CODEC, IDENTITY = engine.PREFIX + "codec", "identity"
 
 
 def declare(name: str, nbytes: int = 0, label: str = "", workers: int = 0, **options: str) -> None:
@@ -41,7 +44,19 @@ def declare(name: str, nbytes: int = 0, label: str = "", workers: int = 0, **opt
         raise ExchangeError(f"{name}: unknown option {', '.join(unknown)}; options begin with {engine.PREFIX}")
     if name not in tensors:
         require_keys(name, nbytes)
-        tensors[name] = Tensor(name, engine.declare(name, nbytes, label, options, workers), nbytes, dict(options))
+        number = engine.declare(name, nbytes, partition_bytes(nbytes, options), label, options, workers)
+        tensors[name] = Tensor(name, number, nbytes, dict(options))
+
+
+def partition_bytes(nbytes: int, options: Mapping[str, str]) -> int:
+    """Return the size of a tensor's partitions, or 0 for the engine's own.
+
+    A server replies when it has a partition from all workers, so links idle while the last ones of a step travel: the
+    more partitions, the shorter. Where a compressor's result depends on the partition, its size stays the same.
+    """
+    if env.text("BYTEPS_PARTITION_BYTES") or options.get(CODEC, IDENTITY) != IDENTITY:
+        return 0
+    return min(max(nbytes // PARTITIONS, LEAST_PARTITION), env.partition_bytes())
 
 
 def require_keys(name: str, nbytes: int) -> None:

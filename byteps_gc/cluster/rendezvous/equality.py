@@ -19,6 +19,7 @@ ENGINE = (
     "BYTEPS_KEY_HASH_FN",
     "BYTEPS_ENABLE_ASYNC",
 )
+DERIVED = ("BYTEPS_PARTITION_BYTES", "BYTEPS_KEY_HASH_FN")  # no value means the same as leaving it unset
 UNSET = "(unset)"
 
 
@@ -45,7 +46,7 @@ def settings(host: Host) -> Dict[str, str]:
         "BYTEPS_GC_HOSTS=": " ".join(host.hosts),
         "BYTEPS_GC_WORKERS_PER_HOST=": str(host.workers_per_host),
         "BYTEPS_GC_SERVERS_PER_HOST=": str(host.servers_per_host),
-        **{f"{name}=": env.text(name, str(TABLE[name].default) or UNSET) for name in ENGINE},
+        **{f"{name}=": env.text(name, UNSET if name in DERIVED else str(TABLE[name].default)) for name in ENGINE},
     }
 
 

@@ -17,7 +17,8 @@
 #include "operations.h"
 
 // Functions of fix-ups that an engine may lack.
-extern "C" void byteps_gc_place(const char* name, uint64_t bytes) __attribute__((weak));
+extern "C" uint64_t byteps_gc_split(const char* name, uint64_t partition) __attribute__((weak));
+extern "C" void byteps_gc_place(const char* name, uint64_t bytes, uint64_t partition) __attribute__((weak));
 extern "C" void byteps_gc_describe(const char* name, const char* label, int workers) __attribute__((weak));
 
 namespace byteps {
@@ -73,7 +74,7 @@ struct Errand {
 // From open() to close(). Engine threads that still complete something hold it, so it outlives close().
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  int Declare(const std::string& name, uint64_t bytes, const char* label, int workers,
+  int Declare(const std::string& name, uint64_t bytes, uint64_t partition, const char* label, int workers,
               std::unordered_map<std::string, std::string> options, std::string* why);
   uint64_t Connect(std::string* why);
   uint64_t Register(int number, uint64_t bytes, int dtype, std::string* why);
@@ -104,14 +105,15 @@ class Session : public std::enable_shared_from_this<Session> {
   uint64_t last_ = 0;
 };
 
-int Session::Declare(const std::string& name, uint64_t bytes, const char* label, int workers,
+int Session::Declare(const std::string& name, uint64_t bytes, uint64_t partition, const char* label, int workers,
                      std::unordered_map<std::string, std::string> options, std::string* why) {
   const std::string full = "byteps." + name;
   Lock lock(mutex_);
   if (closed_) return *why = "BytePS has been shut down", -1;
   IsTensorDeclared(full);
   if (!options.empty()) RegisterCompressor(full, options);
-  if (bytes && byteps_gc_place) byteps_gc_place(name.c_str(), bytes);
+  if (partition) partition = byteps_gc_split ? byteps_gc_split(name.c_str(), partition) : 0;
+  if (bytes && byteps_gc_place) byteps_gc_place(name.c_str(), bytes, partition);
   if (byteps_gc_describe) byteps_gc_describe(name.c_str(), label, workers);
   tensors_.emplace_back();
   tensors_.back().context = &GetContextFromName(full);
@@ -348,12 +350,12 @@ int byteps_gc_core_stop(double seconds) {
   return session && !session->Stop(seconds);
 }
 
-int byteps_gc_core_declare(const char* name, uint64_t bytes, const char* label, int workers, int options,
-                           const char* const* keys, const char* const* values, char* why, size_t room) {
+int byteps_gc_core_declare(const char* name, uint64_t bytes, uint64_t partition, const char* label, int workers,
+                           int options, const char* const* keys, const char* const* values, char* why, size_t room) {
   std::unordered_map<std::string, std::string> texts;
   for (int i = 0; i < options; ++i) texts[keys[i]] = values[i];
   return Call(-1, why, room, [&](Session& session, std::string* text) {
-    return session.Declare(name, bytes, label, workers, texts, text);
+    return session.Declare(name, bytes, partition, label, workers, texts, text);
   });
 }
 

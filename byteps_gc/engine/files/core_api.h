@@ -37,10 +37,11 @@ void byteps_gc_core_close();
 int byteps_gc_core_stop(double seconds);
 
 // Returns the number of a new tensor, or -1. All workers declare the same tensors in the same order. bytes: its size,
-// by which its partitions are placed on servers, or 0. label: its name in messages, or empty. workers: how many
-// workers register and exchange it, or 0 for all. keys, values: options of its compressors.
-int byteps_gc_core_declare(const char* name, uint64_t bytes, const char* label, int workers, int options,
-                           const char* const* keys, const char* const* values, char* why, size_t room);
+// by which its partitions are placed on servers, or 0. partition: their size, or 0 for BYTEPS_PARTITION_BYTES. label: its
+// name in messages, or empty. workers: how many workers register and exchange it, or 0 for all. keys, values: options of
+// its compressors.
+int byteps_gc_core_declare(const char* name, uint64_t bytes, uint64_t partition, const char* label, int workers,
+                           int options, const char* const* keys, const char* const* values, char* why, size_t room);
 
 // Begins to register a tensor with its servers, after all that were registered before; 0 on errors. It is done when all
 // workers that exchange it have registered it.

@@ -198,7 +198,7 @@ class Liveness {
     static const std::vector<Setting> settings{
         {"BYTEPS_GC_BUILD", nullptr, false},    {"DMLC_NUM_WORKER", "1", false},
         {"DMLC_NUM_SERVER", "1", false},           {"BYTEPS_GC_ENCRYPT", "1", false},
-        {"BYTEPS_PARTITION_BYTES", "4096000", true}, {"BYTEPS_MIN_COMPRESS_BYTES", "65536", true},
+        {"BYTEPS_PARTITION_BYTES", "(unset)", true}, {"BYTEPS_MIN_COMPRESS_BYTES", "65536", true},
         {"BYTEPS_GC_CHECK_STEPS", "200", true},    {"BYTEPS_KEY_HASH_FN", "(unset)", true},
         {"BYTEPS_ENABLE_ASYNC", "0", false},
     };
