@@ -38,6 +38,7 @@ setup(
         "matplotlib",
         "pyzmq>=26",  # the first with libzmq 4.3.5
         "rich",
+        "wheel",  # writes the wheels of `engine build`
     ],
     extras_require={
         "mxnet-cpu": [*MXNET, "mxnet==1.9.1"],

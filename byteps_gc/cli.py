@@ -5,11 +5,12 @@ import os
 import sys
 from typing import List, Optional
 
-from byteps_gc import __version__, doctor
+from byteps_gc import __version__
 from byteps_gc.arguments import Parser, split
 from byteps_gc.bench import commands as bench
 from byteps_gc.cluster import commands as cluster
 from byteps_gc.data import commands as data
+from byteps_gc.doctor import commands as doctor
 from byteps_gc.engine import commands as engine
 from byteps_gc.errors import UserError, why
 from byteps_gc.report import commands as report

@@ -21,7 +21,7 @@ import warnings
 
 from byteps_gc import native
 from byteps_gc.compressors.settings import Settings
-from byteps_gc.core import agreement, engine, gradients, session
+from byteps_gc.core import agreement, engine, gradients, saved, session
 from byteps_gc.core import broadcast as broadcasting
 from byteps_gc.core import exchange as exchanging
 from byteps_gc.core.exchange import Handle
@@ -182,6 +182,28 @@ class Exchange:
             self.skipped_steps += 1
             gradients.warn_of_skipped(self.skipped_steps, stacklevel=2)
         return good
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Return a copy of this worker's error feedback, momentum and step counters. Servers' state is not saved."""
+        state = saved.state_of(self.settings, self._routes_by_name(), self.skipped_steps)
+        return {**state, "momentum": {name: one.copy() for name, one in state["momentum"].items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where :meth:`state_dict` was taken, with the same gradients and settings; all workers do.
+
+        A state of another worker, or of another number of workers, gives the momentum of uncompressed gradients and the
+        step counters only, with a warning. Raises :class:`ExchangeError` for the state of other gradients or settings.
+        """
+        by_name = self._routes_by_name()
+        mine = [name for name, one in by_name.items() if one.momentum is not None]
+        saved.require_same("gradients with momentum of their own", sorted(state["momentum"]), sorted(mine))
+        saved.load(self.settings, by_name, state, stacklevel=2)
+        for name, momentum in state["momentum"].items():
+            by_name[name].momentum = momentum.copy()
+        self.skipped_steps = state["skipped_steps"]
+
+    def _routes_by_name(self) -> Dict[str, Route]:
+        return dict(zip(self._arrays, self._routes))
 
     def _described(self) -> Dict[str, Any]:
         """Return what has to be the same on all workers, besides the arrays."""

@@ -71,7 +71,7 @@ def exchange(library, device, memory, processes, more, logs, large):
 
 
 def judge(found, wanted):
-    """What is wrong with what the processes found, beside what they should have; and a line for each case."""
+    """Return what differs between the processes' results and the expected ones, and a line for each case."""
     wrong = []
     for case, right in enumerate(wanted):
         ours = [results[case] for results in found.values()]

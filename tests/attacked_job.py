@@ -4,14 +4,16 @@ from pathlib import Path
 import resource
 import sys
 import time
-from typing import Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from byteps_gc.cluster import roles, supervisor
 from byteps_gc.cluster.namespaces import Namespace
 import pytest
 
+import attacker
 from conftest import PROGRAMS, Commands
 from doors import Door, doors
+import strangers
 
 ROUNDS = 1000  # at most
 PACE = 0.05  # seconds of a round at least, so that ROUNDS are not over before the attacks are
@@ -131,6 +133,17 @@ class Job:
             grown = now - self.memory[pid]
             if grown > GROWTH:
                 self.fail(f"after {attack}: {names[pid]} has {grown >> 20} MB more")
+
+    def survives_noise(self, noise: Mapping[str, bytes], say: Callable[[Door, bytes], bytes] = attacker.say) -> None:
+        """Send noise to every port, by name; none is answered with more than ZeroMQ's handshake.
+
+        say: sends bytes to a port and returns the answer.
+        """
+        for name, data in noise.items():
+            for door in self.doors():
+                answer = say(door, data)
+                assert strangers.commands(answer) <= {b"READY", b"ERROR"}, f"{door.role} answers {name}: {answer}"
+            self.survives(name)
 
     def doors(self) -> List[Door]:
         """The TCP ports where scheduler and servers listen."""

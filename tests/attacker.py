@@ -130,7 +130,7 @@ def flood(connection: socket.socket, beginning: bytes, chunk: bytes, most: int =
 
 @contextlib.contextmanager
 def held(doors: Sequence[Door], data: bytes = SILENT, count: int = 1) -> Iterator[None]:
-    """Hold so many connections to each door open, on which nothing follows the data."""
+    """Hold ``count`` connections to each port open, on which nothing follows the data."""
     with contextlib.ExitStack() as stack:
         for door in doors:
             for _ in range(count):

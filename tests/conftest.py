@@ -117,7 +117,7 @@ class Commands:
         return marks.role(name, self.alive)
 
     def gone(self, seconds: float = 15) -> List[marks.Process]:
-        """Wait until nothing is left; returns what is left after so many seconds."""
+        """Wait until nothing is left; returns what is left after ``seconds``."""
         deadline = time.monotonic() + seconds
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -35,7 +35,7 @@ def processes(mark: str = "") -> Iterator[Process]:
 
 
 def role(name: str, among: Callable[[], Iterable[Process]], seconds: float = 60) -> Process:
-    """The role's first process, once ``among()`` has it; LookupError if it has not in so many seconds."""
+    """The role's first process, once ``among()`` has it; LookupError after ``seconds`` without it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for process in among():

@@ -55,16 +55,16 @@ def test_a_window_is_what_passed_while_all_were_at_it(burnt):
     pids = {}
     watch = cpu_time.Watch(2, lambda: {"server-0": child.pid, **pids})
     for line in ("something else", worker_timing.BEGIN):
-        watch.hear(line)
+        watch.take_line(line)
     with pytest.raises(ClusterError, match="did not report when"):
         watch.window()
     begin, burnt_before = time.monotonic(), cpu_time.seconds(child.pid)
-    watch.hear(worker_timing.BEGIN)
+    watch.take_line(worker_timing.BEGIN)
     busy = subprocess.Popen([sys.executable, "-c", BURN, "0.2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     busy.stdout.readline()
     pids["late"] = busy.pid
-    watch.hear(worker_timing.END)
-    watch.hear(worker_timing.END)
+    watch.take_line(worker_timing.END)
+    watch.take_line(worker_timing.END)
     window = watch.window()
     busy.communicate()
     assert 0 < window.seconds <= time.monotonic() - begin

@@ -24,7 +24,7 @@ def named(*names):
 
 @pytest.mark.cluster
 @pytest.mark.skipif(not (shutil.which("ip") or shutil.which("/usr/sbin/ip")), reason="iproute2 is missing")
-def test_ours_beside_mxnets(commands, tmp_path):
+def test_ours_and_mxnets(commands, tmp_path):
     """Bytes are those of the links, the limit follows from them, and what has been measured is not measured again."""
     result = commands.python("-m", "byteps_gc", "bench", "peers", *SMALL, *named(*HERE), "--markdown", "out.md")
     assert result.status == 0, result.output

@@ -1,4 +1,4 @@
-"""What the roles' processes are told: their environment, host and processors."""
+"""What the roles' processes get: their environment, host and processors."""
 
 import os
 

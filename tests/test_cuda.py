@@ -48,7 +48,7 @@ def test_a_toolkit_is_made_of_the_wheels(wheels, tmp_path):
     assert os.listdir(tmp_path / "cache") == [home.name]
 
 
-def test_libraries_are_linked_beside_mxnets(wheels, tmp_path):
+def test_libraries_are_linked_next_to_mxnets(wheels, tmp_path):
     folder = tmp_path / "site" / "mxnet"
     folder.mkdir()
     for _ in range(2):  # a second time is harmless

@@ -75,7 +75,7 @@ def test_each_server_gets_as_many_bytes(commands, partition, hash_function, coun
 
 
 def test_the_first_exchange_sends_no_more_than_others(commands):
-    """Servers are told how many bytes a tensor has; its bytes are sent when they are exchanged, and only then."""
+    """Servers get the size of a tensor first; its bytes are sent when they are exchanged, and only then."""
     program = (
         "import byteps_gc.numpy as bps, numpy as np; bps.init(); before = bps.sent_bytes()\n"
         "for number in (1, 2):\n"

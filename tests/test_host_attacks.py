@@ -44,11 +44,7 @@ def on(host):
 def make_noise(job, doors, call):
     """What needs no secret and no knowledge of the job."""
     assert [door.address for door in doors] == ["10.99.0.1", "10.99.0.1", "10.99.0.2"]
-    for name in NOISE:
-        for door in doors:
-            answer = call(attacker.say, door, attacker.NOISE[name])
-            assert strangers.commands(answer) <= {b"READY", b"ERROR"}, f"{door.role} answers {name}: {answer}"
-        job.survives(name)
+    job.survives_noise({name: attacker.NOISE[name] for name in NOISE}, lambda *words: call(attacker.say, *words))
 
 
 def test_without_a_secret(hosts, attacked, reference):

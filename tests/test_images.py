@@ -155,6 +155,11 @@ def test_augmentation_crops_and_flips():
     assert (many == again).all()
 
 
+def test_the_first_samples_of_a_data_set_are_those_of_all():
+    for found, whole in zip(images.load("synthetic", None, False, 50), images.load("synthetic", None, False)):
+        assert len(whole) == 2000 and (found == whole[:50]).all()
+
+
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_the_loader_keeps_the_order(threads):
     data = images.load("synthetic", None, True, 50)

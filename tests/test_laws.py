@@ -67,7 +67,7 @@ def test_every_compressor_has_a_row():
 
 
 def draws(implementation, row, x, steps, worker=0):
-    """What a reader decodes of x in so many steps: float64[steps, d]."""
+    """What a reader decodes of x in ``steps`` steps: float64[steps, d]."""
     one = implementation.Worker(row.compressor, x.size, worker=worker, workers=2, stream=3, **implementation.keywords)
     return np.array([decoded(row.compressor, bytes(one.compress(x, 0.1))) for _ in range(steps)], np.float64)
 

@@ -8,7 +8,8 @@ import sys
 
 from byteps_gc.cluster import supervisor
 from byteps_gc.compressors.registry import kinds
-from gradient_reference import expected
+from gradient_reference import BAD, expected
+import mistakes
 import pytest
 
 from conftest import PROGRAMS, ROOT
@@ -29,13 +30,14 @@ CASES = [
 PLAIN = {"params": {}, "momentum": 0}
 
 
-def found(commands, front_end, cases):
-    """Return what gradient_rounds.py finds for each case, the same on both workers."""
+def found(commands, front_end, cases, first=0, end=ROUNDS):
+    """Return what gradient_rounds.py finds for each case in rounds ``first`` to ``end``, the same on both workers."""
     result = commands.launch(
         PROGRAMS / "gradient_rounds.py",
         front_end,
-        ROUNDS,
+        end,
         json.dumps(cases),
+        first,
         BYTEPS_MIN_COMPRESS_BYTES=str(THRESHOLD),
         BYTEPS_PARTITION_BYTES=str(PARTITION),
     )
@@ -65,6 +67,49 @@ def test_every_compressor_gives_the_bits_of_its_definition(commands):
     cases = [*CASES, PLAIN]
     for number, (case, rounds) in enumerate(zip(cases, found(commands, "numpy", cases))):
         assert rounds == expected(case, number, ROUNDS, THRESHOLD, PARTITION // 4), case
+
+
+RESUMED = [
+    {"params": {"compressor": "topk", "k": 0.01, "momentum": "nesterov", **EF}, "momentum": 0.9},
+    {"params": {"compressor": "randomk", "k": 0.1, **EF}, "momentum": 0},
+    {"params": {"compressor": "dithering", "k": 4}, "momentum": 0},
+]
+
+
+def test_a_new_process_continues_from_saved_states(commands):
+    """The first process saves after a step that was skipped."""
+    whole = found(commands, "numpy", RESUMED)
+    first = found(commands, "numpy", RESUMED, 0, BAD + 1)
+    second = found(commands, "numpy", RESUMED, BAD + 1, ROUNDS)
+    assert [one + other for one, other in zip(first, second)] == whole
+
+
+def test_another_workers_state_gives_the_step_counters_only(commands):
+    program = """
+import warnings
+params = {"compressor": "topk", "k": 0.01, "ef": "vanilla"}
+gradient = np.arange(30000, dtype="f4")
+exchange = bps.Exchange([gradient], params)
+exchange.push_pull()
+state = exchange.state_dict()
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    exchange.load_state_dict({**state, "rank": 9})
+(part,) = exchange.state_dict()["gradients"]["gradient 0"]
+(before,) = state["gradients"]["gradient 0"]
+print("loaded", part["step"] == before["step"] > 0, part["residual"].any(), caught[0].message)
+for changed in ({"compression": {}}, {"gradients": {}}, {"momentum": {"w": gradient}}):
+    try:
+        exchange.load_state_dict({**state, **changed})
+    except bps.ExchangeError as error:
+        print("rejected", error)
+"""
+    result = run(commands, program, BYTEPS_MIN_COMPRESS_BYTES="0")
+    assert result.status == 0, result.output
+    warning = r"the state is of worker 9 of 2: error feedback of worker \d of 2 starts from zero"
+    assert len(re.findall(f"loaded True False {warning}", result.output)) == 2, result.output
+    for name in ("compression", "compressed gradients", "gradients with momentum of their own"):
+        assert result.output.count(f"rejected the saved state has another {name}: ") == 2, result.output
 
 
 def test_both_front_ends_give_the_same_bits(commands):
@@ -165,26 +210,15 @@ MISTAKES = {
 
 def test_mistakes_are_one_line_and_leave_the_cluster_usable(commands):
     program = f"""
-from byteps_gc.errors import UserError
 one = np.ones(3, np.float32)
 bps.push_pull(np.zeros(4), "known")
 exchange = bps.Exchange([one])
-for text in {list(MISTAKES)!r}:
-    try:
-        eval(text)
-    except UserError as error:
-        print("MISTAKE", error)
-    else:
-        sys.exit(text)
+{mistakes.program(MISTAKES)}
 assert exchange.push_pull() and (one == 1).all()
 """
     result = run(commands, program)
     assert result.status == 0, result.output
-    for worker in range(2):
-        lines = re.findall(rf"worker-{worker} \| MISTAKE (.*)", result.output)
-        assert len(lines) == len(MISTAKES)
-        for line, (call, words) in zip(lines, MISTAKES.items()):
-            assert words in line, call
+    mistakes.check(result.output, MISTAKES)
 
 
 @pytest.mark.parametrize(
@@ -282,6 +316,38 @@ bps.push_pull(a, {name})
 """
     output = interrupted(commands, program)
     assert "worker-0 failed with status 1" in output and "KeyboardInterrupt" in output
+
+
+def test_an_interrupted_registration_can_be_repeated(commands):
+    """The other worker registers after the interruption; another shape is rejected meanwhile."""
+    program = """
+import os
+from byteps_gc.core import engine
+poll = engine.poll
+def polling(*arguments):
+    engine.poll = poll
+    print("waiting", os.getpid(), flush=True)
+    return poll(*arguments)
+a = np.full(4, bps.rank() + 1.0)
+bps.push_pull(np.ones(1), "interrupted")
+if bps.rank():
+    bps.push_pull(np.ones(1), "interrupted")
+else:
+    engine.poll = polling
+    try:
+        bps.push_pull(a, "new")
+    except KeyboardInterrupt:
+        pass
+    try:
+        bps.push_pull(np.ones(5), "new")
+    except bps.ExchangeError as error:
+        print("rejected", error)
+    bps.push_pull(np.ones(1), "interrupted")
+print("sum", bps.push_pull(a, "new", average=False))
+"""
+    output = interrupted(commands, program)
+    assert output.count("sum [3. 3. 3. 3.]") == 2, output
+    assert "rejected new has shape (5,) and dtype float64, but was exchanged with shape (4,)" in output
 
 
 def test_a_server_that_never_answers_a_registration_is_one_line(commands):

@@ -60,7 +60,7 @@ def run(*stories, words=("onebit",), port=0, scheduler=0, keys=None):
         except ClusterError as error:
             ends[index] = error
 
-    threads = [threading.Thread(target=live, args=(index,)) for index in range(len(stories))]
+    threads = [threading.Thread(target=live, args=(index,), daemon=True) for index in range(len(stories))]
     for thread in threads:
         thread.start()
     for thread in threads:

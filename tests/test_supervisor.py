@@ -17,7 +17,7 @@ import pytest
 
 
 def roles(**seconds):
-    """Roles that live for so many seconds, and end well."""
+    """Return roles that sleep for these numbers of seconds and exit with status 0."""
     sleep = "import sys, time; time.sleep(float(sys.argv[1]))"
     return [supervisor.Role(name, [sys.executable, "-c", sleep, str(span)], {}) for name, span in seconds.items()]
 

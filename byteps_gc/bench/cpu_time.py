@@ -88,7 +88,7 @@ class Watch:
         self._marks: List[Window] = []
         self._lock = threading.Lock()
 
-    def hear(self, line: str) -> None:
+    def take_line(self, line: str) -> None:
         """Take a line that a worker has just printed."""
         if line not in (BEGIN, END):
             return

@@ -13,9 +13,9 @@ import sys
 import time
 from typing import Dict, List, Optional, Sequence, Set
 
-from byteps_gc import env, native
+from byteps_gc import env
 from byteps_gc.cluster import secret
-from byteps_gc.cluster.rendezvous import equality
+from byteps_gc.cluster.build_version import build_version
 from byteps_gc.errors import ClusterError, EngineError, SettingsError, UserError
 from byteps_gc.processes import exit_on_sigterm, stop, tied, tolerate_late_wakeups, uninterrupted, wait_all
 
@@ -33,7 +33,7 @@ def main(command: Sequence[str]) -> int:
         env.warn_of_misspelled()
     if secret.of_job() is None and role == "scheduler":
         print(f"byteps_gc: warning: {secret.OPEN}", file=sys.stderr, flush=True)
-    os.environ["BYTEPS_GC_BUILD"] = equality.build()
+    os.environ["BYTEPS_GC_BUILD"] = build_version()
     if role != "worker":
         serve()
         return 0
@@ -47,6 +47,8 @@ def serve() -> None:
     tolerate_late_wakeups()
     library = server_library()
     if env.text("DMLC_ROLE") == "server":
+        from byteps_gc import native  # not in the other roles: NumPy takes longer to import than they to start
+
         native.register("server")
         native.start(env.integer("DMLC_NUM_WORKER"))
     library.byteps_server()

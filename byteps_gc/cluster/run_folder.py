@@ -14,7 +14,7 @@ from typing import Iterator, List, NamedTuple, Sequence
 
 from byteps_gc import env
 from byteps_gc.errors import SettingsError, UserError
-from byteps_gc.report.record import Record, beside, read
+from byteps_gc.report.record import Record, path_of, read
 from byteps_gc.training import checkpoint
 
 DIGITS = "[0-9]"
@@ -43,7 +43,7 @@ class JobFolder:
     @property
     def record_file(self) -> Path:
         """The file of the job's record, next to the log."""
-        return beside(str(self.log))
+        return path_of(str(self.log))
 
     @property
     def checkpoints(self) -> Path:

@@ -28,7 +28,7 @@ class Dithering(Compressor):
 
     ``partition`` "linear" has k levels at equal distances, "natural" k levels at
     powers of two (Horvath et al., arXiv 1905.10988); ``normalize`` chooses the
-    norm, which is that of the partition or, with ``bucket``, of every so many elements.
+    norm, which is that of the partition or, with ``bucket``, of every ``bucket`` elements.
     With error feedback all values are multiplied by 1 / (1 + omega), omega being a bound
     of E||Q(x) - x||^2 / ||x||^2, which makes C a contraction in expectation.
 

@@ -217,7 +217,7 @@ def exchange(exchanges: Sequence[Exchange], keep: Any, queued: bool = False) -> 
 
 
 def poll(ticket: int, seconds: float = 0.0) -> bool:
-    """Return whether a ticket is done, after so many seconds at most. A ticket that is done is void.
+    """Return whether a ticket is done, after ``seconds`` at most. A ticket that is done is void.
 
     :class:`ExchangeError` if it has failed.
     """
@@ -244,7 +244,7 @@ def drain() -> None:
 
 
 def next_done(seconds: float) -> int:
-    """Return the next queued ticket that is done; 0 if there is none after so many seconds."""
+    """Return the next queued ticket that is done; 0 if there is none within ``seconds``."""
     return _function("next")(seconds)
 
 

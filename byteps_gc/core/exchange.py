@@ -101,34 +101,36 @@ def prepare(name: str, shape: Tuple[int, ...], dtype: str, front_end: str) -> Te
     """Return the tensor for an array of this shape and dtype, declared and registered.
 
     front_end: its name; a tensor belongs to the first one that exchanges it. :class:`ExchangeError` for another shape
-    or dtype than before. The first call for a name waits until all workers have made it.
+    or dtype than before. The first call for a name waits until all workers have made it; after Ctrl-C it can be
+    repeated.
     """
     tensor = session.state().tensors.get(name)
-    if tensor is None or not tensor.registered:
+    if tensor is None or tensor.front_end is None:
         nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         declare(name, nbytes)
         tensor = session.state().tensors[name]
-        _register(tensor, nbytes, dtype)
+        native.registered()  # what came before does not count
+        tensor.registration = engine.register(tensor.number, nbytes, dtype)
         tensor.shape, tensor.dtype, tensor.front_end = shape, dtype, front_end
     if (tensor.shape, tensor.dtype) != (shape, dtype):
         before, now = (f"shape {one[0]} and dtype {one[1]}" for one in ((tensor.shape, tensor.dtype), (shape, dtype)))
         raise ExchangeError(f"{name} has {now}, but was exchanged with {before} before; use another name")
     if tensor.front_end != front_end:
         raise ExchangeError(f"{name} is exchanged by byteps_gc.{tensor.front_end} in this process; use another name")
+    if not tensor.registered:
+        _await_registration(tensor)
     return tensor
 
 
-def _register(tensor: Tensor, nbytes: int, dtype: str) -> None:
-    """Register a tensor with its servers, and wait until all workers have.
+def _await_registration(tensor: Tensor) -> None:
+    """Wait until all workers have registered a tensor with its servers.
 
     :class:`ExchangeError` if a server does not answer the registration of compressors: one without them cannot. The
     time (seconds, BYTEPS_GC_REGISTRATION_TIMEOUT) counts from when all workers have announced the tensor.
     """
     limit = env.integer("BYTEPS_GC_REGISTRATION_TIMEOUT")
     clock, announced = PollingClock(), None
-    native.registered()  # what came before does not count
-    ticket = engine.register(tensor.number, nbytes, dtype)
-    while not engine.poll(ticket, engine.SLICE):
+    while not engine.poll(tensor.registration, engine.SLICE):
         now = clock.seconds()
         if native.registered():
             announced = now

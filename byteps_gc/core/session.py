@@ -125,7 +125,7 @@ def before_shutdown(drain: Callable[[], Any]) -> None:
 
 
 def shutdown() -> None:
-    """Leave the cluster when all exchanges are done; return when all workers and servers have been told.
+    """Leave the cluster when all exchanges are done; return when all workers and servers have been notified.
 
     A queued operation of a framework that has failed raises its error, once the cluster is left.
     """

@@ -8,14 +8,16 @@ from typing import Dict, Optional, Tuple
 class Tensor:
     """A declared tensor.
 
-    number: the engine's. nbytes, options: as declared. registered: with its servers. front_end: the one that exchanges
-    arrays under this name, of one shape and dtype; None before the first.
+    number: the engine's. nbytes, options: as declared. registration: ticket of its registration with its servers;
+    registered: that is done. front_end: the one that exchanges arrays under this name, of one shape and dtype; None
+    before the first.
     """
 
     name: str
     number: int
     nbytes: int
     options: Dict[str, str]
+    registration: Optional[int] = None
     registered: bool = False
     front_end: Optional[str] = None
     shape: Optional[Tuple[int, ...]] = None

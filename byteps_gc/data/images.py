@@ -23,16 +23,17 @@ Images = Tuple[np.ndarray, np.ndarray]
 class Dataset:
     """A labelled image set.
 
-    read(folder, train) returns images (n, 32, 32, 3) uint8 and labels (n,) int32.
+    read(folder, train, samples) returns images (n, 32, 32, 3) uint8 and labels (n,) int32: the first ``samples`` of
+    them, or all there are.
     """
 
     classes: int
     mean: Tuple[float, float, float]
     std: Tuple[float, float, float]
-    read: Callable[[Optional[Path], bool], Images]
+    read: Callable[[Optional[Path], bool, Optional[int]], Images]
 
 
-def read_cifar100(folder: Optional[Path], train: bool) -> Images:
+def read_cifar100(folder: Optional[Path], train: bool, samples: Optional[int]) -> Images:
     """CIFAR100 with its 100 fine labels, in any of its three distributions.
 
     folder: holds MXNet's ``train.bin`` and ``test.bin``, or ``cifar-100-binary/``
@@ -42,17 +43,17 @@ def read_cifar100(folder: Optional[Path], train: bool) -> Images:
     part = "train" if train else "test"
     for binary in (root / f"{part}.bin", root / "cifar-100-binary" / f"{part}.bin"):
         if binary.is_file():
-            return read_cifar_records(binary)
+            return read_cifar_records(binary, samples)
     for pickled in (root / part, root / "cifar-100-python" / part):
         if pickled.is_file():
-            return read_cifar_pickle(pickled)
+            return read_cifar_pickle(pickled, samples)
     raise DatasetError(
         f"no CIFAR100 in {root}: expected {part}.bin, cifar-100-binary/ or cifar-100-python/;"
         f" unpack CIFAR-100 from {CIFAR100_ORIGIN} there, or pass its folder with --data-dir"
     )
 
 
-def read_cifar_records(file: Path) -> Images:
+def read_cifar_records(file: Path, samples: Optional[int]) -> Images:
     """The binary distribution: records of two label bytes and 3072 pixels, channel by channel."""
     try:
         check_size(file, file.stat().st_size)
@@ -62,17 +63,18 @@ def read_cifar_records(file: Path) -> Images:
     if raw.size == 0 or raw.size % RECORD:
         raise DatasetError(f"{file} has {raw.size} bytes, which is not a whole number of {RECORD}-byte images")
     records = raw.reshape(-1, RECORD)
-    return cifar_images(records[:, 2:]), check_labels(file, records[:, 1], len(records), CIFAR_CLASSES)
+    labels = check_labels(file, records[:, 1], len(records), CIFAR_CLASSES)
+    return cifar_images(records[:samples, 2:]), labels[:samples]
 
 
-def read_cifar_pickle(file: Path) -> Images:
+def read_cifar_pickle(file: Path, samples: Optional[int]) -> Images:
     """The Python distribution: a pickled dict with ``data`` (n, 3072) and ``fine_labels``."""
     content = pickles.read(file)
     pixels, labels = (pickles.numbers(file, content, name) for name in ("data", "fine_labels"))
     if pixels.ndim != 2 or pixels.shape[1] != RECORD - 2:
         raise DatasetError(f"{file} has pixels of shape {pixels.shape}; expected {RECORD - 2} for each image")
     labels = check_labels(file, labels, len(pixels), CIFAR_CLASSES)
-    return cifar_images(check_pixels(file, pixels)), labels
+    return cifar_images(check_pixels(file, pixels)[:samples]), labels[:samples]
 
 
 def check_pixels(file: Path, pixels: np.ndarray) -> np.ndarray:
@@ -92,7 +94,7 @@ def cifar_images(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
 
 
-def read_fashion_mnist(folder: Optional[Path], train: bool) -> Images:
+def read_fashion_mnist(folder: Optional[Path], train: bool, samples: Optional[int]) -> Images:
     """Fashion-MNIST (28x28, grey), padded with black to 32x32 and repeated in three channels."""
     root = (folder or FASHION_MNIST).expanduser()
     part = "train" if train else "t10k"
@@ -101,14 +103,14 @@ def read_fashion_mnist(folder: Optional[Path], train: bool) -> Images:
     labels = check_labels(file, idx.read(file, 1), len(grey), FASHION_CLASSES)
     if grey.shape[1:] != (28, 28):
         raise DatasetError(f"{root} has images of shape {grey.shape}; expected 28 x 28 pixels")
-    padded = np.pad(grey, ((0, 0), (2, 2), (2, 2)), mode="constant")
-    return np.repeat(padded[..., np.newaxis], 3, axis=3), labels
+    padded = np.pad(grey[:samples], ((0, 0), (2, 2), (2, 2)), mode="constant")
+    return np.repeat(padded[..., np.newaxis], 3, axis=3), labels[:samples]
 
 
-def make_synthetic(folder: Optional[Path], train: bool) -> Images:
+def make_synthetic(folder: Optional[Path], train: bool, samples: Optional[int]) -> Images:
     """Ten classes of coloured stripes with noise: 10,000 images to learn, 2,000 to test, always the same."""
     rng = np.random.RandomState(1 if train else 2)
-    labels = rng.randint(0, 10, 10000 if train else 2000).astype(np.int32)
+    labels = rng.randint(0, 10, 10000 if train else 2000).astype(np.int32)[:samples]
     waves = np.sin(np.arange(SIDE)[None, :] * (np.arange(10)[:, None] + 1) * np.pi / SIDE)
     pattern = np.broadcast_to(waves[:, :, None, None], (10, SIDE, SIDE, 3))
     images = 128 + 60 * pattern[labels] + rng.randint(-60, 60, (len(labels), SIDE, SIDE, 3))
@@ -130,8 +132,9 @@ def load(name: str, folder: Optional[Path], train: bool, samples: Optional[int] 
     """
     if name not in DATASETS:
         raise DatasetError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
-    images, labels = DATASETS[name].read(folder, train)
-    if samples is not None and not 0 < samples <= len(images):
+    positive = samples is None or samples > 0
+    images, labels = DATASETS[name].read(folder, train, samples if positive else None)
+    if samples is not None and not (positive and samples == len(images)):
         kind = "training" if train else "validation"
         raise DatasetError(f"cannot take {samples} {kind} images of {name}: it has {len(images)}")
-    return images[:samples], labels[:samples]
+    return images, labels

@@ -98,8 +98,8 @@ def listed_label(place: str, line: bytes) -> int:
 class Records:
     """The images of a .rec file, in the order of the file.
 
-    index: default: the .idx beside the file; classes: how many there are;
-        default: what the .lst beside the file says, or ImageNet's 1000.
+    index: default: the .idx next to the file; classes: how many there are;
+        default: what the .lst next to the file says, or ImageNet's 1000.
     Raises :class:`DatasetError` for a file that is missing or truncated, and for
     an index that is not this file's: up to 1024 records are looked at.
     """

@@ -87,7 +87,7 @@ class Device:
 
 
 HOST = Device("host")
-# Races are told while it runs; a Python that loads it has LD_PRELOAD=libtsan.so.2.
+# Data races are reported while it runs; a Python that loads it has LD_PRELOAD=libtsan.so.2.
 TSAN = Device("tsan", flags=("-fsanitize=thread", "-g", "-O1"))
 
 

@@ -2,7 +2,7 @@
 
 The wheels hold headers and versioned libraries in ``nvidia/*/include`` and
 ``nvidia/*/lib``: the engine is compiled against a folder of links to them, and
-MXNet, which looks for libraries beside its own, finds links to them there.
+MXNet, which looks for libraries next to its own, finds links to them there.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from byteps_gc.errors import EngineError
 
 # what the linker asks for, and which of the wheels' libraries it is
 LINKED = {"libcudart.so": "libcudart.so.11.0", "libnccl.so": "libnccl.so.2"}
-# what mxnet-cu112's library names, beside the driver's libcuda.so.1
+# what mxnet-cu112's library names, in addition to the driver's libcuda.so.1
 NEEDED = (
     *("libcublas.so.11", "libcudart.so.11.0", "libcudnn.so.8", "libcufft.so.10", "libcurand.so.10"),
     *("libcusolver.so.11", "libnccl.so.2", "libnvToolsExt.so.1", "libnvrtc.so.11.2"),
@@ -71,7 +71,7 @@ def toolkit(cache: Path) -> Path:
 
 
 def expose(mxnet: Path) -> int:
-    """Link the wheels' libraries beside MXNet's own in its package's folder; returns how many."""
+    """Link the wheels' libraries next to MXNet's own in its package's folder; return how many."""
     found = libraries()
     for file in found:
         link = mxnet / file.name

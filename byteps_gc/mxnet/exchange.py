@@ -12,7 +12,7 @@ import numpy as np
 
 
 def added(name: str) -> Optional[Any]:
-    """Return a function that we added to the engine; None where the engine is the one as released."""
+    """Return a function that we added to the engine; None if the engine is stock BytePS."""
     return getattr(engine.MXNET_LIB_CTYPES, name, None)
 
 

@@ -33,7 +33,7 @@ TYPES = {"model": str, "dataset": str, "compression": dict, "flags": dict, "envi
 TYPES.update((name, NUMBER) for name in ("workers", "epochs", "first_epoch", "batch_size", "batch", "batches", "epoch"))
 
 
-def beside(log: str) -> Path:
+def path_of(log: str) -> Path:
     """Return the path of the record of the run that writes a log file."""
     return Path(f"{log}.jsonl")
 

@@ -29,7 +29,7 @@ def check(opt: argparse.Namespace) -> None:
     if opt.resume_from and env.integer("DMLC_WORKER_ID") == 0:
         checkpoint.check(opt.resume_from)
         setting = env.setting() if env.text("DMLC_NUM_WORKER") else {}
-        require_same(record.read(record.beside(opt.logging_file)).start, {"flags": opt.flags, **setting})
+        require_same(record.read(record.path_of(opt.logging_file)).start, {"flags": opt.flags, **setting})
 
 
 def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

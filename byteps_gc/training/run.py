@@ -63,7 +63,7 @@ class Run:
         self.progress: Dict[str, Any] = {"epoch": -1, "best": 0.0}
         first = bps.rank() == 0
         mirrors = [TensorBoard(scalars(opt))] if first and opt.tensorboard else []
-        self.recorder = record.Recorder(record.beside(opt.logging_file) if first else None, mirrors=mirrors)
+        self.recorder = record.Recorder(record.path_of(opt.logging_file) if first else None, mirrors=mirrors)
         self._epoch: Dict[str, Any] = {}  # what is known of the current epoch
         self._timed = False
         self._begin = 0.0

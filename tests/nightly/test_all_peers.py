@@ -1,4 +1,4 @@
-"""Every contestant of the benchmark beside peers exchanges gradients here, in its own environment where it has one."""
+"""Every contestant of the benchmark against peers exchanges gradients here, in its own environment where it has one."""
 
 import json
 

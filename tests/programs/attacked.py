@@ -1,4 +1,4 @@
-"""A worker that exchanges until it is told to end, and writes a digest of all sums after each round.
+"""A worker that exchanges until it is asked to end, and writes a digest of all sums after each round.
 
 attacked.py FOLDER ROUNDS PACE: the digests go to FOLDER/worker-RANK, a line each. It ends some rounds after FOLDER/end
 exists, the same number on all workers, or after ROUNDS. A round takes at least PACE seconds. Run with

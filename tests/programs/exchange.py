@@ -19,7 +19,7 @@ SIZES = (1, 7, 4096, 1024001)
 SMALL = 24  # more tensors of 4096 elements
 LARGE = 100000  # elements from which a tensor is exchanged in some rounds only
 SOME = 20  # every 20th
-OFFSETS = 65521  # at so many places the numbers of a tensor may begin
+OFFSETS = 65521  # number of offsets at which a tensor's numbers may begin
 
 
 @functools.lru_cache(maxsize=None)

@@ -186,14 +186,14 @@ def half_backward(net, rank, step, size):
 
 def several_trainers():
     """Two trainers in turn, one of them skips: what one does to its compressors is not done to the other's."""
-    alone, beside, other = build(), build(), build()
+    alone, paired, other = build(), build(), build()
     one, two = (bps.DistributedTrainer(net.collect_params(), "sgd", NESTEROV, compression_params=EVERYTHING)
-                for net in (alone, beside))  # fmt: skip
+                for net in (alone, paired))  # fmt: skip
     third = bps.DistributedTrainer(
         other.collect_params(), "sgd", dict(NESTEROV, learning_rate=0.01), compression_params=EVERYTHING
     )
     for step in range(6):
-        for net, trainer in ((alone, one), (beside, two)):
+        for net, trainer in ((alone, one), (paired, two)):
             backward(net, 1, bps.rank(), step, 16)
             if trainer is two:
                 backward(other, 1, bps.rank(), step, 4)
@@ -202,7 +202,7 @@ def several_trainers():
                 third.step(4, ignore_stale_grad=True)
             trainer.step(16, ignore_stale_grad=True)
     assert (one.skipped_steps, two.skipped_steps, third.skipped_steps) == (0, 0, 3)
-    near(alone, beside)  # sums of three are rounded in the order of arrival
+    near(alone, paired)  # sums of three are rounded in the order of arrival
 
 
 def one_name():

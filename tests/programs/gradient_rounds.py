@@ -1,12 +1,15 @@
-"""A worker that exchanges the gradients of small models: gradient_rounds.py FRONT_END ROUNDS CASES.
+"""A worker that exchanges the gradients of small models: gradient_rounds.py FRONT_END ROUNDS CASES [FIRST].
 
 FRONT_END: numpy, mxnet or torch. CASES: a JSON list of {"params": compression parameters, "momentum": number}, each of
-which is a model of its own. Prints a line for each case: a JSON list of digests of what arrived in each round, null for
-one that was skipped. In round BAD a gradient of worker 1 is not finite.
+which is a model of its own. FIRST: the first round; NumPy's models save their states in the working folder at the end,
+and continue from them if FIRST is above 0. Prints a line for each case: a JSON list of digests of what
+arrived in each round, null for one that was skipped. In round BAD a gradient of worker 1 is not finite.
 """
 
 import hashlib
 import json
+from pathlib import Path
+import pickle
 import sys
 import warnings
 
@@ -46,6 +49,14 @@ class NumpyModel:
         self.rank = bps.rank()
         self.arrays = [np.zeros(size, np.float32) for size in SIZES]
         self.exchange = bps.Exchange(self.arrays, params, momentum)
+
+    def load(self, number):
+        """Continue from a saved state."""
+        self.exchange.load_state_dict(pickle.loads(Path(f"state-{number}-{self.rank}").read_bytes()))
+
+    def save(self, number):
+        """Save the state."""
+        Path(f"state-{number}-{self.rank}").write_bytes(pickle.dumps(self.exchange.state_dict()))
 
     def round(self, number):
         """Exchange the gradients of a round; return them, or None if they are not finite."""
@@ -111,10 +122,15 @@ class TorchModel:
 def main():
     warnings.simplefilter("ignore")
     model = {"numpy": NumpyModel, "mxnet": GluonModel, "torch": TorchModel}[sys.argv[1]]
-    for case in json.loads(sys.argv[3]):
+    first = int(sys.argv[4]) if sys.argv[4:] else 0
+    for index, case in enumerate(json.loads(sys.argv[3])):
         one = model(case["params"], case["momentum"])
-        rounds = (one.round(number) for number in range(int(sys.argv[2])))
+        if first:
+            one.load(index)
+        rounds = (one.round(number) for number in range(first, int(sys.argv[2])))
         print("FOUND " + json.dumps([None if arrays is None else digest(arrays) for arrays in rounds]), flush=True)
+        if isinstance(one, NumpyModel):
+            one.save(index)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def hosts_refused() -> Optional[str]:
 
 @contextlib.contextmanager
 def few_cores() -> Iterator[List[int]]:
-    """What starts within runs on so many of this machine's processors."""
+    """Limit processes that start within the context to CORES processors; yield their numbers."""
     before = os.sched_getaffinity(0)
     cores = sorted(before)[:CORES]
     os.sched_setaffinity(0, cores)

@@ -94,7 +94,7 @@ class Job:
                 workers = self.watch.workers
                 raise ClusterError(f"a cluster of {workers} workers was still running after {self.limit:.0f} seconds")
 
-        supervision = supervisor.Supervisor(self.logs, self.hear, tick)
+        supervision = supervisor.Supervisor(self.logs, self.take_line, tick)
         self.watch = Watch(
             sum(role.is_worker for role in self.roles),
             lambda: {one.role.name: one.process.pid for one in supervision.running},
@@ -104,9 +104,9 @@ class Job:
             supervision.run(roles, ready)
         return self
 
-    def hear(self, name: str, line: str) -> None:
+    def take_line(self, name: str, line: str) -> None:
         """Take a line that a role has printed."""
-        self.watch.hear(line)
+        self.watch.take_line(line)
         if line.startswith(RESULT):
             self.results.append(json.loads(line[len(RESULT) :]))
 

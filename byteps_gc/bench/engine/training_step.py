@@ -25,7 +25,7 @@ def small_net(static: bool) -> Any:
 
 
 def train(net: Any, trainer: Any, batch: int, steps: int) -> None:
-    """Take so many steps, each to its end."""
+    """Train for ``steps`` steps and wait for the end of each."""
     import mxnet as mx
 
     loss_function = mx.gluon.loss.SoftmaxCrossEntropyLoss()

@@ -16,7 +16,7 @@ from byteps_gc.bench.peers.worker_timing import BEGIN, END, say
 WARM_UP = 5  # rounds
 SETTLE = 0.5  # seconds until threads that wait have come to rest
 TOPK = {"compressor": "topk", "k": 0.001}
-RATE = 0.1  # the learning rate that compressors are told
+RATE = 0.1  # learning rate for the compressors
 
 
 class Tensors:
@@ -79,7 +79,7 @@ class Tensors:
 
 
 def idle(options: argparse.Namespace) -> None:
-    """Worker 0 waits in an exchange that the others join after so many seconds."""
+    """Worker 0 waits in an exchange that the others join after ``--seconds``."""
     one = Tensors([1])
     one.exchange()
     one.barrier()

@@ -94,7 +94,7 @@ class Contest:
                     yield Setting(model_gradients.MODELS[model], hosts, rate)
 
     def left(self, setting: Setting, number: int) -> List[Peer]:
-        """The contestants that have not taken so many turns there, and have not failed."""
+        """Return the contestants with fewer than ``number`` turns at a setting, without those that failed."""
         found, failed = [one.key for one in self.turns], [one.key for one in self.failed]
         keys = {peer: setting.key(peer) for peer in self.peers}
         return [peer for peer, key in keys.items() if found.count(key) < number and key not in failed]

@@ -24,7 +24,7 @@ PACKAGES = {
         ["--no-build-isolation", "--no-deps", "horovod==0.28.1"],
     ),
 }
-# What Horovod's build is told.
+# Variables for Horovod's build.
 BUILD = {
     "HOROVOD_WITH_GLOO": "1",
     "HOROVOD_WITH_MXNET": "1",

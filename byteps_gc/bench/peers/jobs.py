@@ -27,7 +27,7 @@ HOROVOD = BENCH / "horovod_worker.py"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is exchanged: a model's gradients, so many rounds after others that do not count."""
+    """What is exchanged: a model's gradients, for ``rounds`` rounds after ``warm_up`` rounds that do not count."""
 
     shapes: Sequence[Shape]
     warm_up: int
@@ -35,7 +35,7 @@ class Plan:
 
     @property
     def words(self) -> Dict[str, Any]:
-        """What the peers' programs are told."""
+        """Return the plan as the peers' programs get it."""
         return {"shapes": self.shapes, "warm_up": self.warm_up, "rounds": self.rounds}
 
 
@@ -150,7 +150,7 @@ COMPRESSORS: Dict[str, Dict[str, Any]] = {
 
 
 def ours(name: str, share: float, least: int = env.MIN_COMPRESS_BYTES, **params: Any) -> Peer:
-    """This package, with a compressor of its own, for gradients of at least so many bytes."""
+    """Return this package with a compressor for gradients of at least ``least`` bytes."""
     return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least}, share=share)
 
 

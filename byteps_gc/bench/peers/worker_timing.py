@@ -1,6 +1,6 @@
 """The rounds of a worker that exchanges something again and again, and the lines that it prints around them.
 
-Peers run this in environments that do not have this package, beside their own program: nothing of it is imported here.
+Peers run this in environments without this package, next to their own program: nothing of it is imported here.
 """
 
 import json
@@ -28,7 +28,7 @@ def timed(work) -> float:
 
 
 def take(warm_up, rounds, barrier, exchange, before=lambda: None, **more) -> None:
-    """Take so many rounds after others that do not count, and say how many seconds each took.
+    """Time ``rounds`` rounds after ``warm_up`` rounds that do not count, and print each one's seconds.
 
     barrier: waits for all workers; exchange: what is measured, from its call to its return; before: what each round
     needs first; more: what else is to be said.

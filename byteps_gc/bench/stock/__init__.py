@@ -1,1 +1,1 @@
-"""BytePS as released, which benchmarks compare with."""
+"""Stock BytePS, which benchmarks compare with."""

@@ -1,4 +1,4 @@
-// C functions around the compressors of BytePS as released, for byteps_gc/bench/stock/compressors.py.
+// C functions around the compressors of stock BytePS, for byteps_gc/bench/stock/compressors.py.
 //
 // This file is linked twice with upstream's own files: as a worker has them
 // (Decompress works in place) and as a server has them (it does not).

@@ -57,7 +57,7 @@ def learning_rate(rate: float) -> Iterator[None]:
 
 
 def spell(options: Dict[str, Any]) -> str:
-    """The options in upstream's words: a number of pairs, then keys and values. A seed of 0 is not told."""
+    """The options in upstream's words: a number of pairs, then keys and values. A seed of 0 is left out."""
     words = {"compressor_type": options["compressor"]}
     if options.get("ef"):
         words["ef_type"] = options["ef"]

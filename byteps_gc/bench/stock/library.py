@@ -19,7 +19,7 @@ from byteps_gc.engine.compile import STANDIN, Build
 from byteps_gc.toolchain import compiler, locked
 
 SURFACE = Path(__file__).with_name("compressors.cc")
-# get_cpp_flags of upstream's setup.py, and what a newer g++ and our folders need besides. None of them is passed to
+# get_cpp_flags of upstream's setup.py, and what a newer g++ and our folders need in addition. None of them is passed to
 # the linker (nor does setup.py): -Ofast there would flush the whole process's denormal numbers to zero.
 TARGET = ("-march=native", "-mno-avx512f")
 FLAGS = ("-std=c++11", "-fPIC", "-Ofast", "-fopenmp", *TARGET)

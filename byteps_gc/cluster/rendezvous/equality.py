@@ -1,12 +1,9 @@
 """What must be equal on all hosts of a run, compared when they meet."""
 
-import importlib.util
-import json
-from pathlib import Path
 from typing import Dict, Mapping
 
-import byteps_gc
-from byteps_gc import env
+from byteps_gc import __version__, env
+from byteps_gc.cluster.build_version import engine_build
 from byteps_gc.cluster.cluster_spec import Host
 from byteps_gc.variables import TABLE
 
@@ -23,25 +20,10 @@ DERIVED = ("BYTEPS_PARTITION_BYTES", "BYTEPS_KEY_HASH_FN")  # no value means the
 UNSET = "(unset)"
 
 
-def engine_build() -> str:
-    """Return the hash of the sources of the installed engine's build; empty without one, or for stock BytePS."""
-    found = importlib.util.find_spec("byteps")
-    for folder in (found.submodule_search_locations or []) if found else []:
-        file = Path(folder, "gc_build.json")
-        if file.is_file():
-            return json.loads(file.read_text())["sources"]
-    return ""
-
-
-def build() -> str:
-    """Return byteps_gc's version and that of the engine's sources: what the processes of a job compare."""
-    return f"{byteps_gc.__version__} {engine_build()}".strip()
-
-
 def settings(host: Host) -> Dict[str, str]:
     """Return what must be equal, as this host has it: each value after the text that names it in a message."""
     return {
-        "byteps_gc ": byteps_gc.__version__,
+        "byteps_gc ": __version__,
         "engine build ": engine_build() or "(none)",
         "BYTEPS_GC_HOSTS=": " ".join(host.hosts),
         "BYTEPS_GC_WORKERS_PER_HOST=": str(host.workers_per_host),

@@ -33,7 +33,7 @@ uint64_t byteps_gc_core_connect(char* why, size_t room);
 // Ends the session: nothing more begins, and every wait returns.
 void byteps_gc_core_close();
 
-// After close(), begins to shut BytePS down, once, and waits for it. 0: done; 1: not done after so many seconds.
+// After close(), begins to shut BytePS down, once, and waits for it. 0: done; 1: not done within `seconds`.
 int byteps_gc_core_stop(double seconds);
 
 // Returns the number of a new tensor, or -1. All workers declare the same tensors in the same order. bytes: its size,
@@ -52,13 +52,13 @@ uint64_t byteps_gc_core_register(int tensor, uint64_t bytes, int dtype, char* wh
 uint64_t byteps_gc_core_exchange(int count, const struct byteps_gc_core_exchange_of* each, int queued, char* why,
                                  size_t room);
 
-// Waits for a ticket. 0: done; 1: not done after so many seconds; 2: failed.
+// Waits for a ticket. 0: done; 1: not done within `seconds`; 2: failed.
 int byteps_gc_core_wait(uint64_t ticket, double seconds, char* why, size_t room);
 
-// Waits until no registration or exchange is under way. 0: none is; 1: one still is after so many seconds.
+// Waits until no registration or exchange is under way. 0: none is; 1: one still is after `seconds`.
 int byteps_gc_core_drain(double seconds);
 
-// Returns the next queued ticket that is done; 0 if there is none after so many seconds, or the session has ended.
+// Returns the next queued ticket that is done; 0 if there is none within `seconds`, or the session has ended.
 uint64_t byteps_gc_core_next(double seconds);
 
 // Sets the function that hands an exchange's step state to its compressors; their library calls this once.

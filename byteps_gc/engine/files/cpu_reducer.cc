@@ -27,7 +27,7 @@ namespace {
 using mshadow::half::half_t;
 
 // A block is what one thread sums at a time: small enough to share the work
-// evenly, large enough that starting it costs nothing beside it.
+// evenly, large enough that the cost of starting it does not matter.
 const size_t kBlock = 64 * 1024;
 
 // Bytes for which a thread of its own is worth to be woken.

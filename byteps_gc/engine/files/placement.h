@@ -22,7 +22,7 @@ class Placement {
     return placement;
   }
 
-  // A tensor of so many bytes, in partitions of at most `bound` with the keys
+  // A tensor of `bytes` bytes, in partitions of at most `bound` with the keys
   // from `first` on. A user who has named a hash function gets that instead.
   void Add(uint64_t first, size_t bytes, size_t bound) {
     const int servers = Number("DMLC_NUM_SERVER");

@@ -194,7 +194,7 @@ class Events {
   Socket socket_;
 };
 
-// Until a descriptor has news, but no longer than so many milliseconds.
+// Until a descriptor has news, but for `milliseconds` at most.
 inline void Await(std::vector<pollfd>* news, int milliseconds) { poll(news->data(), news->size(), milliseconds); }
 
 }  // namespace ps

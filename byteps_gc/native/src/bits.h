@@ -60,7 +60,7 @@ class BitWriter {
   int used_ = 0;
 };
 
-// Reads a stream of n bytes, a multiple of 4; what is behind its end reads as zeros, and is told.
+// Reads a stream of n bytes, a multiple of 4; what is behind its end reads as zeros, and is reported.
 class BitReader {
  public:
   BitReader(const uint8_t* data, size_t n) : data_(data), left_(n) {}

@@ -18,7 +18,7 @@ void tell(const std::string& text, char* why) {
   why[n] = 0;
 }
 
-int told(const bgc::Refusal& refusal, char* why) {
+int reported(const bgc::Refusal& refusal, char* why) {
   if (refusal) tell(refusal.detail, why);
   return int(refusal.code);
 }
@@ -62,7 +62,7 @@ int bgc_worker_decompress(void* worker, const uint8_t* reply, size_t size, size_
   PlainArithmetic plain;
   bgc::Refusal refusal;
   static_cast<Worker*>(worker)->decompress({reply, size}, d, out, &refusal);
-  return told(refusal, why);
+  return reported(refusal, why);
 }
 
 void bgc_worker_save(void* worker, float* momentum, float* residual, float* eta, uint32_t* step) {
@@ -89,7 +89,7 @@ int bgc_server_push(void* server, const uint8_t* frame, size_t size, char* why) 
   PlainArithmetic plain;
   bgc::Refusal refusal;
   static_cast<Server*>(server)->push({frame, size}, &refusal);
-  return told(refusal, why);
+  return reported(refusal, why);
 }
 
 const uint8_t* bgc_server_reply(void* server, size_t d, size_t absent, size_t* size) {
@@ -103,7 +103,7 @@ int bgc_server_add(void* server, const uint8_t* frame, size_t size, size_t d, fl
   PlainArithmetic plain;
   bgc::Refusal refusal;
   static_cast<Server*>(server)->add({frame, size}, d, out, &refusal);
-  return told(refusal, why);
+  return reported(refusal, why);
 }
 
 void bgc_server_save(void* server, size_t d, float* residual, float* eta, uint32_t* step) {

@@ -94,6 +94,13 @@ struct Saved {
   size_t elements;
   float eta;
   uint32_t step;
+
+  void write(float* momentum_to, float* residual_to, float* eta_to, uint32_t* step_to) const {
+    std::copy(momentum.begin(), momentum.end(), momentum_to);
+    std::copy(residual.begin(), residual.end(), residual_to);
+    *eta_to = eta;
+    *step_to = step;
+  }
 };
 
 class WorkerSide : public Compressor {
@@ -113,9 +120,10 @@ class WorkerSide : public Compressor {
     all.erase(std::remove(all.begin(), all.end(), this), all.end());
   }
 
-  size_t elements() const { return elements_; }
+  size_t elements() const { return saved_ ? saved_->elements : elements_; }
 
   void save(bgc::Before before, float* momentum, float* residual, float* eta, uint32_t* step) {
+    if (saved_) return saved_->write(momentum, residual, eta, step);
     worker_.settle(before);
     worker_.save(momentum, residual);
     *eta = worker_.eta();

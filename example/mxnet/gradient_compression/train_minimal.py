@@ -38,11 +38,11 @@ def parse_args():
     return parser.parse_args()
 
 
-def dataset(name, train):
-    """Return labelled 32x32 colour images: CIFAR10, which MXNet downloads, or Debian's Fashion-MNIST."""
+def dataset(name, train, samples):
+    """Return the first 32x32 colour images with labels of CIFAR10, which MXNet downloads, or Debian's Fashion-MNIST."""
     if name == "cifar10":
-        return gluon.data.vision.CIFAR10(train=train)
-    pixels, labels = images.load(name, None, train)
+        return gluon.data.vision.CIFAR10(train=train).take(samples)
+    pixels, labels = images.load(name, None, train, samples)
     return gluon.data.ArrayDataset(mx.nd.array(pixels, dtype="uint8"), labels)
 
 
@@ -60,7 +60,7 @@ def main(opt):
     net.initialize(mx.init.Xavier(), ctx=context)
     net.hybridize()
 
-    train_set = dataset(opt.dataset, train=True).take(opt.samples)
+    train_set = dataset(opt.dataset, True, opt.samples)
     train_set = train_set.shard(bps.size(), bps.rank())  # byteps_gc, line 3 of 4: this worker's part of the images
     train_data = gluon.data.DataLoader(
         train_set.transform_first(transforms.Compose(AUGMENT + NORMALIZE)),
@@ -70,7 +70,7 @@ def main(opt):
         num_workers=opt.num_workers,
     )
     val_data = gluon.data.DataLoader(
-        dataset(opt.dataset, train=False).take(2000).transform_first(transforms.Compose(NORMALIZE)),
+        dataset(opt.dataset, False, min(opt.samples, 2000)).transform_first(transforms.Compose(NORMALIZE)),
         batch_size=opt.batch_size,
         num_workers=opt.num_workers,
     )

@@ -1,6 +1,5 @@
-"""``python -m byteps_gc doctor``: list what is installed, and what is missing for training."""
+"""Find what is installed, and what is missing for training."""
 
-import argparse
 from dataclasses import dataclass
 from importlib import metadata
 import importlib.util
@@ -12,7 +11,6 @@ import subprocess
 import sys
 from typing import Any, Dict, Iterator, Optional, Tuple
 
-from byteps_gc import __version__
 from byteps_gc.cluster import supervisor
 from byteps_gc.engine import build, fixups, nvidia_driver
 from byteps_gc.errors import EngineError
@@ -188,20 +186,3 @@ def findings() -> Iterator[Finding]:
     yield find_loopback()
     yield find_images()
     yield find_driver()
-
-
-def add(commands: Any) -> None:
-    """Add the command ``doctor``."""
-    parser = commands.add_parser("doctor", help="print what is installed and what is missing")
-    parser.set_defaults(run=run)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print all findings; return 1 if something that training needs is missing, else 0."""
-    missing = []
-    print(f"byteps_gc {__version__}")
-    for finding in findings():
-        print(f"  {finding.part:<11} {finding.state:<9} {finding.detail}", flush=True)
-        missing += [finding.part] if finding.state == MISSING else []
-    print(f"not ready to train: see {', '.join(missing)}" if missing else "ready to train")
-    return 1 if missing else 0

@@ -1,0 +1,1 @@
+"""``python -m byteps_gc doctor``: list what is installed, and what is missing for training."""
