@@ -8,7 +8,7 @@ from byteps_gc.report.record import Record
 def name(target: Dict[str, float]) -> str:
     """Return a target for people."""
     ((what, value),) = target.items()
-    return f"{value:.4g} loss" if what == "loss" else f"{value:.4%}".rstrip("0%").rstrip(".") + "%"
+    return f"loss {value:.4g}" if what == "loss" else f"{value:.4%}".rstrip("0%").rstrip(".") + "%"
 
 
 def seconds(run: Record) -> Optional[float]:

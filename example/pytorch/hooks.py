@@ -9,9 +9,16 @@ from byteps_gc import compressors
 from byteps_gc.compressors.settings import Settings
 from byteps_gc.errors import UserError
 import torch
+import torch.distributed as dist
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
 
-TORCH = {"none": None, "fp16": default_hooks.fp16_compress_hook, "bf16": default_hooks.bf16_compress_hook}
+
+def bf16(state: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    """Call PyTorch's hook, which register_comm_hook itself, by its name, rejects without NCCL."""
+    return default_hooks.bf16_compress_hook(state, bucket)
+
+
+TORCH = {"none": None, "fp16": default_hooks.fp16_compress_hook, "bf16": bf16}
 PLAIN = "byteps"  # byteps_gc without compression
 POWERSGD = re.compile(r"powersgd-([1-9]\d{0,2})")
 # what docs/pytorch.md recommends
