@@ -1,11 +1,13 @@
 """Show what gradient compression gains: train the same net without and with it across a slow simulated network.
 
-Sets up the project (about two minutes the first time), then trains resnet18_v2 on a few thousand real images, between
-two hosts that are network namespaces of this machine with a limited bandwidth. Root, an unprivileged user namespace or
-sudo without a password is needed for that; without any of them, the demo trains on loopback and says so.
+Sets up the project (about two minutes the first time), then trains a ResNet on real images, with Gluon or with
+PyTorch's DistributedDataParallel, between two hosts that are network namespaces of this machine with a limited
+bandwidth. Root, an unprivileged user namespace or sudo without a password is needed for that; without any of them, the
+demo trains on loopback and says so.
 """
 
 import argparse
+from dataclasses import dataclass
 import os
 from pathlib import Path
 import sys
@@ -17,15 +19,47 @@ sys.path.insert(0, str(ROOT))
 
 from byteps_gc.arguments import Parser, split  # noqa: E402
 from byteps_gc.cluster.commands import add_job  # noqa: E402
-from byteps_gc.cluster.experiment import Experiment  # noqa: E402
+from byteps_gc.cluster.experiment import TORCHRUN, Experiment  # noqa: E402
 from byteps_gc.cluster.namespaces import NamespaceHosts, bits_per_second  # noqa: E402
 from byteps_gc.errors import SettingsError, UserError  # noqa: E402
 
-EXAMPLE = ROOT / "example" / "mxnet" / "gradient_compression"
-VENV = Path(os.environ.get("BYTEPS_GC_VENV") or ROOT / ".venv").absolute()
+EXAMPLES = ROOT / "example"
 UNLIMITED = "unlimited"
 MIN_COMPRESS_BYTES = "65536"  # the recommended threshold; the guide's is 1024000
-SMALL = "--dataset fashion-mnist --train-samples 2304 --val-samples 1000 --num-epochs 2 --warmup-epochs 0 --lr 0.02"
+
+
+@dataclass(frozen=True)
+class Framework:
+    """What the demo trains with: an environment, an experiment of ``example``, its jobs and flags, and the links."""
+
+    folder: str
+    experiment: str
+    jobs: str
+    flags: str
+    rate: str
+
+    @property
+    def venv(self):
+        """The environment, which setup.sh makes."""
+        return Path(os.environ.get("BYTEPS_GC_VENV") or ROOT / self.folder).absolute()
+
+
+FRAMEWORKS = {
+    "mxnet": Framework(
+        ".venv",
+        "mxnet/gradient_compression/cifar100.ini",
+        "baseline onebit",
+        "--dataset fashion-mnist --train-samples 2304 --val-samples 1000 --num-epochs 2 --warmup-epochs 0 --lr 0.02",
+        "200mbit",
+    ),
+    "torch": Framework(
+        ".venv-torch",
+        "pytorch/cifar.ini",
+        "none onebit",
+        "--width 48 --batch-size 16 --steps 60 --eval-every 20 --val-samples 1000",
+        "100mbit",
+    ),
+}
 
 
 def parse(words):
@@ -35,19 +69,25 @@ def parse(words):
         prog="demo",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage='demo.sh [--rate RATE] [--hosts N] [--job NAME="FLAGS"] ["JOBS"] [-- TRAINING FLAGS]',
-        epilog=f"The training flags default to: {SMALL}",
+        usage='demo.sh [--framework NAME] [--rate RATE] [--hosts N] [--job NAME="FLAGS"] ["JOBS"] [-- TRAINING FLAGS]',
+        epilog="\n".join(f"Default training flags with {name}: {one.flags}" for name, one in FRAMEWORKS.items()),
     )
-    rate = f"bandwidth of each simulated host's link (default: %(default)s); {UNLIMITED}: train on loopback"
-    parser.add_argument("--rate", default="200mbit", help=rate)
+    framework = "mxnet: Gluon (default); torch: PyTorch's DistributedDataParallel with the hook of byteps_gc"
+    parser.add_argument("--framework", default="mxnet", choices=[*FRAMEWORKS], help=framework)
+    rates = " or ".join(f"{one.rate} with {name}" for name, one in FRAMEWORKS.items())
+    rate = f"bandwidth of each simulated host's link (default: {rates}); {UNLIMITED}: train on loopback"
+    parser.add_argument("--rate", help=rate)
     parser.add_argument("--hosts", type=int, metavar="N", help="number of simulated hosts (default: 2)")
     add_job(parser)
-    jobs = 'jobs of the guide, such as "baseline onebit topk randomk dithering" (default: "baseline onebit")'
+    default = " or ".join(f'"{one.jobs}" with {name}' for name, one in FRAMEWORKS.items())
+    jobs = f'jobs of the experiment, such as "baseline onebit topk" (default: {default})'
     parser.add_argument("jobs", nargs="*", metavar="JOBS", help=jobs)
     options = parser.parse_args(words)
-    options.flags = [*SMALL.split(), *extra]
-    experiment = Experiment.read(EXAMPLE / "cifar100.ini", options.job)
-    options.jobs = experiment.select(options.jobs or ["baseline onebit"])
+    framework = options.framework = FRAMEWORKS[options.framework]
+    options.rate = options.rate or framework.rate
+    options.flags = [*framework.flags.split(), *extra]
+    experiment = Experiment.read(EXAMPLES / framework.experiment, options.job)
+    options.jobs = experiment.select(options.jobs or [framework.jobs])
     if options.rate == UNLIMITED and options.hosts is not None:
         raise SettingsError(f"--hosts cannot be combined with --rate {UNLIMITED}, which trains on loopback")
     options.hosts = 2 if options.hosts is None else options.hosts
@@ -56,12 +96,13 @@ def parse(words):
     return options, experiment
 
 
-def set_up(words):
-    """Become this script in the project's environment, once that is set up."""
+def set_up(framework, words):
+    """Become this script in the framework's environment, once that is set up."""
     packages = ["dataset-fashion-mnist", *(["iproute2"] if os.geteuid() == 0 else [])]
     wanted = [word for name in packages for word in ("--with", name)]
     setup = str(SCRIPTS / "setup.sh")
-    os.execv(setup, [setup, *wanted, "--", "python", str(Path(__file__).resolve()), *words])
+    kind = ["--torch"] if framework is FRAMEWORKS["torch"] else []
+    os.execv(setup, [setup, *kind, *wanted, "--", "python", str(Path(__file__).resolve()), *words])
 
 
 def enter(words):
@@ -77,10 +118,29 @@ def enter(words):
 
 def train_on_loopback(options, experiment):
     """Run the jobs with two workers on this machine; return the exit status."""
+    if experiment.launcher != TORCHRUN:
+        jobs = [" ".join(options.jobs), *experiment.definitions()]
+        return finish([str(experiment.folder / "run.sh"), *jobs, "--", *options.flags])
+    from byteps_gc.cluster.run import conclude
+    from byteps_gc.cluster.run_folder import RunFolder
+
+    run = RunFolder.create(experiment.name)
+    for job in options.jobs:
+        folder = run.job(job)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        status = finish([*torchrun, *experiment.worker_command(folder, options.flags)[1:]])
+        if status:
+            return status
+    conclude(run.path)
+    return 0
+
+
+def finish(command):
+    """Run a command to its end; return its exit status."""
     from byteps_gc.processes import popen
 
-    jobs = [" ".join(options.jobs), *experiment.definitions()]
-    child = popen([str(EXAMPLE / "run.sh"), *jobs, "--", *options.flags])
+    child = popen(command)
     try:
         return child.wait()
     except BaseException:
@@ -111,15 +171,12 @@ def summary(rows, network):
     for row in rows:
         name = row.name.replace("dist-EF-SGDM", "onebit")  # the job's name, not the paper's
         text = f"{name} reached {row.accuracy.mean:.1%} validation accuracy in {row.seconds.mean:.0f} s"
-        if row is base:
-            yield f"{text}, sending {row.sent:.1f} MB a step {network}."
-        elif base and row.speedup:
-            yield (
-                f"{text}: {compared(row.speedup.mean, 'faster', 'slower')} than the baseline,"
-                f" sending {compared(base.sent / row.sent, 'less', 'more')}."
-            )
+        if row is base or not base or not row.speedup:
+            sent = f", sending {row.sent:.{1 if row is base else 2}f} MB a step" if row.sent else ""
+            yield f"{text}{sent} {network}."
         else:
-            yield f"{text}, sending {row.sent:.2f} MB a step {network}."
+            sent = f", sending {compared(base.sent / row.sent, 'less', 'more')}" if row.sent and base.sent else ""
+            yield f"{text}: {compared(row.speedup.mean, 'faster', 'slower')} than the baseline{sent}."
 
 
 def compared(ratio, more, less):
@@ -131,8 +188,8 @@ def compared(ratio, more, less):
 def main(words):
     """Run the demo; return the exit status."""
     options, experiment = parse(words)
-    if Path(sys.prefix) != VENV:
-        set_up(words)
+    if Path(sys.prefix) != options.framework.venv:
+        set_up(options.framework, words)
     from byteps_gc.processes import exit_on_sigterm
     from byteps_gc.report import rows
 
@@ -146,7 +203,8 @@ def main(words):
     print()
     for line in summary(rows.group(rows.find([folder])), network):
         print(line)
-    print(f"plots: {folder}/accuracy_over_time.png, {folder}/step_time.png")
+    plots = (folder / f"{name}.png" for name in ("accuracy_over_time", "step_time"))
+    print("plots:", ", ".join(str(plot) for plot in plots if plot.exists()))
     print(f"report: {folder}/report.html")
     return 0
 

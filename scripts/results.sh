@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measure the tables of docs/results again: ./scripts/results.sh FOLDER [TABLE...]
-# TABLE: any of those below (default: all, about 12 hours on two cores). Results are written to FOLDER; finished runs are
+# TABLE: any of those below; torch: all tables of PyTorch, which .venv-torch runs (./scripts/setup.sh --torch). Default: all
+# but those of PyTorch, about 12 hours on two cores. Results are written to FOLDER; finished runs are
 # not repeated. Needs root: the hosts are simulated with network namespaces. To keep a table of training runs in the docs:
 #   python -m byteps_gc report FOLDER/TABLE --out docs/results/TABLE
 set -euo pipefail
@@ -8,13 +9,20 @@ here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../example/mxnet/grad
 . "$here/settings.sh"
 tables="2-hosts-100mbit 2-hosts-1gbit 2-hosts 4-hosts-100mbit 4-hosts-1gbit 4-hosts accuracy guide-threshold"
 tables+=" peers compressors step-model"
+torch=""
+for example in cifar gpt; do
+    torch+=" $(echo torch-$example-{2,4}-hosts-{100mbit,1gbit})"
+done
 if [ $# -eq 0 ] || [[ $1 = -* ]]; then
-    echo "results: usage: ./scripts/results.sh FOLDER [TABLE...]; tables: $tables" >&2
+    echo "results: usage: ./scripts/results.sh FOLDER [TABLE...]; tables: $tables torch$torch" >&2
     exit 2
 fi
 folder=$(realpath -m "$1"); shift
-for table in "$@"; do
-    [[ " $tables " = *" $table "* ]] || { echo "results: unknown table $table; known: $tables" >&2; exit 2; }
+chosen=""
+for table in "${@:-$tables}"; do
+    [[ " $tables torch$torch " = *" $table "* ]] \
+        || { echo "results: unknown table $table; known: $tables torch$torch" >&2; exit 2; }
+    [ "$table" = torch ] && chosen+=$torch || chosen+=" $table"
 done
 export BYTEPS_MIN_COMPRESS_BYTES=65536  # BytePS's default; the guide's is 1024000
 guide="baseline baseline-fp16 onebit topk randomk dithering"
@@ -26,12 +34,19 @@ train() {  # TABLE JOBS IMAGES FLAGS-OF-THE-CLUSTER...
         --train-samples "$images" --val-samples 2000 --num-epochs 3 --warmup-epochs 0 --lr 0.02
 }
 
+train_torch() {  # TABLE: torch-EXPERIMENT-N-hosts-RATE
+    local parts
+    IFS=- read -ra parts <<<"$1"
+    "$here/../../../.venv-torch/bin/python" -m byteps_gc reproduce "$here/../../pytorch/${parts[1]}.ini" --seeds 2 \
+        --out "$folder/$1" --hosts "${parts[2]}" --rate "${parts[4]}"
+}
+
 bench() {
     mkdir -p "$folder"
     "$BYTEPS_GC_PYTHON" -m byteps_gc bench "$@"
 }
 
-for table in ${*:-$tables}; do
+for table in $chosen; do
     case $table in
         2-hosts-100mbit) train "$table" "$all" 5120 --hosts 2 --rate 100mbit ;;
         2-hosts-1gbit) train "$table" "$guide" 5120 --hosts 2 --rate 1gbit ;;
@@ -41,6 +56,7 @@ for table in ${*:-$tables}; do
         4-hosts) train "$table" "$guide" 5120 --hosts 4 ;;
         accuracy) train "$table" "$all" 20000 --hosts 2 ;;
         guide-threshold) BYTEPS_MIN_COMPRESS_BYTES=1024000 train "$table" "$guide" 5120 --hosts 2 --rate 100mbit ;;
+        torch-*) train_torch "$table" ;;
         peers) bench peers --json "$folder/peers.json" --markdown "$folder/peers.md" ;;
         compressors) bench compressors --json "$folder/compressors.json" ;;
         step-model)  # from the other tables; compute seconds of V100s with the guide's batch sizes

@@ -34,6 +34,8 @@ def demo():
         (["--hosts", "two"], "argument --hosts: invalid int value: 'two'"),
         (["--rate", "unlimited", "--hosts", "2"], "--hosts cannot be combined with --rate unlimited"),
         (["onebits"], "unknown job 'onebits'; known: baseline, onebit"),
+        (["--framework", "jax"], "argument --framework: invalid choice: 'jax'"),
+        (["--framework", "torch", "baseline"], "unknown job 'baseline'; known: none, bf16,"),
         (["--job", "x"], "--job 'x' is not NAME=FLAGS"),
     ],
 )

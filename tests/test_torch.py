@@ -32,7 +32,7 @@ PLAIN = (
 ).split()
 COMPRESSED = (
     "onebit onebit_buckets onebit_in_groups onebit_scaled onebit_unscaled onebit_poisoned onebit_clean onebit_lane"
-    " onebit_moved onebit_moved_scaled onebit_moved_unscaled"
+    " onebit_moved onebit_moved_scaled onebit_moved_unscaled onebit_unused"
 ).split()
 
 

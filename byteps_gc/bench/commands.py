@@ -97,8 +97,22 @@ def add_peers(subjects: Any) -> None:
         metavar="RATE",
         help="bandwidth of each simulated host's link (repeatable; default: 100mbit, 1gbit and unshaped)",
     )
-    parser.add_argument(
+    contestants = parser.add_mutually_exclusive_group()
+    contestants.add_argument(
         "--peer", action="append", default=[], metavar="NAME", help="measure only this system (repeatable)"
+    )
+    contestants.add_argument(
+        "--group",
+        choices=("systems", "torch"),
+        default="systems",
+        help="systems: BytePS, MXNet, Horovod and PyTorch 1.12 (default); torch: DDP with the hook of byteps_gc and"
+        " PyTorch's own hooks, in one environment with PyTorch 2",
+    )
+    parser.add_argument(
+        "--torch-python",
+        type=Path,
+        metavar="PATH",
+        help="a Python with PyTorch 2 and byteps_gc (default: that of .venv-torch, made by ./scripts/setup.sh --torch)",
     )
     parser.add_argument("--repeats", type=int, default=2, metavar="N", help="turns per system (default: 2)")
     parser.set_defaults(run=bench_peers)

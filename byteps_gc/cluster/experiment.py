@@ -13,7 +13,8 @@ An experiment is a small file, for example::
     [more jobs]
     topk-ef = --compressor topk --k 0.001 --ef vanilla
 
-The jobs in the optional section ``more jobs`` run only when they are named. The suffix ``-fp16`` adds
+A script of PyTorch has ``launcher = torchrun``; it runs on simulated hosts. The jobs in the optional section
+``more jobs`` run only when they are named. The suffix ``-fp16`` adds
 ``--fp16-pushpull`` to a job. A word that begins with ``~`` is a path in the user's home folder.
 """
 
@@ -29,6 +30,8 @@ from typing import Dict, List, Sequence, Tuple
 from byteps_gc.cluster.run_folder import JobFolder
 from byteps_gc.errors import SettingsError
 from byteps_gc.report.rows import FP16_SUFFIX
+
+RUN_SH, TORCHRUN = "run.sh", "torchrun"
 
 
 def split_flags(text: str) -> List[str]:
@@ -54,7 +57,7 @@ class Experiment:
     """A training script, and the jobs that run it with certain flags.
 
     script: its path; flags: of all jobs; jobs: each job's own flags; default: the jobs that run when none is named;
-    more: definitions ("NAME=FLAGS") of jobs that the file does not have.
+    more: definitions ("NAME=FLAGS") of jobs that the file does not have; launcher: "run.sh" or "torchrun".
     """
 
     name: str
@@ -63,6 +66,7 @@ class Experiment:
     jobs: Dict[str, Sequence[str]]
     default: Sequence[str]
     more: Sequence[str] = ()
+    launcher: str = RUN_SH
 
     @classmethod
     def read(cls, file: Path, more: Sequence[str] = ()) -> "Experiment":
@@ -73,6 +77,7 @@ class Experiment:
                 parser.read_file(stream)
             script = file.parent / parser["experiment"]["script"]
             flags = split_flags(parser["experiment"]["flags"])
+            launcher = parser["experiment"].get("launcher", RUN_SH)
             named = parser["more jobs"] if parser.has_section("more jobs") else {}
             jobs = {name: split_flags(text) for name, text in [*parser["jobs"].items(), *named.items()]}
         except FileNotFoundError:
@@ -82,11 +87,13 @@ class Experiment:
             raise SettingsError(f"{file} has no {error}; expected [experiment] script, flags and [jobs]") from None
         except (configparser.Error, ValueError) as error:
             raise SettingsError(f"{file}: {str(error).splitlines()[0]}") from None
+        if launcher not in (RUN_SH, TORCHRUN):
+            raise SettingsError(f"{file}: launcher {launcher!r} is not {RUN_SH} or {TORCHRUN}")
         default = list(parser["jobs"])
         for text in more:
             name, flags_of_job = defined(text, jobs)
             jobs[name] = flags_of_job
-        return cls(file.stem, script, flags, jobs, default, list(more))
+        return cls(file.stem, script, flags, jobs, default, list(more), launcher)
 
     @property
     def folder(self) -> Path:
@@ -96,6 +103,8 @@ class Experiment:
     def worker_command(self, folder: JobFolder, flags: Sequence[str] = ()) -> List[str]:
         """Return the command of a job's workers: the training script with the job's flags, then ``flags``."""
         files = ["--logging-file", str(folder.log), "--save-dir", str(folder.checkpoints)]
+        if self.launcher == TORCHRUN:
+            files = ["--record", str(folder.record_file)]
         return [sys.executable, str(self.script), *self.job_flags(folder.job), *files, *flags]
 
     def definitions(self) -> List[str]:
@@ -104,7 +113,7 @@ class Experiment:
 
     def known(self) -> str:
         """Return the names of the jobs, for messages."""
-        return f"{', '.join(self.jobs)} (each also with {FP16_SUFFIX})"
+        return ", ".join(self.jobs) + (f" (each also with {FP16_SUFFIX})" if self.launcher == RUN_SH else "")
 
     def select(self, words: Sequence[str]) -> List[str]:
         """Return the named jobs, without a name the default ones; :class:`SettingsError` for an unknown one."""
@@ -116,7 +125,7 @@ class Experiment:
     def job_flags(self, job: str) -> List[str]:
         """Return all flags of a job."""
         name, half = job, []
-        if job.endswith(FP16_SUFFIX) and job not in self.jobs:
+        if job.endswith(FP16_SUFFIX) and job not in self.jobs and self.launcher == RUN_SH:
             name, half = job[: -len(FP16_SUFFIX)], ["--fp16-pushpull"]
         if name not in self.jobs:
             raise SettingsError(f"unknown job {job!r}; known: {self.known()}")

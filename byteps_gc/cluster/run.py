@@ -10,10 +10,10 @@ from typing import Iterator, List, Mapping, Optional, Sequence
 from byteps_gc import env, report
 from byteps_gc.cluster import cluster_spec, secret, supervisor
 from byteps_gc.cluster.cluster_spec import Host
-from byteps_gc.cluster.experiment import Experiment
+from byteps_gc.cluster.experiment import TORCHRUN, Experiment
 from byteps_gc.cluster.rendezvous import Rendezvous
 from byteps_gc.cluster.run_folder import JobFolder, RunFolder, Task
-from byteps_gc.errors import ClusterError, UserError
+from byteps_gc.errors import ClusterError, SettingsError, UserError
 from byteps_gc.processes import last_line, output_of, wait_until
 from byteps_gc.report import rows
 from byteps_gc.report.progress import Progress
@@ -43,6 +43,15 @@ def check(
         status, text = output_of([*experiment.worker_command(folder, flags), "--check"], env=dict(variables))
         if status:
             raise UserError(f"job {job}: {last_line(text)}")
+
+
+def require_run_sh(experiment: Experiment) -> None:
+    """:class:`SettingsError` for an experiment that torchrun starts: torchrun is not started from here."""
+    if experiment.launcher == TORCHRUN:
+        raise SettingsError(
+            f"{experiment.name} is started by torchrun: add --hosts N to simulate hosts, or start torchrun"
+            f" {experiment.script.name} on each host"
+        )
 
 
 def check_plan(plan: Optional[Sequence[Sequence[str]]], jobs: Sequence[str], planner: str) -> List[Task]:
@@ -100,6 +109,7 @@ def run(
     begin: with ``resume``, start the jobs that BYTEPS_GC_RUN_DIR does not have yet.
     Returns 0. Raises :class:`ClusterError` with the exit status of the job that failed, which ends the run.
     """
+    require_run_sh(experiment)
     jobs = experiment.select(words)
     host = Host.from_environment()
     with Rendezvous(host, [*jobs, *(["--resume"] if resume else []), *experiment.more, *extra]) as rendezvous:
@@ -123,6 +133,7 @@ def run(
 
 def show(experiment: Experiment, job: str, flags: Sequence[str]) -> int:
     """Print the environment and the command of each role of a job on this host, and how to start it by hand."""
+    require_run_sh(experiment)
     command = experiment.worker_command(JobFolder(Path(), job), flags)
     host = Host.from_environment()
     for role in host.roles(job, command, host.job_port(0)):

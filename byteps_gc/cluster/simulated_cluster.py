@@ -2,7 +2,7 @@
 
 ``run.sh`` is started on every host, either directly, from the folder that it is in, or by the steps of
 docs/cluster.md: the scripts and a settings file are copied to all hosts, pssh starts ``./run.sh`` there, and
-the logs are collected here.
+the logs are collected here. Experiments of PyTorch are started by torchrun instead.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ import time
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from byteps_gc import env
-from byteps_gc.cluster import privileges, secret
-from byteps_gc.cluster.experiment import Experiment
+from byteps_gc.cluster import privileges, secret, simulated_torchrun
+from byteps_gc.cluster.experiment import TORCHRUN, Experiment
 from byteps_gc.cluster.namespaces import BASIC, NamespaceHosts, home, require
 from byteps_gc.cluster.roles import omp_threads
 from byteps_gc.cluster.run import check, conclude
@@ -157,6 +157,8 @@ def run(
     Raises :class:`UserError` for a mistake, before any host exists, and :class:`ClusterError` if the run fails.
     """
     env.check()
+    if by_pssh and experiment.launcher == TORCHRUN:
+        raise SettingsError(f"--pssh starts run.sh, but {experiment.name} is started by torchrun")
     require(PACKAGES if by_pssh else BASIC)
     hosts = NamespaceHosts(count, rate, own_files=by_pssh)
     jobs = experiment.select(words)
@@ -165,7 +167,10 @@ def run(
         folder = RunFolder.create(f"{experiment.name}-{count}-hosts").path
         words = [" ".join(jobs), *experiment.definitions(), *(["--", *extra] if extra else [])]
         try:
-            run_on(hosts, experiment, jobs, words, folder, None if by_pssh else variable)
+            if experiment.launcher == TORCHRUN:
+                simulated_torchrun.run(hosts, experiment, jobs, extra, folder, variable)
+            else:
+                run_on(hosts, experiment, jobs, words, folder, None if by_pssh else variable)
             conclude(folder)
         finally:
             privileges.give_back(folder)

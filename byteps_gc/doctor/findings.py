@@ -15,6 +15,7 @@ from byteps_gc.cluster import supervisor
 from byteps_gc.engine import build, fixups, nvidia_driver
 from byteps_gc.errors import EngineError
 
+TORCH_ENVIRONMENT = Path(__file__).parent.parent / ".venv-torch"  # of ./scripts/setup.sh --torch
 OK, MISSING, OPTIONAL = "ok", "MISSING", "optional"
 
 # of the engine, each with the code that loads it
@@ -56,9 +57,10 @@ def has_torch() -> bool:
 def find_torch() -> Finding:
     """PyTorch, and whether it sees GPUs."""
     if importlib.util.find_spec("torch") is None:
-        return Finding(
-            "PyTorch", OPTIONAL, "not installed; needed only for byteps_gc.torch: ./scripts/setup.sh --torch"
-        )
+        if (TORCH_ENVIRONMENT / "byteps_gc-setup.json").is_file():
+            return Finding("PyTorch", OPTIONAL, f"not in this environment, but in {TORCH_ENVIRONMENT}")
+        hint = "./scripts/setup.sh --torch; where the package index serves none for CPUs, --torch-python PATH"
+        return Finding("PyTorch", OPTIONAL, f"not installed; needed only for byteps_gc.torch: {hint}")
     worked, line = runs("import byteps_gc.torch, torch; print(torch.__version__, torch.cuda.device_count())")
     version, _, gpus = line.partition(" ")
     return Finding("PyTorch", OK if worked else MISSING, f"{version}, {gpus} GPUs" if worked else line)

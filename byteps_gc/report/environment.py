@@ -11,7 +11,7 @@ from byteps_gc import __version__
 
 PREFIXES = ("BYTEPS_", "DMLC_", "OMP_")
 PRIVATE = ("SECRET", "TOKEN", "PASSWORD")  # in names of variables that are never recorded
-PACKAGES = ("mxnet", "mxnet-cu112", "gluoncv", "numpy", "byteps")
+PACKAGES = ("mxnet", "mxnet-cu112", "gluoncv", "numpy", "torch", "byteps")
 
 
 def about() -> Dict[str, Any]:

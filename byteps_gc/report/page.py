@@ -12,6 +12,7 @@ from byteps_gc.report.rows import SEED, Row
 
 CAPTIONS = {
     "accuracy_over_time": "Accuracy over time",
+    "loss_over_time": "Validation loss over time",
     "accuracy_over_epochs": "Accuracy over epochs",
     "step_time": "Step time",
     "sent": "MB sent",
@@ -22,8 +23,10 @@ EPOCHS = (
     ("Top-5", "top5", ".2%"),
     ("Train accuracy", "train_accuracy", ".2%"),
     ("Loss", "loss", ".4f"),
+    ("Val loss", "val_loss", ".4f"),
     ("Learning rate", "learning_rate", ".5g"),
-    ("Images/s", "samples_per_second", ".1f"),
+    ("Step", "step", "d"),
+    ("Samples/s", "samples_per_second", ".1f"),
     ("MB/step", "sent_mb_per_step", ".3f"),
     ("Compute (s)", "compute_seconds", ".4f"),
     ("Exchange (s)", "exchange_seconds", ".4f"),
@@ -90,8 +93,10 @@ def summary(rows: Sequence[Row], places: Sequence[Path]) -> str:
 def results(rows: Sequence[Row]) -> str:
     """Return the guide's table."""
     note = "Means over seeds, the range in parentheses. Speedup: the baseline's time divided by the row's, at the last"
-    note += " epoch that both completed. MB/step: 10⁶ bytes that one worker sends."
-    return html.table(table.COLUMNS, map(table.cells, rows)) + html.paragraph(note)
+    note += (
+        " epoch that both completed. MB/step: 10⁶ bytes that one worker sends; with PyTorch, one host with its servers."
+    )
+    return html.table(table.titles(rows), map(table.cells, rows)) + html.paragraph(note)
 
 
 def plots(rows: Sequence[Row]) -> str:
@@ -134,7 +139,10 @@ def epochs(row: Row, run: Record) -> str:
     """Return the epochs of a run as a table that a click opens."""
     columns = [column for column in EPOCHS if any(epoch.get(column[1]) is not None for epoch in run.epochs)]
     cells = [
-        [str(epoch["epoch"] + 1), *(format(epoch[name], form) if name in epoch else "" for _, name, form in columns)]
+        [
+            str(epoch["epoch"] + 1),
+            *(format(epoch[name], form) if epoch.get(name) is not None else "" for _, name, form in columns),
+        ]
         for epoch in run.epochs
     ]
     about = f"{row.name}, seed {run.start.get('flags', {}).get(SEED)}: {plural(len(cells), 'epoch')}"

@@ -12,51 +12,76 @@ Hover = Dict[str, List[str]]  # group id in the SVG -> what each of its points o
 Plot = Callable[[Any, Sequence[Row]], Hover]
 
 
-def accuracy(axes: Any, rows: Sequence[Row], over: str) -> Hover:
-    """Plot validation accuracy: one line per run, one colour per row."""
+def curves(axes: Any, rows: Sequence[Row], over: str, name: str, factor: float = 1.0) -> Hover:
+    """Plot a value of each epoch: one line per run, one colour per row."""
     hover = {}
     for number, row in enumerate(rows):
         for run in row.runs:
             gid = f"line-{number}-{row.runs.index(run)}"
             axes.plot(
-                [epoch["seconds"] if over == "seconds" else epoch["epoch"] + 1 for epoch in run.epochs],
-                [100 * epoch["accuracy"] for epoch in run.epochs],
+                [position(epoch) if over == "epochs" else epoch["seconds"] for epoch in run.epochs],
+                [factor * epoch[name] for epoch in run.epochs],
                 color=f"C{number % 10}",
                 marker=MARKERS[number % len(MARKERS)],
                 label=row.name if run is row.runs[0] else None,
                 gid=gid,
             )
             about = f"{row.name}, seed {run.start.get('flags', {}).get(SEED)}"
+            form = ".2%" if name == "accuracy" else ".3f"
             hover[gid] = [
-                f"{about}, epoch {epoch['epoch'] + 1}: {epoch['accuracy']:.2%} after {epoch['seconds']:.1f} s"
+                f"{about}, {'step' if 'step' in epoch else 'epoch'} {position(epoch)}: {epoch[name]:{form}} after"
+                f" {epoch['seconds']:.1f} s"
                 for epoch in run.epochs
             ]
-    axes.set_ylabel("validation accuracy (%)")
     # inside, it would cover lines
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2, frameon=False, fontsize="small")
     return hover
 
 
+def position(epoch: Dict[str, Any]) -> int:
+    """Return the number of the step that an evaluation followed, or that of the epoch."""
+    return epoch.get("step", epoch["epoch"] + 1)
+
+
+def accuracy(axes: Any, rows: Sequence[Row], over: str) -> Hover:
+    """Plot validation accuracy."""
+    axes.set_ylabel("validation accuracy (%)")
+    return curves(axes, rows, over, "accuracy", 100)
+
+
 def over_time(axes: Any, rows: Sequence[Row]) -> Hover:
-    """Plot accuracy over training time; the axis is logarithmic if a run is far slower than another."""
+    """Plot accuracy over training time."""
+    hover = accuracy(axes, rows, "seconds")
+    time_axis(axes, rows)
+    return hover
+
+
+def loss_over_time(axes: Any, rows: Sequence[Row]) -> Hover:
+    """Plot validation loss over training time."""
+    axes.set_ylabel("validation loss")
+    hover = curves(axes, rows, "seconds", "val_loss")
+    time_axis(axes, rows)
+    return hover
+
+
+def time_axis(axes: Any, rows: Sequence[Row]) -> None:
+    """Make the horizontal axis that of time, logarithmic if a run is far slower than another."""
     from matplotlib import ticker
 
-    hover = accuracy(axes, rows, "seconds")
     axes.set_xlabel("training time (s)")
     if max(row.seconds.max for row in rows) < FAR * min(row.seconds.min for row in rows):
         axes.set_xlim(left=0)
-        return hover
+        return
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(ticker.NullFormatter())
-    return hover
 
 
 def over_epochs(axes: Any, rows: Sequence[Row]) -> Hover:
     """Plot accuracy over epochs."""
     hover = accuracy(axes, rows, "epochs")
-    axes.set_xlabel("epoch")
+    axes.set_xlabel("step" if "step" in rows[0].runs[0].epochs[0] else "epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
     return hover
 
@@ -110,7 +135,11 @@ def sent(axes: Any, rows: Sequence[Row]) -> Hover:
 
 def choose(rows: Sequence[Row]) -> Dict[str, Plot]:
     """Return the plots for which there are measurements, by name."""
-    plots: Dict[str, Plot] = {"accuracy_over_time": over_time, "accuracy_over_epochs": over_epochs, "sent": sent}
+    plots: Dict[str, Plot] = {"accuracy_over_time": over_time, "accuracy_over_epochs": over_epochs}
+    if all(row.loss for row in rows):
+        plots["loss_over_time"] = loss_over_time
+    if any(row.sent for row in rows):
+        plots["sent"] = sent
     if any(row.exchange for row in rows):
         plots["step_time"] = step_time
     return plots

@@ -59,10 +59,13 @@ class Progress:
             note += f"  accuracy {record.epochs[-1]['accuracy']:.2%}"
         self._bars.update(self._task, completed=record.done(), note=note)
         for epoch in record.epochs[self._epochs :]:
+            place = (
+                f"step {epoch['step']}" if "step" in epoch else f"epoch {epoch['epoch'] + 1}/{record.start['epochs']}"
+            )
             self._line(
-                f"epoch {epoch['epoch'] + 1}/{record.start['epochs']}: accuracy {epoch['accuracy']:.2%},"
-                f" loss {epoch['loss']:.3f}, {epoch['samples_per_second']:.0f} images/s,"
-                f" {epoch['sent_mb_per_step']:.3f} MB/step, {epoch['seconds']:.0f} s"
+                f"{place}: accuracy {epoch['accuracy']:.2%}, loss {epoch['loss']:.3f},"
+                f" {epoch['samples_per_second']:.0f} samples/s, {epoch['sent_mb_per_step'] or 0:.3f} MB/step,"
+                f" {epoch['seconds']:.0f} s"
             )
         self._epochs = len(record.epochs)
 

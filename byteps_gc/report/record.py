@@ -14,6 +14,10 @@ gradients are computed, ``exchange_seconds`` the rest of the step: medians over 
 between, without the overlap of ordinary steps. An epoch of one step has neither. ``skipped_steps`` is the number of
 steps that all workers skipped, because a gradient was not finite; records without it exist.
 
+A script that evaluates every few steps writes an epoch for each evaluation, with the number of its last ``step`` and
+``val_loss``, and the start may have a ``target`` (:mod:`byteps_gc.report.target`). Its ``sent_mb_per_step`` is what its
+host sends, servers included; it is null where all workers are on one host.
+
 A resumed run continues its record: "start" and the epochs before the checkpoint stay, and ``seconds`` continue.
 """
 
@@ -29,7 +33,7 @@ from byteps_gc.report import environment
 
 NUMBER = (int, float, type(None))
 # what the events have that their readers use; all values of an epoch are numbers
-TYPES = {"model": str, "dataset": str, "compression": dict, "flags": dict, "environment": dict}
+TYPES = {"model": str, "dataset": str, "compression": dict, "flags": dict, "environment": dict, "target": dict}
 TYPES.update((name, NUMBER) for name in ("workers", "epochs", "first_epoch", "batch_size", "batch", "batches", "epoch"))
 
 

@@ -6,12 +6,12 @@ from statistics import mean, median
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from byteps_gc.errors import UserError
-from byteps_gc.report import configuration, packed, record
+from byteps_gc.report import configuration, packed, record, target
 
 BASELINE = "baseline"
 # what all runs of a table have in common, and what all runs of a row
 COMMON = ("model", "dataset", "workers", "batch_size", "train_samples", "val_samples")
-COMMON += ("min_compress_bytes", "partition_bytes")
+COMMON += ("min_compress_bytes", "partition_bytes", "target")
 ALIKE = ("epochs", "flags")
 NEEDED = (
     ("model", "dataset", "workers", "epochs", "compression"),
@@ -72,6 +72,17 @@ class Row:
         return Spread.of([one.epochs[-1]["seconds"] for one in self.runs])
 
     @property
+    def loss(self) -> Optional[Spread]:
+        """Validation loss after the last epoch; None for scripts that do not measure it."""
+        losses = [one.epochs[-1].get("val_loss") for one in self.runs]
+        return None if None in losses else Spread.of(losses)
+
+    @property
+    def to_target(self) -> Sequence[Optional[float]]:
+        """Seconds of training until each run reached its target; None for a run that did not."""
+        return [target.seconds(one) for one in self.runs]
+
+    @property
     def speedup(self) -> Optional[Spread]:
         """Baseline time divided by this row's time, at the last epoch that all completed; None without a baseline."""
         if not self.baselines:
@@ -102,13 +113,15 @@ class Row:
 
     def values(self) -> Dict[str, Any]:
         """Return everything, for table.json."""
-        spreads = {name: getattr(self, name) for name in ("accuracy", "seconds", "speedup")}
+        spreads = {name: getattr(self, name) for name in ("accuracy", "loss", "seconds", "speedup")}
         return {
             "compressor": self.name,
             "runs": len(self.runs),
             "seeds": [one.start.get("flags", {}).get(SEED) for one in self.runs],
             "finished": self.finished,
             **{name: vars(one) if one else None for name, one in spreads.items()},
+            "target": self.runs[0].start.get("target"),
+            "seconds_to_target": self.to_target,
             "sent_mb_per_step": self.sent,
             "compute_seconds_per_step": self.compute,
             "exchange_seconds_per_step": self.exchange,

@@ -5,6 +5,7 @@ import io
 import json
 from typing import Iterable, List, Optional, Sequence
 
+from byteps_gc.report import target
 from byteps_gc.report.rows import Row, Spread
 from rich.console import Console
 from rich.table import Table
@@ -25,27 +26,48 @@ def percent(value: Spread) -> Spread:
     return Spread(100 * value.mean, 100 * value.min, 100 * value.max)
 
 
+def titles(rows: Sequence[Row]) -> List[str]:
+    """Return the titles: with a column for the validation loss and one for the target if the runs have them."""
+    wanted = rows[0].runs[0].start.get("target")
+    found = list(COLUMNS)
+    found[2:2] = ["Val Loss"] if rows[0].loss else []
+    at = found.index("Speedup") + 1
+    found[at:at] = [f"Time to {target.name(wanted)}(s)"] if wanted else []
+    return found
+
+
 def cells(row: Row) -> List[str]:
-    """Return a row's cells."""
+    """Return a row's cells, for :func:`titles`."""
     return [
         row.name + ("" if row.finished else " (unfinished)"),
         shown(percent(row.accuracy), ".2f", "%"),
+        *([shown(row.loss, ".3f")] if row.loss else []),
         shown(row.seconds, ".2f"),
         shown(row.speedup, ".2f"),
-        f"{row.sent:.3f}",
+        *([reached(row.to_target)] if row.runs[0].start.get("target") else []),
+        "" if row.sent is None else f"{row.sent:.3f}",
         str(len(row.runs)),
     ]
 
 
+def reached(seconds: Sequence[Optional[float]]) -> str:
+    """Return the time to a target; if some runs did not reach it, how many did."""
+    found = [value for value in seconds if value is not None]
+    if not found:
+        return "not reached"
+    part = "" if len(found) == len(seconds) else f", {len(found)} of {len(seconds)} runs"
+    return shown(Spread.of(found), ".1f") + part
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """Return the table as Markdown."""
-    return "".join(f"{line}\n" for line in lines(COLUMNS, map(cells, rows)))
+    return "".join(f"{line}\n" for line in lines(titles(rows), map(cells, rows)))
 
 
-def lines(titles: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> List[str]:
+def lines(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> List[str]:
     """Return the lines of any table as Markdown; all columns after the first ``words`` hold numbers."""
-    rule = ["---"] * words + ["---:"] * (len(titles) - words)
-    return ["| " + " | ".join(line) + " |" for line in (titles, rule, *rows)]
+    rule = ["---"] * words + ["---:"] * (len(head) - words)
+    return ["| " + " | ".join(line) + " |" for line in (head, rule, *rows)]
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
@@ -70,7 +92,7 @@ def for_programs(rows: Sequence[Row]) -> str:
 
 def show(rows: Sequence[Row]) -> None:
     """Print the table."""
-    table = Table(*COLUMNS)
+    table = Table(*titles(rows))
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:

@@ -24,8 +24,9 @@ class HookState:
     every worker for itself, with ``torch.save``.
     """
 
-    def __init__(self, gradients: Gradients, device: torch.device):
+    def __init__(self, gradients: Gradients, device: torch.device, users: Optional[torch.Tensor] = None):
         self._gradients = gradients
+        self._users = users  # of each gradient, the number of workers that used it in the last step, if DDP counts it
         self._device = device
         self._mutex = threading.Lock()
         self._step = Step()
@@ -37,11 +38,13 @@ class HookState:
 
     def state_dict(self) -> Dict[str, Any]:
         """Return this worker's error feedback, momentum and step counters. Servers' error feedback is not saved."""
+        self._undo_unused()
         return saved.state_of(self._gradients)
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """Continue where :meth:`state_dict` was taken, before the next backward; all workers do."""
         saved.load(self._gradients, state)
+        self._step = Step()
 
     def exchange(self, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
         """Begin to exchange a bucket; return the future of its mean."""
@@ -52,6 +55,7 @@ class HookState:
             for parameter, gradient in zip(bucket.parameters(), bucket.gradients())
         ]
         if bucket.index() == 0:
+            self._undo_unused()
             self._step = Step()
             self._gradients.open_step()
         step = self._step
@@ -63,6 +67,13 @@ class HookState:
         those = [one for one, _ in batch]
         self._gradients.begin(place, batch, buffer, lambda error: self._arrived(step, those, buffer, future, error))
         return future.then(_value)
+
+    def _undo_unused(self) -> None:
+        """Undo the last exchange of parameters that no worker used in it: DDP leaves their gradients as they were."""
+        if self._users is None or not self._step.complete:
+            return
+        for one, users in zip(self._gradients.each, self._users.tolist()):
+            one.route.skipped |= users == 0
 
     def _arrived(
         self, step: "Step", batch: List[Gradient], buffer: torch.Tensor, future: Any, error: Optional[Exception]
@@ -140,7 +151,7 @@ def ddp_hook(
         if parameter.requires_grad and name not in ignored
     ]
     gradients = Gradients(named, settings, optimizer, grad_scaler, flat=True, local_reduce=local_reduce)
-    state = HookState(gradients, named[0][1].device)
+    state = HookState(gradients, named[0][1].device, _users(model))
     if optimizer is not None:
         optimizer.register_step_pre_hook(state.before_step)
     _report_failures()
@@ -162,6 +173,11 @@ def _require_model(model: Any) -> None:
     for name, module in model.module.named_modules():
         if getattr(module, "sparse", False) is True:
             raise ExchangeError(f"{name or 'model'} has sparse gradients, which are not supported; pass sparse=False")
+
+
+def _users(model: DistributedDataParallel) -> Optional[torch.Tensor]:
+    """Return DDP's counts of the workers that use each parameter, which it renews in every backward, or None."""
+    return model.reducer._get_local_used_map() if model.find_unused_parameters and not model.static_graph else None
 
 
 def _future(device: torch.device) -> torch.futures.Future[torch.Tensor]:

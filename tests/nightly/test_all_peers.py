@@ -2,7 +2,7 @@
 
 import json
 
-from byteps_gc.bench.peers.jobs import PEERS
+from byteps_gc.bench.peers.jobs import GROUPS, PEERS
 import pytest
 
 pytestmark = pytest.mark.cluster
@@ -10,11 +10,14 @@ pytestmark = pytest.mark.cluster
 SMALL = ["--model", "resnet18_v2", "--hosts", "2", "--rate", "unshaped", "--repeats", "1", "--json", "out.json"]
 
 
-def test_all_exchange(commands, tmp_path):
-    result = commands.python("-m", "byteps_gc", "bench", "peers", *SMALL, timeout=3000)
+@pytest.mark.parametrize(
+    "group, versions", [("systems", {"horovod", "mxnet", "pytorch"}), ("torch", {"torch"})], ids=GROUPS
+)
+def test_all_exchange(commands, tmp_path, group, versions):
+    result = commands.python("-m", "byteps_gc", "bench", "peers", "--group", group, *SMALL, timeout=3000)
     assert result.status == 0, result.output
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["failed"] == []
-    assert [one["peer"] for one in found["rows"]] == [peer.name for peer in PEERS]
+    assert [one["peer"] for one in found["rows"]] == [peer.name for peer in PEERS if peer.group == group]
     assert all(one["mb_sent"] > 0.1 for one in found["rows"])
-    assert set(found["versions"]) == {"horovod", "mxnet", "pytorch"}
+    assert set(found["versions"]) == versions

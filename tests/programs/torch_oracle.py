@@ -38,13 +38,13 @@ class Net(nn.Module):
 
 
 class Unused(Net):
-    """Layers that no worker uses, that worker 1 uses, and that is used in every second step."""
+    """Layers that no worker uses, that worker 1 uses, and that are used in every second step."""
 
     def __init__(self):
         super().__init__()
         self.never = nn.Linear(5, 5)
         self.other = nn.Linear(10, 10)
-        self.sometimes = nn.Linear(10, 10)
+        self.sometimes = nn.Sequential(nn.Linear(10, 30), nn.Linear(30, 10))
         self.calls = 0
 
     def forward(self, x):
@@ -196,9 +196,9 @@ def clipped(kind):
     return training.weights()
 
 
-def unused(kind):
+def unused(kind, **more):
     options = {} if kind == "optimizer" else {"find_unused_parameters": True}
-    return Training(kind, sgd(momentum=0.9, weight_decay=0.1), Unused, **options).run(batches())
+    return Training(kind, sgd(momentum=0.9, weight_decay=0.1), Unused, **options, **more).run(batches())
 
 
 def frozen(kind):
@@ -342,6 +342,11 @@ def onebit(kind):
 def onebit_buckets(kind):
     """In several buckets, if there are any."""
     return Training(kind, sgd(momentum=0.9), params=EF, bucket_cap_mb=0.01).run(batches())
+
+
+def onebit_unused(kind):
+    """Error feedback stays where no worker uses a parameter."""
+    return unused(kind, params=EF)
 
 
 def onebit_moved(kind):

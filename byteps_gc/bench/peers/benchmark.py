@@ -21,7 +21,7 @@ from byteps_gc import native
 from byteps_gc.bench import model_gradients, tables
 from byteps_gc.bench.engine.clusters import Job
 from byteps_gc.bench.peers import environments
-from byteps_gc.bench.peers.jobs import PEERS, Peer, Places
+from byteps_gc.bench.peers.jobs import GROUPS, PEERS, Peer, Places
 from byteps_gc.bench.peers.rows import UNSHAPED, Failure, Key, Row, Setting, Turn, row
 from byteps_gc.cluster.namespaces import MOST_HOSTS, NamespaceHosts, bits_per_second, require
 from byteps_gc.errors import ClusterError, UserError
@@ -76,10 +76,23 @@ class Contest:
                 before = json.loads(options.json.read_text())
                 self.turns = [Turn(**one) for one in before["turns"]]
                 self.failed = [Failure(**one) for one in before["failed"]]
+                versions = dict(before["versions"])
             except (ValueError, LookupError, TypeError):
                 raise UserError(
                     f"cannot continue --json {options.json}: bench peers did not write this file; choose another"
                 ) from None
+            self.about = {**about, "versions": self.same_versions(versions)}
+
+    def same_versions(self, before: Dict[str, str]) -> Dict[str, str]:
+        """Return the versions of all contestants of a file; :class:`UserError` if one of them is another here."""
+        here = self.about["versions"]
+        for name, version in before.items():
+            if here.get(name, version) != version:
+                raise UserError(
+                    f"cannot continue --json {self.options.json}: it was measured with {name} {version}, and here is"
+                    f" {here[name]}; choose another file"
+                )
+        return {**before, **here}
 
     @property
     def here(self) -> str:
@@ -183,11 +196,18 @@ def met(rows: Sequence[Row]) -> Iterator[Tuple[str, List[Row]]]:
         yield together[0].setting, together
 
 
+def environment(contest: Contest) -> str:
+    """The versions of Python and of the contestants."""
+    versions = (f"{name} {version}" for name, version in contest.about["versions"].items())
+    return ", ".join([f"Python {contest.about['python']}", *versions])
+
+
 def markdown(contest: Contest, rows: Sequence[Row]) -> str:
     """The tables of all settings, for a document, with where they come from and who failed."""
-    versions = ", ".join(f"{name} {version}" for name, version in contest.about["versions"].items())
+    group = contest.peers[0].group
+    words = "" if group == GROUPS[0] else f" --group {group}"
     lines = [
-        f"`python -m byteps_gc bench peers`; Python {contest.about['python']}, {versions}.",
+        f"`python -m byteps_gc bench peers{words}`; {environment(contest)}.",
         "Median, minimum and maximum time of a round over all turns; limit: the time the link needs for the bytes.",
         "CPU s: CPU time of all processes per round, including the preparation of the next round's gradients.",
     ]
@@ -202,13 +222,13 @@ def markdown(contest: Contest, rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def chosen(names: Sequence[str]) -> List[Peer]:
-    """The contestants of these names; all for none. :class:`UserError`."""
+def chosen(names: Sequence[str], group: str) -> List[Peer]:
+    """The contestants of these names; all of a group for none. :class:`UserError`."""
     known = {peer.name: peer for peer in PEERS}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UserError(f"unknown peer {', '.join(unknown)}; known: {', '.join(known)}")
-    return [peer for peer in PEERS if not names or peer.name in names]
+    return [peer for peer in PEERS if (peer.name in names if names else peer.group == group)]
 
 
 def check(options: argparse.Namespace) -> None:
@@ -230,16 +250,19 @@ def check(options: argparse.Namespace) -> None:
 def main(options: argparse.Namespace) -> int:
     """Measure, print the table and write the files."""
     check(options)
-    peers = chosen(options.peer)
+    peers = chosen(options.peer, options.group)
     require(["util-linux", "iproute2"])
     exit_on_sigterm()
     native.library()
     with tempfile.TemporaryDirectory(prefix="byteps_gc-") as folder, Console(stderr=True).status("") as status:
-        places = environments.prepare({peer.needs for peer in peers if peer.needs}, Path(folder), status.update)
-        about = {**machine.about(sorted(os.sched_getaffinity(0))), "versions": environments.versions(places)}
+        needs = {peer.needs for peer in peers}
+        places = environments.prepare(needs, Path(folder), status.update, options.torch_python)
+        versions = environments.versions(places, mxnet=needs != {"torch"})
+        about = {**machine.about(sorted(os.sched_getaffinity(0))), "versions": versions}
         contest = Contest(options, peers, places, about)
         contest.run(status.update)
     rows = contest.rows()
+    print(environment(contest))
     for setting, together in met(rows):
         print(setting)
         tables.show(TITLES, map(cells, together))

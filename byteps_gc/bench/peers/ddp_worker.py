@@ -1,9 +1,10 @@
-"""A worker that exchanges gradients as PyTorch's DistributedDataParallel does, with gloo: ddp_worker.py '{...}'
+"""A worker that exchanges gradients with PyTorch's DistributedDataParallel and a hook: ddp_worker.py '{...}'
 
-For :mod:`byteps_gc.bench.peers`, in an environment of its own that has PyTorch and not this package.
+For :mod:`byteps_gc.bench.peers`, in an environment that has PyTorch; it has this package only for its own hook.
 """
 
 import json
+import os
 import sys
 
 import torch
@@ -27,11 +28,12 @@ class Gradients(torch.nn.Module):
 
 
 def wrapped(net, hook):
-    """The module in DDP, with a communication hook of this name: "", fp16, powersgd-RANK."""
+    """Return the module in DDP, with a hook of PyTorch: "", fp16, bf16, powersgd-RANK."""
     if not hook.startswith("powersgd"):
         net = DistributedDataParallel(net, gradient_as_bucket_view=True)
-        if hook == "fp16":
-            net.register_comm_hook(None, default_hooks.fp16_compress_hook)
+        if hook:  # in another function: DDP registers bf16's own for NCCL only, although gloo sums bfloat16
+            compress = getattr(default_hooks, f"{hook}_compress_hook")
+            net.register_comm_hook(None, lambda state, bucket: compress(state, bucket))
         return net
     # with gloo, the steps of several buckets would overtake each other on one worker and meet others on the next
     distributed._DEFAULT_FIRST_BUCKET_BYTES = ONE_BUCKET << 20
@@ -42,15 +44,25 @@ def wrapped(net, hook):
     return net
 
 
+def with_our_hook(net, params):
+    """Return the module in DDP, with this package's hook; params: of compression."""
+    import byteps_gc.torch as bps
+
+    bps.init()
+    net = DistributedDataParallel(net, gradient_as_bucket_view=True)
+    net.register_comm_hook(*bps.ddp_hook(net, **params))
+    return net
+
+
 def main():
     """Exchange all gradients, round after round."""
     options = json.loads(sys.argv[1])
-    torch.set_num_threads(options["threads"])
-    rank, workers = options["rank"], options["size"]
-    distributed.init_process_group("gloo", init_method=options["init"], rank=rank, world_size=workers)
-    torch.manual_seed(rank)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    distributed.init_process_group("gloo")
+    torch.manual_seed(distributed.get_rank())
     gradients = [torch.randn(shape).flatten() for shape in options["shapes"]]
-    net = wrapped(Gradients(options["shapes"]), options["hook"])
+    net = Gradients(options["shapes"])
+    net = wrapped(net, options["hook"]) if "hook" in options else with_our_hook(net, options["params"])
     loss = None
 
     def forward():

@@ -1,4 +1,4 @@
-"""The environments of the peers that are not this package's: made once, and kept in the cache."""
+"""The environments of the peers: those without this package are made once, and kept in the cache."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from typing import Callable, Dict, List, Optional, Set
 
+import byteps_gc
 from byteps_gc import env
 from byteps_gc.bench.peers.jobs import Places
 from byteps_gc.bench.stock import engine
@@ -32,8 +33,10 @@ BUILD = {
     "HOROVOD_WITHOUT_PYTORCH": "1",
     "HOROVOD_WITHOUT_MPI": "1",
 }
-DISTRIBUTIONS = {"pytorch": "torch", "horovod": "horovod"}
+DISTRIBUTIONS = {"pytorch": "torch", "horovod": "horovod", "torch": "torch"}
 VERSION = "import sys; from importlib import metadata; print(metadata.version(sys.argv[1]))"
+TORCH = Path(byteps_gc.__file__).parent.parent / ".venv-torch" / "bin" / "python"
+HAS_HOOK = "import byteps_gc.torch; from byteps_gc.core import engine; engine.library()"
 
 
 def python() -> str:
@@ -79,9 +82,22 @@ def environment(name: str, progress: Callable[[str], None]) -> Path:
     return interpreter
 
 
-def prepare(needs: Set[str], folder: Path, progress: Callable[[str], None]) -> Places:
-    """What contestants need; ``folder``: for what is not kept."""
+def with_torch(python: Optional[Path]) -> Path:
+    """Return a Python with PyTorch and this package: this one or that of .venv-torch; :class:`UserError` without."""
+    place = Path(shutil.which(str(python or TORCH)) or python or TORCH).absolute()
+    hint = "make an environment with ./scripts/setup.sh --torch, or pass --torch-python PATH"
+    if not succeeds([place, "-c", "import torch"]):
+        raise UserError(f"{place} cannot import torch; {hint}")
+    if not succeeds([place, "-c", HAS_HOOK]):
+        raise UserError(f"{place} has torch, but not byteps_gc.torch with its engine; {hint}")
+    return place
+
+
+def prepare(needs: Set[str], folder: Path, progress: Callable[[str], None], python: Optional[Path] = None) -> Places:
+    """What contestants need; ``folder``: for what is not kept; ``python``: with PyTorch, see :func:`with_torch`."""
     found: Dict[str, Optional[Path]] = {}
+    if "torch" in needs:
+        found["torch"] = with_torch(python)
     if "released" in needs:
         progress("stock BytePS")
         found["released"] = engine.unpack(folder / "released", progress)
@@ -90,10 +106,10 @@ def prepare(needs: Set[str], folder: Path, progress: Callable[[str], None]) -> P
     return Places(**found)
 
 
-def versions(places: Places) -> Dict[str, str]:
+def versions(places: Places, mxnet: bool = True) -> Dict[str, str]:
     """Of the peers that have an environment, and of MXNet."""
     interpreters = {name: getattr(places, name) for name in DISTRIBUTIONS}
-    found = {"mxnet": build.mxnet_version().rpartition("=")[2]}
+    found = {"mxnet": build.mxnet_version().rpartition("=")[2]} if mxnet else {}
     for name, interpreter in interpreters.items():
         if interpreter:
             command = [str(interpreter), "-c", VERSION, DISTRIBUTIONS[name]]

@@ -23,6 +23,8 @@ KVSTORE_SERVER = (
 )  # which serves until the job is over
 DDP = BENCH / "ddp_worker.py"
 HOROVOD = BENCH / "horovod_worker.py"
+TORCH_PORT = HOST_PORT + 1  # of torch's rendezvous
+GROUPS = ("systems", "torch")
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Places:
-    """Where what a contestant needs lies: stock BytePS, and Pythons with PyTorch and with Horovod."""
+    """Where what a contestant needs lies: stock BytePS, and Pythons.
+
+    pytorch: with an old PyTorch; horovod: with Horovod; torch: with PyTorch 2 and this package.
+    """
 
     released: Optional[Path] = None
     pytorch: Optional[Path] = None
     horovod: Optional[Path] = None
+    torch: Optional[Path] = None
 
 
 Roles = List[supervisor.Role]
@@ -67,6 +73,11 @@ class Peer:
     warm_up: int = 1
     share: float = 1.0
     busy: float = 0.0
+
+    @property
+    def group(self) -> str:
+        """The group of contestants that it belongs to, one of GROUPS."""
+        return "torch" if self.needs == "torch" else "systems"
 
     def roles(self, hosts: Sequence[Namespace], plan: Plan, places: Places) -> Roles:
         """The processes of one job on the hosts."""
@@ -105,14 +116,26 @@ def kvstore(hosts: Sequence[Namespace], plan: Plan, compression: Optional[Dict[s
 
 def ddp(hosts: Sequence[Namespace], plan: Plan, place: Path, hook: str = "") -> Roles:
     """PyTorch's DistributedDataParallel with gloo: a worker on each host."""
-    common = dict(init=f"tcp://{hosts[0].address}:{HOST_PORT}", size=len(hosts), threads=omp_threads(len(hosts)))
+    work = [place, DDP, json.dumps({**plan.words, "hook": hook})]
+    roles = [supervisor.Role(f"worker-{rank}", host.command(work), Side("").base()) for rank, host in enumerate(hosts)]
+    return with_process_group(hosts, roles)
 
-    def role(rank: int) -> supervisor.Role:
-        words = json.dumps({**plan.words, **common, "rank": rank, "hook": hook})
-        env = Side("").base(GLOO_SOCKET_IFNAME=LINK, OMP_NUM_THREADS=str(common["threads"]))
-        return supervisor.Role(f"worker-{rank}", hosts[rank].command([place, DDP, words]), env)
 
-    return [role(rank) for rank in range(len(hosts))]
+def ddp_hook(hosts: Sequence[Namespace], plan: Plan, place: Path, params: Dict[str, Any]) -> Roles:
+    """DDP with this package's hook: a scheduler on the first host, a server and a worker on each."""
+    launch = [place, *supervisor.BPSLAUNCH[1:]]
+    work = [*launch, place, DDP, json.dumps({**plan.words, "params": params})]
+    base = Side("").base(BYTEPS_MIN_COMPRESS_BYTES=str(env.MIN_COMPRESS_BYTES))
+    return with_process_group(hosts, roles_on(hosts, launch, work, base))
+
+
+def with_process_group(hosts: Sequence[Namespace], roles: Roles) -> Roles:
+    """Give the workers, one on each host, the variables of torch.distributed; return all roles."""
+    address, size, threads = hosts[0].address, str(len(hosts)), str(omp_threads(len(hosts)))
+    group = dict(MASTER_ADDR=address, MASTER_PORT=str(TORCH_PORT), WORLD_SIZE=size, GLOO_SOCKET_IFNAME=LINK)
+    for rank, role in enumerate(role for role in roles if role.is_worker):
+        role.env.update(group, RANK=str(rank), OMP_NUM_THREADS=threads)
+    return roles
 
 
 def horovod(hosts: Sequence[Namespace], plan: Plan, place: Path) -> Roles:
@@ -154,9 +177,27 @@ def ours(name: str, share: float, least: int = env.MIN_COMPRESS_BYTES, **params:
     return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least}, share=share)
 
 
-def torch(hook: str = "", name: str = "", share: float = 1.0) -> Peer:
-    """PyTorch's DDP with a communication hook, whose first rounds build buckets, or are not compressed yet."""
-    return Peer(f"PyTorch DDP{name}", ddp, {"hook": hook}, needs="pytorch", warm_up=3, share=share)
+DDP_WARM_UP = 3  # rounds in which DDP builds buckets, and PowerSGD does not compress yet
+# of PyTorch's communication hooks: what ddp_worker.py calls them, and the share that they send
+HOOKS = {
+    "": ("", 1.0),
+    " fp16": ("fp16", 0.5),
+    " PowerSGD rank 1": ("powersgd-1", 0.05),
+    " PowerSGD rank 4": ("powersgd-4", 0.2),
+}
+
+
+def pytorch(first: str, needs: str, hooks: Dict[str, Tuple[str, float]]) -> List[Peer]:
+    """PyTorch's DDP with its communication hooks."""
+    return [
+        Peer(first + name, ddp, {"hook": hook}, needs=needs, warm_up=DDP_WARM_UP, share=share)
+        for name, (hook, share) in hooks.items()
+    ]
+
+
+def our_hook(name: str, share: float, **params: Any) -> Peer:
+    """PyTorch's DDP with this package's hook."""
+    return Peer(f"byteps_gc hook{name}", ddp_hook, {"params": params}, needs="torch", warm_up=DDP_WARM_UP, share=share)
 
 
 PEERS: Tuple[Peer, ...] = (
@@ -170,9 +211,11 @@ PEERS: Tuple[Peer, ...] = (
     Peer("stock BytePS", byteps, needs="released", busy=5.0),  # its idle threads keep the processors busy
     Peer("MXNet dist_sync", kvstore),
     Peer("MXNet dist_sync 2bit", kvstore, {"compression": {"type": "2bit", "threshold": 0.5}}, share=0.5),
-    torch(),
-    torch("fp16", " fp16", 0.5),
-    torch("powersgd-1", " PowerSGD rank 1", 0.05),
-    torch("powersgd-4", " PowerSGD rank 4", 0.2),
+    *pytorch("PyTorch DDP", "pytorch", HOOKS),
     Peer("Horovod MXNet", horovod, needs="horovod"),
+    our_hook("", 1.0),
+    our_hook(" fp16", 0.5, fp16=True),
+    our_hook(" int8", 0.26, compressor="int8"),
+    *(our_hook(f" {name} + EF", 0.05, ef="vanilla", **params) for name, params in COMPRESSORS.items()),
+    *pytorch("torch DDP", "torch", {**HOOKS, " bf16": ("bf16", 0.5)}),
 )
