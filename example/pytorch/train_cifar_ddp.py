@@ -39,8 +39,9 @@ class Block(nn.Module):
 
 
 def resnet18(classes, width):
-    """Return ResNet-18 with a first convolution for small images."""
+    """Return ResNet-18 with a first convolution of 3x3 instead of 7x7, for small images."""
     layers, inputs = [nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()], width
+    layers.append(nn.MaxPool2d(3, 2, 1))
     for stage in range(4):
         outputs = width * 2**stage
         layers += [Block(inputs, outputs, 1 if stage == 0 else 2), Block(outputs, outputs, 1)]
