@@ -81,6 +81,22 @@ def test_the_time_to_a_target(tmp_path):
     assert [row.values()["seconds_to_target"] for row in found] == [[None, 21.0], [None, None]]
 
 
+def test_another_target(tmp_path, capsys):
+    """The copy that is kept has it too."""
+    write(tmp_path / "runs" / "topk.jsonl", TOPK)
+    assert main(["report", str(tmp_path / "runs"), "--target", "accuracy=0.6", "--out", str(tmp_path / "kept")]) == 0
+    assert main(["report", str(tmp_path / "kept"), "--out", str(tmp_path / "again")]) == 0
+    table_of = [(tmp_path / name / "table.md").read_text() for name in ("kept", "again")]
+    assert "| Time to 60%(s) |" in table_of[0] and "| 21.0 |" in table_of[0] and table_of[0] == table_of[1]
+    capsys.readouterr()
+    for text, message in {
+        "loss=1": "target loss=1: the record of topk has no validation loss",
+        "80": "target '80' is not accuracy=NUMBER or loss=NUMBER, such as accuracy=0.85",
+    }.items():
+        assert main(["report", str(tmp_path / "runs"), "--target", text]) == 2
+        assert capsys.readouterr().err == f"byteps_gc: {message}\n"
+
+
 def test_evaluations_of_loss_between_epochs(tmp_path):
     """Each with its step; without the bytes sent, as on one host."""
     recorder = record.Recorder(tmp_path / "none.jsonl")
