@@ -70,6 +70,59 @@ def test_rows_are_in_the_order_of_the_configuration(tmp_path):
     assert [row.name for row in rows.group(rows.find([tmp_path]))] == ["baseline", "topk(k=0.001)"]
 
 
+def test_the_time_to_a_target(tmp_path):
+    """Not that of a run that has not reached it."""
+    for seed, gain in enumerate((0.0, 0.02)):
+        write(tmp_path / f"{seed}" / "topk.jsonl", TOPK, gain=gain, flags={"--seed": seed}, target={"accuracy": 0.61})
+        write(tmp_path / f"{seed}" / "onebit.jsonl", {"compressor": "onebit"}, flags={}, target={"accuracy": 0.61})
+    found = rows.group(rows.find([tmp_path]))
+    assert table.titles(found)[4] == "Time to 61%(s)"
+    assert [table.cells(row)[4] for row in found] == ["21.0, 1 of 2 runs", "not reached"]
+    assert [row.values()["seconds_to_target"] for row in found] == [[None, 21.0], [None, None]]
+
+
+def test_another_target(tmp_path, capsys):
+    """The copy that is kept has it too."""
+    write(tmp_path / "runs" / "topk.jsonl", TOPK)
+    assert main(["report", str(tmp_path / "runs"), "--target", "accuracy=0.6", "--out", str(tmp_path / "kept")]) == 0
+    assert main(["report", str(tmp_path / "kept"), "--out", str(tmp_path / "again")]) == 0
+    table_of = [(tmp_path / name / "table.md").read_text() for name in ("kept", "again")]
+    assert "| Time to 60%(s) |" in table_of[0] and "| 21.0 |" in table_of[0] and table_of[0] == table_of[1]
+    capsys.readouterr()
+    for text, message in {
+        "loss=1": "target loss=1: the record of topk has no validation loss",
+        "80": "target '80' is not accuracy=NUMBER or loss=NUMBER, such as accuracy=0.85",
+    }.items():
+        assert main(["report", str(tmp_path / "runs"), "--target", text]) == 2
+        assert capsys.readouterr().err == f"byteps_gc: {message}\n"
+
+
+def test_evaluations_of_loss_between_epochs(tmp_path):
+    """Each with its step; without the bytes sent, as on one host."""
+    recorder = record.Recorder(tmp_path / "none.jsonl")
+    common = dict(model="net", dataset="text", workers=2, flags={}, min_compress_bytes=1, partition_bytes=1)
+    recorder.write("start", compression={}, epochs=2, target={"loss": 2.5}, **common)
+    for number, loss in enumerate((3.0, 2.5)):
+        recorder.write(
+            "epoch", epoch=number, step=30 * (number + 1), seconds=4.0 + number, accuracy=0.3, loss=loss, val_loss=loss,
+            samples_per_second=8.0, sent_mb_per_step=None,
+        )  # fmt: skip
+    recorder.write("end")
+    found = rows.group(rows.find([tmp_path]))
+    report.write(found, tmp_path)
+    assert (tmp_path / "table.md").read_text().splitlines() == [
+        "| Compressor | Val Accu | Val Loss | Time(s) | Speedup | Time to loss 2.5(s) | MB/step | Seeds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| baseline | 30.00% | 2.500 | 5.00 | 1.00 | 5.0 |  | 1 |",
+    ]
+    assert (tmp_path / "loss_over_time.png").is_file() and not (tmp_path / "sent.png").exists()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "step 60: 2.500 after 5.0 s" in page and "Validation loss over time" in page
+    shown = Progress()
+    shown.job("none")
+    shown.update(found[0].runs[0])
+
+
 def test_without_a_baseline_there_is_no_speedup(tmp_path):
     write(tmp_path / "topk.jsonl", TOPK)
     assert "| 21.00 |  | 4.500 |" in table.markdown(rows.group(rows.find([tmp_path])))

@@ -9,6 +9,7 @@ Each line that byteps_gc needs is marked. Start it with two workers on this mach
 from pathlib import Path
 
 from byteps_gc.data import images
+from byteps_gc.errors import UserError
 import byteps_gc.torch as bps  # byteps_gc, line 1 of 3
 import hooks
 import progress
@@ -39,8 +40,9 @@ class Block(nn.Module):
 
 
 def resnet18(classes, width):
-    """Return ResNet-18 with a first convolution for small images."""
+    """Return ResNet-18 with a first convolution of 3x3 instead of 7x7, for small images."""
     layers, inputs = [nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()], width
+    layers.append(nn.MaxPool2d(3, 2, 1))
     for stage in range(4):
         outputs = width * 2**stage
         layers += [Block(inputs, outputs, 1 if stage == 0 else 2), Block(outputs, outputs, 1)]
@@ -126,6 +128,8 @@ def main():
 
     sampler = DistributedSampler(train_set, workers, rank, seed=opt.seed, drop_last=True)
     train_data = DataLoader(train_set, opt.batch_size, sampler=sampler, drop_last=True)
+    if len(train_data) == 0:
+        raise UserError(f"{len(train_set)} training images are fewer than a batch of {opt.batch_size} for each worker")
     val_data = DataLoader(Subset(val_set, range(rank, len(val_set), workers)), 100)
     torch.manual_seed(opt.seed * workers + rank)  # each worker shifts and flips its own way
     about = dict(model="resnet18", dataset=opt.dataset, train_samples=len(train_set), val_samples=len(val_set))
