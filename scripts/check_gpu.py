@@ -7,7 +7,7 @@ results must equal the CPU engine's bit for bit. Both workers share the GPUs; wi
 processes. MXNet is not used, so GPUs that it has no kernels for can be checked as well.
 With --torch, two workers compare PyTorch tensors on the GPU with tensors in host memory instead: sums, weights after
 some steps, whether exchanges begin before backward has ended, and the time of a step with DDP alone and with the hook.
-It takes less than 5 minutes, and needs an environment with PyTorch for GPUs (./scripts/setup.sh --torch-python PATH).
+It is sized for 5 minutes, and needs an environment with PyTorch for GPUs (./scripts/setup.sh --torch-python PATH).
 Needs the NVIDIA driver, CUDA and NCCL: NVIDIA's wheels (./scripts/setup.sh --cuda), or --cuda-home and --nccl-home.
 """
 
