@@ -5,6 +5,9 @@ engine from GPU memory and from host memory; and from GPU memory with two proces
 by NCCL, or by the CPU with BYTEPS_PCIE_SWITCH_SIZE=1. Uncompressed sums must equal NumPy's, and the CUDA engine's
 results must equal the CPU engine's bit for bit. Both workers share the GPUs; with a single GPU, so do a worker's
 processes. MXNet is not used, so GPUs that it has no kernels for can be checked as well.
+With --torch, two workers compare PyTorch tensors on the GPU with tensors in host memory instead: sums, weights after
+some steps, whether exchanges begin before backward has ended, and the time of a step with DDP alone and with the hook.
+It is sized for 5 minutes, and needs an environment with PyTorch for GPUs (./scripts/setup.sh --torch-python PATH).
 Needs the NVIDIA driver, CUDA and NCCL: NVIDIA's wheels (./scripts/setup.sh --cuda), or --cuda-home and --nccl-home.
 """
 
@@ -109,6 +112,36 @@ def check(devices, release, gpus, large):
     return wrong
 
 
+def report(wrong):
+    """Print what is wrong; the exit status."""
+    for line in wrong:
+        print(f"check_gpu: {line}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def check_torch(device, large):
+    """Compare PyTorch tensors on a device with those in host memory; what is wrong."""
+    wrong, found = [], {}
+
+    def show(name, line):
+        if not line.startswith("{"):
+            return
+        one = json.loads(line)
+        found.setdefault(one["rank"], []).append(one["what"])
+        if one["rank"] == 0:
+            print(f"  {one['what']}: {one['wrong'] or one.get('measured', 'equal')}", flush=True)
+        if one["wrong"]:
+            wrong.append(f"worker {one['rank']}, {one['what']}: {one['wrong']}")
+
+    folder = Path(tempfile.mkdtemp(prefix="byteps_gc-gpu-"))
+    words = [sys.executable, str(PROGRAMS / "torch_device.py"), device, str(large)]
+    base = dict(os.environ, BYTEPS_MIN_COMPRESS_BYTES="4096")
+    print(f"PyTorch, tensors on {device}:", flush=True)
+    supervisor.launch(supervisor.job(WORKERS, SERVERS, words, base=base), folder, show)
+    shutil.rmtree(folder)
+    return wrong if len(found) == WORKERS else [*wrong, "a worker has checked nothing"]
+
+
 def main():
     """Check what can be checked here."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -119,8 +152,17 @@ def main():
     parser.add_argument(
         "--large", type=int, default=LARGE, help="elements of the array that is timed (default: %(default)s)"
     )
+    parser.add_argument("--torch", action="store_true", help="check PyTorch instead")
+    parser.add_argument(
+        "--device",
+        choices=("cuda", "cpu"),
+        default="cuda",
+        help="with --torch: cpu lets host memory stand for the GPU's",
+    )
     options = parser.parse_args()
     try:
+        if options.torch:
+            return report(check_torch(options.device, options.large))
         devices, gpus = [compiling.HOST], []
         if not options.host:
             gpus = nvidia_driver.gpus()
@@ -133,9 +175,7 @@ def main():
     except UserError as error:
         print(f"check_gpu: {error}", file=sys.stderr)
         return 2
-    for line in wrong:
-        print(f"check_gpu: {line}", file=sys.stderr)
-    return 1 if wrong else 0
+    return report(wrong)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ HALF = 5  # float16 in the place of float32 in a push
 
 
 class Job:
-    """A scheduler, a server and two members, who have announced the tensor "a"."""
+    """A scheduler, a server and two members."""
 
     def __init__(self, commands, file):
         cluster = roles.Cluster(2, 1, port=supervisor.free_port())
@@ -29,7 +29,11 @@ class Job:
 
         self.processes = [start("scheduler"), start("server")]
         self.members = [Member(number, cluster.port, secret.load(file)) for number in range(2)]
-        for step in (Member.meet, Member.barrier, Member.pass_barrier, Member.announce, Member.answer):
+        self.each(Member.meet, Member.barrier, Member.pass_barrier)
+
+    def each(self, *steps):
+        """Each member does each step."""
+        for step in steps:
             for one in self.members:
                 step(one)
 
@@ -76,7 +80,7 @@ class Job:
 
 
 @pytest.fixture
-def job(commands, tmp_path):
+def started(commands, tmp_path):
     """Such a job, which ends with the test."""
     try:
         one = Job(commands, secret.make(tmp_path / "secret"))
@@ -85,6 +89,32 @@ def job(commands, tmp_path):
             member.close()
     finally:
         commands.end()
+
+
+@pytest.fixture
+def job(started):
+    """Such a job, whose members have announced the tensor "a"."""
+    started.each(Member.announce, Member.answer)
+    return started
+
+
+def test_a_tensor_of_some_workers_does_not_wait_for_others(started):
+    first, other = started.members
+    first.announce(workers=1)
+    assert first.answer() == []
+    for values in ([1.0, 2.0], [3.0, 4.0]):
+        first.push(*values)
+        assert first.answer() == values
+    assert other.silent()
+    other.announce(workers=1)
+    assert "announces 'a', which 1 other workers exchange" in started.fails()
+
+
+def test_workers_that_disagree_about_who_exchanges_a_tensor_end_the_job(started):
+    first, other = started.members
+    first.announce()
+    other.announce(workers=1)
+    assert "exchanges 'a' among 1 workers, " in started.fails()
 
 
 def test_a_repeated_push_is_counted_once(job):

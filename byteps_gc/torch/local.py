@@ -13,6 +13,9 @@ NEEDS = (
     "local_reduce=True needs torch's process group, and the same number of processes, two or more, on each host, with"
     " consecutive ranks"
 )
+# from torch 2.13 on under new names
+_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or getattr(dist, "reduce_scatter_tensor", None)
+_all_gather = getattr(dist, "all_gather_single", None) or getattr(dist, "all_gather_into_tensor", None)
 
 
 class LocalGroup:
@@ -35,12 +38,12 @@ class LocalGroup:
     def reduce_scatter(self, rows: torch.Tensor) -> torch.Tensor:
         """Return this rank's row of the sum over the local ranks."""
         row = torch.empty_like(rows[0])
-        dist.reduce_scatter_tensor(row, rows.view(-1), group=self._group)
+        _reduce_scatter(row, rows.view(-1), group=self._group)
         return row
 
     def all_gather(self, rows: torch.Tensor, row: torch.Tensor) -> None:
         """Replace rows by those of the local ranks."""
-        dist.all_gather_into_tensor(rows.view(-1), row, group=self._group)
+        _all_gather(rows.view(-1), row, group=self._group)
 
 
 def find_group(device: torch.device, wanted: Optional[bool], name: str) -> Optional[LocalGroup]:
