@@ -117,7 +117,8 @@ def ddp_hook(
     model: a DistributedDataParallel. optimizer: applies its gradients; it gives the learning rates for error feedback,
         and skips steps that are not finite. Without it, error feedback takes the rates as constant, and such steps are
         only counted in ``skipped_steps``.
-    compressor, options: compression parameters, as in :meth:`Settings.from_params`: the compressor's options, ef, fp16.
+    compressor, options: compression parameters, as in :meth:`Settings.from_params`: the compressor's options, ef, fp16,
+        bf16.
     grad_scaler: the GradScaler that scales the loss.
 
     Without a compressor, gradients travel as they are, float16 and bfloat16 as float32. Raises :class:`ExchangeError`

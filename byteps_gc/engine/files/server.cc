@@ -275,7 +275,7 @@ class Server {
            "': all workers must declare the same tensors in the same order");
     if (dtype != key.dtype)
       Fail(is.worker + " has " + quoted + " as " + DtypeName(dtype) + ", " + was.worker + " as " + DtypeName(key.dtype) +
-           ": use the same dtype and the same fp16 setting on all workers");
+           ": use the same dtype and the same fp16 or bf16 setting on all workers");
     if (is.partition_bytes != was.partition_bytes)
       Fail(is.worker + " has BYTEPS_PARTITION_BYTES=" + std::to_string(is.partition_bytes) + ", " + was.worker + " has " +
            std::to_string(was.partition_bytes) + ", as " + quoted + " shows: set the same value on all hosts");
@@ -285,7 +285,7 @@ class Server {
     if (is.options != was.options)
       Fail(is.worker + " " + Compression(is.options, was.options, quoted) + ", " + was.worker + " " +
            Compression(was.options, is.options, "it") +
-           ": use the same compression_params (also fp16) and BYTEPS_MIN_COMPRESS_BYTES on all workers");
+           ": use the same compression_params (also fp16 and bf16) and BYTEPS_MIN_COMPRESS_BYTES on all workers");
   }
 
   // What a worker does with a tensor: only the options that another one has not.
