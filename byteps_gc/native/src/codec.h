@@ -47,6 +47,7 @@ inline void feed_blocks(const float* x, const float* last, size_t n, float ratio
                         Lost lost) {
   const F8 r = F8::all(ratio);
   for (size_t i = 0; i < n; i += 8) {  // states have room behind their end
+    ahead_of(last + i), ahead_of(x + i);
     const F8 p = F8::load(x + i) + r * lost(F8::load(last + i));
     keep(p, stream, next + i);
     p.store(out + i);
