@@ -68,11 +68,11 @@ def tensors(case, number, threshold, partition_elements):
         place = (f"{scope}gradient_{index}", size, partition_elements)
         compressor = settings.compressor
         if compressor is not None and 4 * size >= threshold:
-            if settings.fp16 and "half" in compressor.option_names():
-                compressor = dataclasses.replace(compressor, half=True)
+            if settings.narrow() in compressor.option_names():
+                compressor = dataclasses.replace(compressor, **{settings.narrow(): True})
             yield EncodedTensor(*place, compressor, mu or None, bool(settings.ef))
-        elif settings.fp16:
-            yield EncodedTensor(*place, Identity(half=True), mu=mu)
+        elif settings.narrow():
+            yield EncodedTensor(*place, Identity(**{settings.narrow(): True}), mu=mu)
         else:
             yield Tensor(size, mu)
 

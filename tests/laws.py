@@ -22,6 +22,7 @@ from byteps_gc.compressors.randomk import RandomK
 from byteps_gc.compressors.reference import ReferenceServer, ReferenceWorker
 from byteps_gc.compressors.refusals import FrameError, Refusal
 from byteps_gc.compressors.topk import TopK
+from byteps_gc.compressors.values import size_of
 import numpy as np
 
 Faults = Iterator[Tuple[str, Frame, Refusal]]
@@ -167,7 +168,7 @@ def _topk(**options: Any) -> Row:
     one = TopK(**options)
 
     def loss(x: np.ndarray) -> float:
-        return 1 - one.count(x.size) / x.size + (2**-20 if one.half else 0)
+        return 1 - one.count(x.size) / x.size + (2**-20 if one.half else 2**-16 if one.bfloat16 else 0)
 
     return Row(one, loss=loss, again="exactly", faults=_sparse_faults)
 
@@ -176,7 +177,7 @@ def _randomk(**options: Any) -> Row:
     one = RandomK(**options)
 
     def loss(x: np.ndarray) -> float:
-        return 1 - one.count(x.size) / x.size + (2**-20 if one.half else 0)
+        return 1 - one.count(x.size) / x.size + (2**-20 if one.half else 2**-16 if one.bfloat16 else 0)
 
     return Row(one, True, loss, "mean", shared=True, faults=_value_faults)
 
@@ -209,9 +210,10 @@ def _count_faults(frame: Frame, code: Optional[Refusal] = Refusal.COUNT) -> Faul
         )
 
 
-def _with_values(frame: Frame, value: float, half: bool) -> Frame:
-    """The frame with another last value."""
-    tail = np.array([value], "<f2" if half else "<f4").tobytes()
+def _with_values(frame: Frame, value: float, form: int) -> Frame:
+    """The frame with another last value, in this form."""
+    tail = np.array([value], "<f2" if form == frames.HALF else "<f4").tobytes()
+    tail = tail[2:] if form == frames.BFLOAT16 else tail
     return replace(frame, payload=frame.payload[: -len(tail)] + tail)
 
 
@@ -221,7 +223,11 @@ def _scale_faults(frame: Frame) -> Faults:
     if frame.flags & frames.HALF:
         scales += [2.0**114, 2.0**127]
         for value in (2.0**15, 65504.0):
-            yield f"{value} times 2^113", replace(_with_values(frame, value, True), scale=2.0**113), Refusal.VALUE
+            yield (
+                f"{value} times 2^113",
+                replace(_with_values(frame, value, frames.HALF), scale=2.0**113),
+                Refusal.VALUE,
+            )
     else:
         scales += [0.5, 2.0, 2.0**127]
     for scale in scales:
@@ -229,10 +235,10 @@ def _scale_faults(frame: Frame) -> Faults:
 
 
 def _value_faults(row: Row, frame: Frame) -> Faults:
-    half = bool(frame.flags & frames.HALF)
+    form = frame.flags & (frames.HALF | frames.BFLOAT16)
     yield from _scale_faults(frame)
     for value in (math.nan, math.inf, -math.inf):
-        yield f"value {value}", _with_values(frame, value, half), Refusal.VALUE
+        yield f"value {value}", _with_values(frame, value, form), Refusal.VALUE
     yield "payload too short", replace(frame, payload=frame.payload[:-2]), Refusal.PAYLOAD
     yield "payload too long", replace(frame, payload=frame.payload + b"\0\0"), Refusal.PAYLOAD
     yield from _count_faults(frame)
@@ -255,12 +261,12 @@ def _stream_faults(frame: Frame, begin: int, end: int) -> Faults:
 
 
 def _sparse_faults(row: Row, frame: Frame) -> Faults:
-    half = bool(frame.flags & frames.HALF)
+    form = frame.flags & (frames.HALF | frames.BFLOAT16)
     yield from _scale_faults(frame)
     for value in (math.nan, math.inf):
-        yield f"value {value}", _with_values(frame, value, half), Refusal.VALUE
+        yield f"value {value}", _with_values(frame, value, form), Refusal.VALUE
     yield from _count_faults(frame)
-    length = len(frame.payload) - frame.count * (2 if half else 4)
+    length = len(frame.payload) - frame.count * size_of(form)
     yield from _stream_faults(frame, 0, length)
     entries = row.compressor.entries(encoded_of(frame), frame.d, Draw())
     if write_codes(entries.indices, frame.d)[1] % 32:
@@ -323,7 +329,7 @@ def union_faults(frame: Frame) -> Faults:
     """Faults of the union of entries that topk and dithering are answered with."""
     yield from _scale_faults(frame)
     for value in (math.nan, math.inf):
-        yield f"value {value}", _with_values(frame, value, False), Refusal.VALUE
+        yield f"value {value}", _with_values(frame, value, 0), Refusal.VALUE
     yield from _count_faults(frame, None)
     yield from _stream_faults(frame, 0, len(frame.payload) - 4 * frame.count)
 
@@ -336,9 +342,11 @@ ROWS = [
     _topk(k=0.3, half=True),
     _topk(k=10**9),
     _topk(k=10**9, half=True),
+    _topk(k=0.3, bfloat16=True),
     _randomk(k=0.25),
     _randomk(k=7, seed=2**32 - 1),
     _randomk(k=0.5, seed=3, half=True),
+    _randomk(k=0.5, seed=3, bfloat16=True),
     _dithering(k=1, normalize="l2"),
     _dithering(k=2),
     _dithering(k=4, lattice=1 / 4, seed=9),
@@ -350,6 +358,7 @@ ROWS = [
     _dithering(k=30, partition="natural"),
     Row(Identity()),
     Row(Identity(half=True), again="exactly", faults=_value_faults),
+    Row(Identity(bfloat16=True), again="exactly", faults=_value_faults),
     _int8(),
     _int8(bucket=100, rounding="stochastic", seed=7),
 ]
@@ -389,6 +398,8 @@ EXTREMES: Dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "one of the largest": lambda rng, d: np.where(np.arange(d) == d // 2, -MAX, rng.standard_normal(d)),
     "just below the limit of float16": lambda rng, d: np.where(np.arange(d) % 7 == 0, 4094.99 * 2.0**116, 1e38),
     "the limit of float16": lambda rng, d: np.where(np.arange(d) % 7 == 0, 4095 * 2.0**116, 1e38),
+    "just below the limit of bfloat16": lambda rng, d: np.where(np.arange(d) % 7 == 0, 510.99 * 2.0**119, 1e38),
+    "the limit of bfloat16": lambda rng, d: np.where(np.arange(d) % 7 == 0, 511 * 2.0**119, 1e38),
     "half of the largest": lambda rng, d: MAX / 2 * rng.choice([-1, 1], d) * rng.uniform(0.99, 1, d),
     "smallest": lambda rng, d: 2.0**-149 * rng.choice([-1, 0, 1], d),
     "around the smallest normal": lambda rng, d: 2.0**-126 * rng.uniform(-2, 2, d),
@@ -423,7 +434,7 @@ FIELDS = [
     ("d + 1", {"d": 301}, Refusal.ELEMENTS),
     ("workers", {"workers": 3}, Refusal.WORKERS),
     ("digest", {"digest": 1}, Refusal.OPTIONS),
-    ("unknown flag", {"flags": 128}, Refusal.UNKNOWN_FLAGS),
+    ("unknown flag", {"flags": 256}, Refusal.UNKNOWN_FLAGS),
     ("ERROR with entries", {"flags": frames.ERROR}, Refusal.ERROR),
     ("NONFINITE with entries", {"flags": frames.NONFINITE}, Refusal.NONFINITE),
     ("eta nan", {"eta": math.nan}, Refusal.INVALID_ETA),

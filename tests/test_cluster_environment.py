@@ -263,6 +263,7 @@ def test_an_experiment_that_cannot_be_read(tmp_path, text, words):
 
 def test_a_job_can_be_defined_without_the_file():
     experiment = Experiment.read(EXAMPLE / "cifar100.ini", ["mine=--compressor topk --k 0.01"])
+    assert experiment.job_flags("mine-bf16")[-1] == "--bf16-pushpull"
     assert experiment.job_flags("mine-fp16")[-5:] == ["--compressor", "topk", "--k", "0.01", "--fp16-pushpull"]
     assert "mine" not in experiment.select([])
     assert "mine" not in Experiment.read(EXAMPLE / "cifar100.ini").jobs

@@ -23,6 +23,7 @@ def read(words):
     [
         ("", Settings()),
         ("--fp16-pushpull --seed 3", Settings(fp16=True)),
+        ("--bf16-pushpull", Settings(bf16=True)),
         (
             "--compressor onebit --onebit-scaling --ef vanilla --compress-momentum nesterov",
             Settings(Onebit(scaling=True), ef="vanilla", momentum="nesterov"),

@@ -12,6 +12,7 @@ import re
 from byteps_gc import compressors
 from byteps_gc.compressors import frame as frames
 from byteps_gc.compressors.frame import Frame
+from byteps_gc.compressors.identity import Identity
 from byteps_gc.compressors.onebit import Onebit
 from byteps_gc.compressors.partition import Partition
 from byteps_gc.compressors.refusals import Refusal
@@ -397,8 +398,10 @@ def wrong_pushes(row, good):
     yield from laws.wrong_bytes(good)
     yield from laws.wrong_fields(frame, laws.FIELDS + laws.PUSH_FIELDS)
     yield "half or not", replace(frame, flags=frame.flags ^ frames.HALF).pack(), Refusal.FLAGS
-    nonfinite = dict(laws.EMPTY, flags=frames.NONFINITE | frames.HALF)
-    yield "a NONFINITE with HALF", replace(frame, **nonfinite).pack(), Refusal.FLAGS
+    yield "bfloat16 or not", replace(frame, flags=frame.flags ^ frames.BFLOAT16).pack(), Refusal.FLAGS
+    for flag in (frames.HALF, frames.BFLOAT16):
+        nonfinite = dict(laws.EMPTY, flags=frames.NONFINITE | flag)
+        yield f"a NONFINITE with {flag}", replace(frame, **nonfinite).pack(), Refusal.FLAGS
     for name, wrong, code in row.faults(row, frame):
         yield name, wrong.pack(), code
 
@@ -626,12 +629,13 @@ def test_what_is_sent_of_extreme_values_is_accepted(implementation, row, workers
                     assert state.get("residual") is None or np.isfinite(state["residual"]).all(), values
 
 
-@rows(lambda row: framed(row) and row.compressor.fixed_flags() & frames.HALF)
+@rows(lambda row: framed(row) and row.compressor.fixed_flags() & (frames.HALF | frames.BFLOAT16))
 @every_implementation
-def test_the_largest_values_that_travel_as_float16(implementation, row):
-    """From 4095 * 2^116 on, float16 rounds to a value that is infinite as float32: the step is then not finite."""
+def test_the_largest_values_that_travel_in_16_bits(implementation, row):
+    """Values that float16 in its unit, or bfloat16, rounds to infinity make the step not finite."""
     found = []
-    for values in ("just below the limit of float16", "the limit of float16", "one of the largest"):
+    dtype = "float16" if row.compressor.half else "bfloat16"
+    for values in (f"just below the limit of {dtype}", f"the limit of {dtype}", "one of the largest"):
         worker = implementation.Worker(row.compressor, D, ef=True, **implementation.keywords)
         if row.shared:  # drawn, not chosen: all elements have to be as large
             gradient = np.full(D, np.abs(laws.extremes(values, D, 1)[0]).max(), np.float32)
@@ -639,6 +643,37 @@ def test_the_largest_values_that_travel_as_float16(implementation, row):
             gradient = laws.extremes(values, D, 1)[0]
         found.append(is_nonfinite(bytes(worker.compress(gradient, 0.1))))
     assert found == [False, True, True]
+
+
+@pytest.mark.parametrize("option", ["half", "bfloat16"])
+@other_implementations
+def test_each_value_is_rounded_in_the_unit_of_the_largest(implementation, option):
+    """The largest may stand anywhere, and be larger or smaller than the last step's."""
+    compressor, d = Identity(**{option: True}), 5 * 4096 + 9
+    rng = np.random.default_rng(5)
+    one, other = (kind.Worker(compressor, d, ef=True, **kind.keywords) for kind in (implementation, REFERENCE))
+    for place in (0, 4095, 4096, 12000, d - 1):
+        for size in (3e-39, 1e-4, 1.0, 1e-4, 4e4, 3e38, 0.0):
+            gradient = (rng.standard_normal(d) * 1e-4 * size).astype(np.float32)
+            gradient[place] = size
+            assert bytes(one.compress(gradient, 0.1)) == other.compress(gradient, 0.1), (place, size)
+    assert np.array_equal(one.state()["residual"], other.state()["residual"])
+
+
+@every_implementation
+def test_float16_gradients_are_rounded_as_numpy_does(implementation):
+    """Every float16, denormal, infinite and NaN included, and sums that are no float16."""
+    every = np.arange(2**16).astype(np.uint16).view(np.float16)
+    for other in (np.zeros_like(every), np.roll(every, 1), np.roll(every, 12345), every[::-1].copy()):
+        server = implementation.Server(Identity(), every.size, dtype="float16", workers=2, **implementation.keywords)
+        for one in (every, other):
+            server.push(one.tobytes())
+        found = np.frombuffer(server.reply(), np.float16)
+        with np.errstate(over="ignore", invalid="ignore"):
+            expected = (every.astype(np.float64) + other.astype(np.float64)).astype(np.float32).astype(np.float16)
+        assert np.array_equal(np.isnan(found), np.isnan(expected))
+        numbers = ~np.isnan(expected)
+        assert np.array_equal(found[numbers].view(np.uint16), expected[numbers].view(np.uint16))
 
 
 @every_row

@@ -51,7 +51,7 @@ def test_names(commands):
 def test_dtypes(commands):
     line = ends(commands, "exchange(dtype='float16' if one else 'float32')")
     ways = [(SECOND, "float16", FIRST, "float32"), (FIRST, "float32", SECOND, "float16")]
-    text = "{} has 'a' as {}, {} as {}: use the same dtype and the same fp16 setting on all workers"
+    text = "{} has 'a' as {}, {} as {}: use the same dtype and the same fp16 or bf16 setting on all workers"
     assert line in [text.format(*way) for way in ways]
 
 
@@ -68,7 +68,7 @@ def test_variables(commands, variable, values):
     assert "begun" not in result.output
 
 
-REMEDY = ": use the same compression_params (also fp16) and BYTEPS_MIN_COMPRESS_BYTES on all workers"
+REMEDY = ": use the same compression_params (also fp16 and bf16) and BYTEPS_MIN_COMPRESS_BYTES on all workers"
 COMPRESSIONS = {
     "one only": ("**({'compressor': 'onebit'} if one else {})", "compresses {}", "does not compress {}"),
     "fp16 on one only": ("**({'fp16': True} if one else {})", "compresses {}", "does not compress {}"),

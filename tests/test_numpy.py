@@ -26,6 +26,7 @@ CASES = [
     {"params": {"compressor": "onebit", "scaling": True, "momentum": "nesterov", **EF}, "momentum": 0.9},
     {"params": {"compressor": "topk", "k": 0.01, "momentum": "nesterov", "fp16": True, **EF}, "momentum": 0.5},
     {"params": {"fp16": True}, "momentum": 0},
+    {"params": {"bf16": True}, "momentum": 0},
 ]
 PLAIN = {"params": {}, "momentum": 0}
 

@@ -54,6 +54,10 @@ def test_another_compressors_option_is_ignored_with_a_warning():
         ({"compressor": "topk", "k": 0.1, "momentum": "heavy"}, "momentum='heavy' is not one of nesterov"),
         ({"ef": "vanilla"}, "ef='vanilla' needs a compressor"),
         ({"fp16": "yes"}, "fp16='yes' is not True or False"),
+        ({"bf16": "yes"}, "bf16='yes' is not True or False"),
+        ({"fp16": True, "bf16": True}, "fp16 and bf16 exclude each other; set one of them"),
+        ({"compressor": "topk", "k": 5, "half": True, "bf16": True}, "bf16 and topk's half exclude each other"),
+        ({"compressor": "topk", "k": 5, "half": True, "bfloat16": True}, "topk: half and bfloat16 exclude each other"),
         (["onebit"], "compression_params must be a dict, not list"),
     ],
 )
@@ -124,6 +128,18 @@ def test_fp16_on_the_wire():
     assert options(params)["byteps_half"] == "true"
     assert options(params, compressed=False) == {**COMMON, "byteps_codec": "identity", "byteps_half": "true"}
     assert options({"fp16": True}) == options(params, compressed=False)
+
+
+def test_bf16_on_the_wire():
+    params = {"compressor": "topk", "k": 0.1, "bf16": True}
+    assert options(params)["byteps_half"] == "false" and options(params)["byteps_bfloat16"] == "true"
+    assert options({"bf16": True}) == {
+        **COMMON,
+        "byteps_codec": "identity",
+        "byteps_half": "false",
+        "byteps_bfloat16": "true",
+    }
+    assert options({"bf16": True}) == options(params, compressed=False)
     assert options({"compressor": "topk", "k": 0.1}, compressed=False) == {}
 
 

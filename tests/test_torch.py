@@ -96,7 +96,7 @@ def test_every_compressor_gives_the_bits_of_its_definition(commands):
     ef = {"ef": "vanilla"}
     cases = [{"params": {"compressor": kind.name, **kind.examples[0], **ef}, "momentum": 0} for kind in kinds()]
     cases += [{"params": {"compressor": kind.name, **kind.examples[0]}, "momentum": 0} for kind in kinds()]
-    cases += [{"params": {"fp16": True}, "momentum": 0}, {"params": {"compressor": "topk", "k": 0.01, "fp16": True}}]
+    cases += [{"params": {"fp16": True}, "momentum": 0}, {"params": {"compressor": "topk", "k": 0.01, "bf16": True}}]
     cases[-1]["momentum"] = 0
     nesterov = {"momentum": "nesterov", **ef}
     cases.append({"params": {"compressor": "onebit", "scaling": True, **nesterov}, "momentum": 0.9})

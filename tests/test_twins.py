@@ -169,25 +169,53 @@ def test_numbers_read_back():
 @pytest.mark.parametrize("largest", [1.4e-45, 1e-38, 1e-30, 0.7, 1.0, 1.99999, 65520, 3.4e38, 3.4019e38])
 def test_half_values_use_the_range_of_float16(largest):
     values = np.array([largest, -largest / 3, 0], np.float32)
-    payload, scale, flags = write_values(values, True)
+    payload, scale, flags = write_values(values, frames.HALF)
     assert flags == frames.HALF and math.frexp(scale)[0] == 0.5
-    found = read_values(payload, 3, scale, True)
+    found = read_values(payload, 3, scale, frames.HALF)
     assert np.allclose(found, values, rtol=2**-11, atol=0)
     assert largest < 2.0**-111 or 2**14 <= np.frombuffer(payload, "<f2")[0] <= 2**15
-    assert write_values(np.zeros(2, np.float32), True) == (bytes(4), 1.0, frames.HALF)
+    assert write_values(np.zeros(2, np.float32), frames.HALF) == (bytes(4), 1.0, frames.HALF)
 
 
 def test_the_limits_of_half_values():
     limit = np.float32(4095 * 2.0**116)
     below = np.nextafter(limit, np.float32(0))
-    payload, scale, _ = write_values(np.array([below], np.float32), True)
-    assert scale == 2.0**113 and read_values(payload, 1, scale, True) == np.float32(2047 * 2.0**117)
-    assert write_values(np.array([-limit], np.float32), True) is None
-    assert write_values(np.array([np.nan], np.float32), True) is None
-    assert write_values(np.array([limit], np.float32), False)[1:] == (1.0, 0)
+    payload, scale, _ = write_values(np.array([below], np.float32), frames.HALF)
+    assert scale == 2.0**113 and read_values(payload, 1, scale, frames.HALF) == np.float32(2047 * 2.0**117)
+    assert write_values(np.array([-limit], np.float32), frames.HALF) is None
+    assert write_values(np.array([np.nan], np.float32), frames.HALF) is None
+    assert write_values(np.array([limit], np.float32), 0)[1:] == (1.0, 0)
     assert [exponent for exponent in range(-149, 128) if is_unit(2.0**exponent)] == list(range(-126, 114))
     assert not is_unit(0.0) and not is_unit(3.0)
-    assert refused(lambda: read_values(np.array([2.0**15], "<f2").tobytes(), 1, 2.0**113, True)) == Refusal.VALUE
+    assert refused(lambda: read_values(np.array([2.0**15], "<f2").tobytes(), 1, 2.0**113, frames.HALF)) == Refusal.VALUE
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_bfloat16_is_the_nearest_value_of_two_the_even_one(sign):
+    rng = np.random.default_rng(7)
+    bits = np.concatenate(
+        [rng.integers(0, 0x7F7F8000, 20000), np.arange(0, 0x7F7F0000, 0x8000), [1, 0x7FFF, 0x7F7F7FFF]]
+    )
+    values = sign * bits.astype(np.uint32).view(np.float32)
+    payload, scale, flags = write_values(values, frames.BFLOAT16)
+    assert (scale, flags, len(payload)) == (1.0, frames.BFLOAT16, 2 * values.size)
+    below = values.view(np.uint32) & np.uint32(0xFFFF0000)  # towards zero
+    low, high = (
+        below.view(np.float32).astype(np.float64),
+        (below + np.uint32(0x10000)).view(np.float32).astype(np.float64),
+    )
+    up = np.abs(values - low) > np.abs(high - values)
+    even = (np.abs(values - low) == np.abs(high - values)) & (below >> np.uint32(16) & np.uint32(1) == 1)
+    expected = np.where(up | even, high, low).astype(np.float32)
+    assert read_values(payload, values.size, 1.0, frames.BFLOAT16).tobytes() == expected.tobytes()
+
+
+def test_the_limits_of_bfloat16_values():
+    limit = np.float32(511 * 2.0**119)
+    assert write_values(np.array([np.nextafter(limit, np.float32(0))], np.float32), frames.BFLOAT16) is not None
+    for wrong in (limit, -limit, np.inf, np.nan):
+        assert write_values(np.array([wrong], np.float32), frames.BFLOAT16) is None
+    assert refused(lambda: read_values(b"\x80\x7f", 1, 1.0, frames.BFLOAT16)) == Refusal.VALUE
 
 
 def test_a_union_adds_in_order_and_keeps_a_single_minus_zero():
@@ -215,10 +243,10 @@ def test_the_layout_of_a_frame():
 @pytest.mark.parametrize(
     "changed, code",
     [
-        ({"flags": 128}, Refusal.UNKNOWN_FLAGS),
+        ({"flags": 256}, Refusal.UNKNOWN_FLAGS),
         ({"eta": math.nan}, Refusal.INVALID_ETA),
         ({"scale": -1.0}, Refusal.INVALID_SCALE),
-        ({"scale": -1.0, "eta": -0.0, "flags": 128}, Refusal.UNKNOWN_FLAGS),
+        ({"scale": -1.0, "eta": -0.0, "flags": 256}, Refusal.UNKNOWN_FLAGS),
         ({"flags": frames.NONFINITE}, Refusal.NONFINITE),
         ({"flags": frames.NONFINITE | frames.ERROR}, Refusal.NONFINITE),
         ({"flags": frames.ERROR, "count": 0, "scale": 0.0}, Refusal.ERROR),

@@ -14,8 +14,8 @@ An experiment is a small file, for example::
     topk-ef = --compressor topk --k 0.001 --ef vanilla
 
 A script of PyTorch has ``launcher = torchrun``; it runs on simulated hosts. The jobs in the optional section
-``more jobs`` run only when they are named. The suffix ``-fp16`` adds
-``--fp16-pushpull`` to a job. A word that begins with ``~`` is a path in the user's home folder.
+``more jobs`` run only when they are named. The suffix ``-fp16`` or ``-bf16`` adds ``--fp16-pushpull`` or
+``--bf16-pushpull`` to a job of run.sh. A word that begins with ``~`` is a path in the user's home folder.
 """
 
 import configparser
@@ -29,7 +29,7 @@ from typing import Dict, List, Sequence, Tuple
 
 from byteps_gc.cluster.run_folder import JobFolder
 from byteps_gc.errors import SettingsError
-from byteps_gc.report.rows import FP16_SUFFIX
+from byteps_gc.report.rows import NARROW_SUFFIXES, split_suffix
 
 RUN_SH, TORCHRUN = "run.sh", "torchrun"
 
@@ -113,7 +113,8 @@ class Experiment:
 
     def known(self) -> str:
         """Return the names of the jobs, for messages."""
-        return ", ".join(self.jobs) + (f" (each also with {FP16_SUFFIX})" if self.launcher == RUN_SH else "")
+        suffixes = f" (each also with {' or '.join(NARROW_SUFFIXES)})" if self.launcher == RUN_SH else ""
+        return ", ".join(self.jobs) + suffixes
 
     def select(self, words: Sequence[str]) -> List[str]:
         """Return the named jobs, without a name the default ones; :class:`SettingsError` for an unknown one."""
@@ -124,9 +125,7 @@ class Experiment:
 
     def job_flags(self, job: str) -> List[str]:
         """Return all flags of a job."""
-        name, half = job, []
-        if job.endswith(FP16_SUFFIX) and job not in self.jobs and self.launcher == RUN_SH:
-            name, half = job[: -len(FP16_SUFFIX)], ["--fp16-pushpull"]
+        name, suffix = split_suffix(job, self.jobs) if self.launcher == RUN_SH else (job, "")
         if name not in self.jobs:
             raise SettingsError(f"unknown job {job!r}; known: {self.known()}")
-        return [*self.flags, *self.jobs[name], *half]
+        return [*self.flags, *self.jobs[name], *([f"-{suffix}-pushpull"] if suffix else [])]

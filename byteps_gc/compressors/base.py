@@ -36,13 +36,16 @@ def option(
     least: Optional[float] = None,
     most: Optional[float] = None,
     flag: str = "",
+    later: bool = False,
 ) -> Any:
     """Declare an option: its type (bool, int, float or str), its meaning, and what it accepts.
 
     ``least`` and ``most`` are inclusive. An option without a default must be given. ``flag``: the name of the scripts'
     flag, without the dashes, if it is not that of the option; ``help`` is the flag's help text.
+    ``later``: the option is sent only where it is not the default, so that it changes no frame without it.
     """
-    metadata = {"kind": kind, "help": help, "choices": tuple(choices), "least": least, "most": most, "flag": flag}
+    metadata = {"kind": kind, "help": help, "choices": tuple(choices), "least": least, "most": most}
+    metadata.update(flag=flag, later=later)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -113,6 +116,11 @@ class Compressor:
         """The options as a dict that JSON can carry; ``type(self)(**options)`` is an equal compressor."""
         return dataclasses.asdict(self)
 
+    def sent_options(self) -> Dict[str, Any]:
+        """The options that both sides register, and that a frame's digest covers."""
+        given = ((field, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return {field.name: value for field, value in given if not (field.metadata["later"] and value == field.default)}
+
     def has_scale(self, scale: float, flags: int, d: int, feedback: bool) -> bool:
         """Whether a frame with these flags can have this scale, which is finite and at least 0."""
         return is_unit(scale) if flags & HALF else scale == 1
@@ -147,10 +155,10 @@ class Compressor:
             return None
         if not self.lossless_reply:
             return self.encode(total.dense(d), draw, True)
-        return write_sparse(total, d, False)
+        return write_sparse(total, d, 0)
 
     def sum_entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
         """Read what :meth:`encode_sum` wrote; FrameError for what it cannot have written."""
         if not self.lossless_reply:
             return self.entries(encoded, d, draw)
-        return read_sparse(encoded, d, False)
+        return read_sparse(encoded, d, 0)

@@ -16,15 +16,15 @@ def engine_options(settings: Settings, momentum: Optional[float], tensor: str, c
     ``momentum`` is the optimizer's momentum coefficient, sent where the settings
     put momentum in front of the compressor; ``compressed`` says whether the
     compressor is for this tensor: what is left travels as float16 with
-    ``fp16``, and a compressor's own values then do, too.
+    ``fp16`` and as bfloat16 with ``bf16``, and a compressor's own values then do, too.
     """
     compressor, wrapped = settings.compressor, True
     if not compressed or compressor is None:
-        if not settings.fp16:
+        if not settings.narrow():
             return {}
-        compressor, wrapped = Identity(half=True), False
-    elif settings.fp16 and "half" in compressor.option_names():
-        compressor = dataclasses.replace(compressor, half=True)
+        compressor, wrapped = Identity(**{settings.narrow(): True}), False
+    elif settings.narrow() in compressor.option_names():
+        compressor = dataclasses.replace(compressor, **{settings.narrow(): True})
     mu = momentum if wrapped and settings.momentum else None
     texts = option_texts(compressor, mu, ef=bool(wrapped and settings.ef))
     texts.update(compressor_type=REGISTERED, tensor=tensor)

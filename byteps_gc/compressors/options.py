@@ -13,7 +13,7 @@ def spell(value: Any) -> str:
 def option_texts(compressor: Any, mu: Optional[float], ef: bool) -> Dict[str, str]:
     """The options of a compressor and of what wraps it (docs/wire_format.md, "Frame")."""
     texts = {"codec": compressor.name, "version": str(VERSION)}
-    texts.update({name: spell(value) for name, value in compressor.options().items()})
+    texts.update({name: spell(value) for name, value in compressor.sent_options().items()})
     if ef:
         texts["ef"] = "vanilla"
     if mu is not None:

@@ -8,7 +8,7 @@ from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.registry import register
 from byteps_gc.compressors.sparse import Sparse
 from byteps_gc.compressors.sparse_entries import Encoded, Entries, check_count
-from byteps_gc.compressors.values import read_values, write_values
+from byteps_gc.compressors.values import read_values, size_of, write_values
 import numpy as np
 
 INDEX_DOMAIN = 1
@@ -23,7 +23,7 @@ class RandomK(Sparse):
     values are multiplied by d / k, which makes C(x) unbiased; with it C is a contraction by 1 - k / d.
 
     >>> RandomK(k=0.001, seed=7).options()
-    {'k': 0.001, 'half': False, 'seed': 7}
+    {'k': 0.001, 'half': False, 'bfloat16': False, 'seed': 7}
     """
 
     name: ClassVar[str] = "randomk"
@@ -37,7 +37,7 @@ class RandomK(Sparse):
         return f"randomk with k={self.k} without error feedback has {1 / self.k:.0f} times the variance; use ef=vanilla"
 
     def max_payload(self, d: int) -> int:
-        return self.count(d) * (2 if self.half else 4)
+        return self.count(d) * size_of(self.fixed_flags())
 
     def indices(self, d: int, draw: Draw) -> np.ndarray:
         """The ascending indices int64[k] of a step: R. Floyd's sampling without replacement (CACM 30(9), 1987)."""
@@ -57,20 +57,20 @@ class RandomK(Sparse):
         if not feedback:
             with np.errstate(over="ignore"):
                 values = values * np.float32(p.size / values.size)
-        written = write_values(values, self.half)
+        written = write_values(values, self.fixed_flags())
         return written and Encoded(values.size, *written)
 
     def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
-        return self._read(encoded, d, draw, self.half)
+        return self._read(encoded, d, draw, self.fixed_flags())
 
     def encode_sum(self, total: Entries, d: int, draw: Draw) -> Optional[Encoded]:
-        written = write_values(total.values, False)
+        written = write_values(total.values, 0)
         return written and Encoded(total.values.size, *written)
 
     def sum_entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
-        return self._read(encoded, d, draw, False)
+        return self._read(encoded, d, draw, 0)
 
-    def _read(self, encoded: Encoded, d: int, draw: Draw, half: bool) -> Entries:
+    def _read(self, encoded: Encoded, d: int, draw: Draw, form: int) -> Entries:
         check_count(encoded, self.count(d), self.count(d))
-        values = read_values(encoded.payload, encoded.count, encoded.scale, half)
+        values = read_values(encoded.payload, encoded.count, encoded.scale, form)
         return Entries(self.indices(d, draw), values)

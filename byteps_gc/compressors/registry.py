@@ -7,7 +7,7 @@ from byteps_gc.compressors.base import Compressor
 from byteps_gc.errors import CompressionError
 
 # keys of the compression parameters and of the texts on the wire that are not options of a compressor
-RESERVED = ("compressor", "ef", "momentum", "fp16", "codec", "version", "mu", "tensor", "compressor_type")
+RESERVED = ("compressor", "ef", "momentum", "fp16", "bf16", "codec", "version", "mu", "tensor", "compressor_type")
 
 _kinds: Dict[str, Type[Compressor]] = {}
 

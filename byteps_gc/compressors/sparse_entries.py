@@ -5,7 +5,7 @@ from typing import List, Optional
 
 from byteps_gc.compressors.coding import read_codes, write_codes
 from byteps_gc.compressors.refusals import FrameError, Refusal
-from byteps_gc.compressors.values import read_values, write_values
+from byteps_gc.compressors.values import read_values, size_of, write_values
 import numpy as np
 
 
@@ -54,9 +54,9 @@ def union(parts: List[Entries]) -> Entries:
     return Entries(indices, values)
 
 
-def write_sparse(entries: Entries, d: int, half: bool) -> Optional[Encoded]:
-    """A Rice stream of the indices, then the values; None if one is not finite."""
-    written = write_values(entries.values, half)
+def write_sparse(entries: Entries, d: int, form: int) -> Optional[Encoded]:
+    """A Rice stream of the indices, then the values in this form (:func:`write_values`); None if one is not finite."""
+    written = write_values(entries.values, form)
     if written is None:
         return None
     values, scale, flags = written
@@ -69,11 +69,11 @@ def check_count(encoded: Encoded, least: int, most: int) -> None:
         raise FrameError(Refusal.COUNT, f"{encoded.count} instead of {least}" + (f" to {most}" if most > least else ""))
 
 
-def read_sparse(encoded: Encoded, d: int, half: bool) -> Entries:
+def read_sparse(encoded: Encoded, d: int, form: int) -> Entries:
     """Read a stream of indices and the values after it; :class:`FrameError` if they are malformed."""
     check_count(encoded, 0, d)
-    length = len(encoded.payload) - encoded.count * (2 if half else 4)
+    length = len(encoded.payload) - encoded.count * size_of(form)
     if length < 0:
         raise FrameError(Refusal.PAYLOAD, f"{len(encoded.payload)} bytes for {encoded.count} entries")
     indices, _, _ = read_codes(encoded.payload[:length], d, encoded.count)
-    return Entries(indices, read_values(encoded.payload[length:], encoded.count, encoded.scale, half))
+    return Entries(indices, read_values(encoded.payload[length:], encoded.count, encoded.scale, form))

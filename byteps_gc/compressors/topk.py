@@ -9,6 +9,7 @@ from byteps_gc.compressors.random import Draw
 from byteps_gc.compressors.registry import register
 from byteps_gc.compressors.sparse import Sparse
 from byteps_gc.compressors.sparse_entries import Encoded, Entries, check_count, read_sparse, write_sparse
+from byteps_gc.compressors.values import size_of
 import numpy as np
 
 
@@ -21,7 +22,7 @@ class TopK(Sparse):
     train with error feedback.
 
     >>> TopK(k=0.001).options()
-    {'k': 0.001, 'half': False}
+    {'k': 0.001, 'half': False, 'bfloat16': False}
     """
 
     name: ClassVar[str] = "topk"
@@ -36,19 +37,19 @@ class TopK(Sparse):
     def max_payload(self, d: int) -> int:
         k = self.count(d)
         b = rice_parameter(d, k)
-        return 4 * ((k * (1 + b) + ((d - k) >> b) + 31) // 32) + k * (2 if self.half else 4)
+        return 4 * ((k * (1 + b) + ((d - k) >> b) + 31) // 32) + k * size_of(self.fixed_flags())
 
     def encode(self, p: np.ndarray, draw: Draw, feedback: bool) -> Optional[Encoded]:
         indices = largest(np.abs(p), self.count(p.size))
-        return write_sparse(Entries(indices, p[indices]), p.size, self.half)
+        return write_sparse(Entries(indices, p[indices]), p.size, self.fixed_flags())
 
     def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
         check_count(encoded, self.count(d), self.count(d))
-        return read_sparse(encoded, d, self.half)
+        return read_sparse(encoded, d, self.fixed_flags())
 
     def sum_entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
         check_count(encoded, self.count(d), d)
-        return read_sparse(encoded, d, False)
+        return read_sparse(encoded, d, 0)
 
 
 def largest(magnitudes: np.ndarray, k: int) -> np.ndarray:

@@ -32,7 +32,7 @@ class Gradients:
         self.scope = scope
         self.settings = settings
         self.mu = mu
-        self.keeps_states = bool(settings.compressor or settings.fp16 or mu)
+        self.keeps_states = bool(settings.compressor or settings.narrow() or mu)
         self.skipped_steps = 0
 
     def data(self, route: Route) -> "mx.nd.NDArray":

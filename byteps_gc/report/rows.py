@@ -18,7 +18,7 @@ NEEDED = (
     ("epoch", "accuracy", "seconds"),
 )  # of start, epochs
 SEED = "--seed"
-FP16_SUFFIX = "-fp16"  # of the name of a job with float16 push/pull
+NARROW_SUFFIXES = ("-fp16", "-bf16")  # of the name of a job with float16 or bfloat16 push/pull
 
 
 def label(compression: Dict[str, object]) -> str:
@@ -31,7 +31,7 @@ def label(compression: Dict[str, object]) -> str:
         name = "dist-EF-SGDM" if name == "onebit" else f"{name} + EF + momentum"
     elif compression.get("ef"):
         name += " + EF"
-    return name + (", fp16" if compression.get("fp16") else "")
+    return name + "".join(f", {narrow}" for narrow in ("fp16", "bf16") if compression.get(narrow))
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,15 @@ def find(folders: Sequence[Path]) -> List[record.Record]:
 
 
 def position(job: str, jobs: Sequence[str]) -> Tuple[int, int]:
-    """Return a job's place in the order of some jobs: its float16 variant follows it, unknown jobs are last."""
-    name = job if job in jobs or not job.endswith(FP16_SUFFIX) else job[: -len(FP16_SUFFIX)]
-    return (jobs.index(name), int(name != job)) if name in jobs else (len(jobs), 0)
+    """Return a job's place in the order of some jobs: its variants of 16 bits follow it, unknown jobs are last."""
+    name, suffix = split_suffix(job, jobs)
+    return (jobs.index(name), NARROW_SUFFIXES.index(suffix) + 1 if suffix else 0) if name in jobs else (len(jobs), 0)
+
+
+def split_suffix(job: str, jobs: Sequence[str]) -> Tuple[str, str]:
+    """Return a job's name without the suffix of a variant, and that suffix; a name among the jobs has none."""
+    suffix = next((suffix for suffix in NARROW_SUFFIXES if job.endswith(suffix) and job not in jobs), "")
+    return job[: len(job) - len(suffix)], suffix
 
 
 def read(files: Sequence[Path]) -> List[record.Record]:

@@ -146,7 +146,11 @@ def main(series: Series) -> int:
 def conclude(series: Series) -> None:
     """Write and print the table of all records of the folder, in the experiment's order."""
     seeds = sorted(int(place.name.rpartition("-")[2]) for place in series.folder.glob("seed-*"))
-    jobs = [name for job in Experiment.read(series.file).jobs for name in (job, job + rows.FP16_SUFFIX)]
+    jobs = [
+        name
+        for job in Experiment.read(series.file).jobs
+        for name in (job, *(job + suffix for suffix in rows.NARROW_SUFFIXES))
+    ]
     records = rows.read([series.record(seed, job) for job in jobs for seed in seeds])
     if records:
         report.present(records, series.folder)

@@ -130,7 +130,8 @@ def ddp_hook(
     model: a DistributedDataParallel. optimizer: applies its gradients; it gives the learning rates for error feedback,
         and skips steps that are not finite. Without it, error feedback takes the rates as constant, and such steps are
         only counted in ``skipped_steps``.
-    compressor, options: compression parameters, as in :meth:`Settings.from_params`: the compressor's options, ef, fp16.
+    compressor, options: compression parameters, as in :meth:`Settings.from_params`: the compressor's options, ef, fp16,
+        bf16.
     grad_scaler: the GradScaler that scales the loss.
     local_reduce: whether the processes of a host reduce gradients among themselves first, so that each host sends each
         gradient once. By default they do for gradients on GPUs, if each host has the same number of processes.

@@ -56,7 +56,7 @@ class Gradients:
     ):
         self._state = session.state()
         self.settings, self._optimizer, self._scaler = settings, optimizer, scaler
-        self.compresses = settings.compressor is not None or settings.fp16
+        self.compresses = settings.compressor is not None or bool(settings.narrow())
         self.skipped_steps = 0
         self._scale = 1.0
         if not named:

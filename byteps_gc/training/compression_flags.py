@@ -8,7 +8,13 @@ from byteps_gc import compressors
 from byteps_gc.compressors.settings import WRAPPERS, Settings, option_names
 from byteps_gc.errors import CompressionError
 
-FLAGS = {"compressor": "compressor", "ef": "ef", "momentum": "compress-momentum", "fp16": "fp16-pushpull"}
+FLAGS = {
+    "compressor": "compressor",
+    "ef": "ef",
+    "momentum": "compress-momentum",
+    "fp16": "fp16-pushpull",
+    "bf16": "bf16-pushpull",
+}
 SEED = "seed"  # a flag of every script, which random compressors use, too
 
 
@@ -28,12 +34,13 @@ def add_compression(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--seed", type=int, default=0, help="seed for weights, data order and random compressors (default: 0)"
     )
-    group.add_argument(
-        "--fp16-pushpull",
-        action="store_true",
-        default=None,
-        help="send uncompressed gradients and sparse compressors' values as float16",
-    )
+    for name, dtype in (("fp16", "float16"), ("bf16", "bfloat16")):
+        group.add_argument(
+            f"--{FLAGS[name]}",
+            action="store_true",
+            default=None,
+            help=f"send uncompressed gradients and sparse compressors' values as {dtype}",
+        )
 
 
 def reader(fields: Mapping[str, dataclasses.Field]) -> Dict[str, Any]:

@@ -100,7 +100,7 @@ def sent(worker, *what):
 
 def sums(core, case, settings):
     """Exchange arrays of all sizes and dtypes; the digest of the sums, and how many of them are wrong."""
-    plain = not (settings.compressor or settings.fp16)
+    plain = not (settings.compressor or settings.narrow())
     sizes = TINY + SIZES if plain else SIZES
     shapes = {f"{case}.{dtype}.{size}": (size, dtype) for dtype in native.DTYPES for size in sizes}
     for name, (size, dtype) in shapes.items():

@@ -284,14 +284,14 @@ class Server {
            std::to_string(was.workers) + " (0: all): start the same number of workers on each host");
     if (dtype != key.dtype)
       Fail(is.worker + " has " + quoted + " as " + DtypeName(dtype) + ", " + was.worker + " as " + DtypeName(key.dtype) +
-           ": use the same dtype and the same fp16 setting on all workers");
+           ": use the same dtype and the same fp16 or bf16 setting on all workers");
     if (is.tensor_bytes != was.tensor_bytes)
       Fail(is.worker + " has " + quoted + " with " + std::to_string(is.tensor_bytes) + " bytes, " + was.worker + " with " +
            std::to_string(was.tensor_bytes) + ": all workers must train the same model");
     if (is.options != was.options)
       Fail(is.worker + " " + Compression(is.options, was.options, quoted) + ", " + was.worker + " " +
            Compression(was.options, is.options, "it") +
-           ": use the same compression_params (also fp16) and BYTEPS_MIN_COMPRESS_BYTES on all workers");
+           ": use the same compression_params (also fp16 and bf16) and BYTEPS_MIN_COMPRESS_BYTES on all workers");
     // what a worker derives from all that
     if (is.partition_bytes != was.partition_bytes)
       Fail(is.worker + " has BYTEPS_PARTITION_BYTES=" + std::to_string(is.partition_bytes) + ", " + was.worker + " has " +

@@ -434,7 +434,9 @@ void attack_reply(Case& c, uint8_t control, Input* in) {
 const char* const kNumbers[] = {"0.1", "0.3", "0.5", "0", "1", "2", "4", "5", "7", "30", "127", "512", "1000",
                                 "1048576", "1000000000", "4294967295"};
 
+// An empty one stands for an option that is not there.
 std::vector<std::string> texts_of(const bgc::Rule& rule) {
+  if (!rule.needed) return {rule.choices[0], ""};
   if (rule.type == bgc::Rule::kFlag) return {"true", "false"};
   if (rule.type == bgc::Rule::kChoice) return rule.choices;
   return {std::begin(kNumbers), std::end(kNumbers)};
@@ -457,7 +459,8 @@ std::vector<Texts> rows(const std::string& codec) {
     Texts options = {{"version", std::to_string(bgc::kVersion)}, {"codec", codec}};
     for (size_t i = 0; i < kind->rules.size(); ++i) {
       const std::vector<std::string> texts = texts_of(kind->rules[i]);
-      options[kind->rules[i].key] = texts[bgc::philox(uint32_t(i), {attempt, 0, 0, 0, 0}).w[0] % texts.size()];
+      const std::string& text = texts[bgc::philox(uint32_t(i), {attempt, 0, 0, 0, 0}).w[0] % texts.size()];
+      if (!text.empty()) options[kind->rules[i].key] = text;
     }
     if (found.size() % 2) options["ef"] = "vanilla";
     if (are_accepted(options)) found.push_back(options);

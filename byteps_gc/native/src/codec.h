@@ -25,6 +25,8 @@ struct Payload {
   uint32_t count = 0, length = 0;
   float scale = 0;
   uint16_t flags = 0;
+  bool summed = false;  // the codec has computed, while the payload was in the cache,
+  uint32_t crc = 0;     // its CRC-32C, from and to zeros
 };
 
 // What a server keeps of one worker's push until the step's end.
@@ -45,6 +47,7 @@ inline void feed_blocks(const float* x, const float* last, size_t n, float ratio
                         Lost lost) {
   const F8 r = F8::all(ratio);
   for (size_t i = 0; i < n; i += 8) {  // states have room behind their end
+    ahead_of(last + i), ahead_of(x + i);
     const F8 p = F8::load(x + i) + r * lost(F8::load(last + i));
     keep(p, stream, next + i);
     p.store(out + i);
@@ -63,11 +66,15 @@ class Codec {
   virtual size_t max_payload(size_t d) const = 0;
 
   virtual void begin(uint32_t d) { d_ = d, most_ = 0; }
+  // Where finish() will write the payload: a codec may do so as it scans.
+  virtual void write_to(uint8_t* /*out*/) {}
   // n values from `offset` on, readable and zero up to the next multiple of 32
   virtual void scan(const float* x, size_t /*offset*/, size_t n) {
     const uint32_t most = block_max_bits(x, n);
     if (most > most_) most_ = most;
   }
+  // How many of the first values are to be scanned again, now that all of them were: whole blocks, or d.
+  virtual size_t again() { return 0; }
   // Writes the payload of p, all d values of which were scanned; false if one is not finite.
   virtual bool finish(const float* p, const Draw& draw, uint8_t* out, Payload* payload) = 0;
   // How much of p finish() reads again: nothing, single elements, or everything.
@@ -98,6 +105,8 @@ class Codec {
   // nothing is written, if it is malformed.
   // Writes its d values.
   virtual bool write(const Header& header, const uint8_t* payload, float* out, Refusal* why) const = 0;
+  // Whether the payload may stand behind a header where the values go.
+  virtual bool writes_in_place() const { return false; }
   // Adds a push to out.
   virtual bool add(const Header& header, const uint8_t* payload, float* out, Refusal* why) const = 0;
   // Keeps a push with this header.

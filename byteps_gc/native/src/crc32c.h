@@ -12,14 +12,47 @@
 
 namespace bgc {
 
+// A register after n more zero bytes, n < 2^32. It is linear in the register: one bit of n is one matrix.
+inline uint32_t crc32c_zeros(uint32_t crc, size_t n);
+
+#ifdef __SSE4_2__
+// The instruction takes three cycles but one can begin in each: three parts of a long text are read at a time.
+constexpr size_t kCrcPart = 1024;
+
+inline uint32_t crc32c_skip_part(uint32_t crc) {
+  static const auto tables = [] {
+    std::array<std::array<uint32_t, 256>, 4> t{};
+    for (uint32_t i = 0; i < 256; ++i)
+      for (int k = 0; k < 4; ++k) t[k][i] = crc32c_zeros(i << 8 * k, kCrcPart);
+    return t;
+  }();
+  return tables[0][crc & 255] ^ tables[1][crc >> 8 & 255] ^ tables[2][crc >> 16 & 255] ^ tables[3][crc >> 24];
+}
+
+inline uint64_t crc32c_word(uint64_t crc, const uint8_t* data) {
+  uint64_t word;
+  std::memcpy(&word, data, 8);
+  return _mm_crc32_u64(crc, word);
+}
+#endif
+
 inline uint32_t crc32c_more(uint32_t crc, const uint8_t* data, size_t n) {
 #ifdef __SSE4_2__
   uint64_t wide = crc;
-  for (; n >= 8; n -= 8, data += 8) {
-    uint64_t word;
-    std::memcpy(&word, data, 8);
-    wide = _mm_crc32_u64(wide, word);
+  for (; n >= 3 * kCrcPart; n -= 3 * kCrcPart, data += 3 * kCrcPart) {
+    uint64_t second = 0, third = 0;
+    for (size_t line = 0; line < kCrcPart; line += 64) {
+      for (size_t k = 3; k < 6; ++k) __builtin_prefetch(data + line + k * kCrcPart);
+      for (size_t i = line; i < line + 64; i += 8) {
+        wide = crc32c_word(wide, data + i);
+        second = crc32c_word(second, data + i + kCrcPart);
+        third = crc32c_word(third, data + i + 2 * kCrcPart);
+      }
+    }
+    wide = crc32c_skip_part(uint32_t(wide)) ^ second;
+    wide = crc32c_skip_part(uint32_t(wide)) ^ third;
   }
+  for (; n >= 8; n -= 8, data += 8) wide = crc32c_word(wide, data);
   crc = uint32_t(wide);
   for (; n; --n) crc = _mm_crc32_u8(crc, *data++);
 #else
@@ -44,6 +77,26 @@ inline uint32_t crc32c_more(uint32_t crc, const uint8_t* data, size_t n) {
   }
   for (; n; --n) crc = crc >> 8 ^ tables[0][(crc ^ *data++) & 255];
 #endif
+  return crc;
+}
+
+inline uint32_t crc32c_zeros(uint32_t crc, size_t n) {
+  using Matrix = std::array<uint32_t, 32>;
+  static const auto powers = [] {
+    const uint8_t zero = 0;
+    std::array<Matrix, 32> all{};
+    for (int bit = 0; bit < 32; ++bit) all[0][bit] = crc32c_more(1u << bit, &zero, 1);
+    for (int k = 1; k < 32; ++k)
+      for (int bit = 0; bit < 32; ++bit)
+        for (int i = 0; i < 32; ++i) all[k][bit] ^= all[k - 1][bit] >> i & 1 ? all[k - 1][i] : 0;
+    return all;
+  }();
+  for (int k = 0; n; ++k, n >>= 1) {
+    if (!(n & 1)) continue;
+    uint32_t next = 0;
+    for (int i = 0; i < 32; ++i) next ^= crc >> i & 1 ? powers[k][i] : 0;
+    crc = next;
+  }
   return crc;
 }
 

@@ -65,14 +65,13 @@ class DenseCodec : public Codec {
     decode_block(header, payload, offset, n, values);
     for (size_t i = 0; i < n; ++i) out[i] += values[i];
   }
-
- private:
   bool accepts(const Header& h, const uint8_t* payload, Refusal* why) const {
     if (h.count != h.d) return refuse(why, Code::COUNT);
     if (h.length != max_payload(h.d)) return refuse(why, Code::PAYLOAD);
     return check(h, payload, why);
   }
 
+ private:
   Header sent_;  // by the last finish(): what decode_block() has to know
   const uint8_t* sent_payload_ = nullptr;
 };

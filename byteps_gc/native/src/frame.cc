@@ -22,6 +22,37 @@ uint32_t checksum(const uint8_t* frame, size_t length) {
   return ~crc32c_more(crc, frame + kHeader, length);
 }
 
+uint16_t largest_word(const uint8_t* data, size_t n) {
+  uint16_t most = 0;
+  for (size_t i = 0; i + 2 <= n; i += 2) {
+    uint16_t word;
+    std::memcpy(&word, data + i, 2);
+    word &= 0x7fff;
+    most = most > word ? most : word;
+  }
+  return most;
+}
+
+// A frame's checksum, and the largest word of its payload, which is looked for while it is in the cache.
+uint32_t checksum_of_words(const uint8_t* frame, size_t length, uint16_t* largest) {
+  constexpr size_t part = 4 * 3 * 1024;
+  uint32_t crc = crc32c_more(~0u, frame, kHeader - 4);
+  *largest = 0;
+  for (const uint8_t* at = frame + kHeader; length;) {
+    const size_t n = length < part ? length : part;
+    crc = crc32c_more(crc, at, n);
+    const uint16_t most = largest_word(at, n);
+    *largest = *largest > most ? *largest : most;
+    at += n, length -= n;
+  }
+  return ~crc;
+}
+
+// The checksum of a frame with a payload whose CRC is known.
+uint32_t joined_checksum(const uint8_t* frame, size_t length, uint32_t payload_crc) {
+  return ~(crc32c_zeros(crc32c_more(~0u, frame, kHeader - 4), length) ^ payload_crc);
+}
+
 // Finite, at least 0, and not -0.
 bool is_amount(float x) { return std::isfinite(x) && !std::signbit(x); }
 
@@ -29,11 +60,11 @@ std::string bytes(size_t n) { return std::to_string(n) + " bytes"; }
 
 }  // namespace
 
-void write_frame(const Header& header, uint8_t* out) {
+void write_frame(const Header& header, uint8_t* out, const uint32_t* payload_crc) {
   std::memcpy(out, "BGC", 3);
   out[3] = kVersion;
   fields(header, [out](size_t at, const auto& field) { std::memcpy(out + at, &field, sizeof field); });
-  const uint32_t crc = checksum(out, header.length);
+  const uint32_t crc = payload_crc ? joined_checksum(out, header.length, *payload_crc) : checksum(out, header.length);
   std::memcpy(out + kHeader - 4, &crc, 4);
 }
 
@@ -49,7 +80,9 @@ bool read_frame(const uint8_t* data, size_t size, Header* header, Refusal* why) 
     return refuse(why, Code::LENGTH, bytes(size) + " instead of " + std::to_string(kHeader + uint64_t(h.length)));
   uint32_t crc;
   std::memcpy(&crc, data + kHeader - 4, 4);
-  if (crc != checksum(data, h.length)) return refuse(why, Code::CHECKSUM);
+  const bool words = h.length == uint64_t(h.d) * 2;
+  if (crc != (words ? checksum_of_words(data, h.length, &header->largest) : checksum(data, h.length)))
+    return refuse(why, Code::CHECKSUM);
   if (h.flags & ~kFlags) return refuse(why, Code::UNKNOWN_FLAGS);
   if (!is_amount(h.eta)) return refuse(why, Code::INVALID_ETA);
   if (!is_amount(h.scale)) return refuse(why, Code::INVALID_SCALE);

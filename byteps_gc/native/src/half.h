@@ -1,4 +1,4 @@
-// float16 by software where the processor has no instruction: round to nearest even.
+// Values of 16 bits: float16, by software where the processor has no instruction, and bfloat16. Round to nearest even.
 #pragma once
 
 #include "simd.h"
@@ -35,11 +35,31 @@ inline float from_half(uint16_t h) {
 #endif
 }
 
+#ifdef __F16C__
+inline F8 from_halves(__m128i halves) { return {_mm256_cvtph_ps(halves)}; }
+inline F8 load_halves(const uint8_t* h) { return from_halves(_mm_loadu_si128(reinterpret_cast<const __m128i*>(h))); }
+inline void store_halves(F8 x, uint8_t* out) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_cvtps_ph(x.v, 0));
+}
+// what a reader of float16 reads
+inline F8 through_half(F8 x) { return from_halves(_mm256_cvtps_ph(x.v, 0)); }
+#else
+inline void store_halves(F8 x, uint8_t* out) {
+  for (int i = 0; i < 8; ++i) {
+    const uint16_t half = to_half(x.v[i]);
+    std::memcpy(out + 2 * i, &half, 2);
+  }
+}
+inline F8 through_half(F8 x) {
+  for (float& lane : x.v) lane = from_half(to_half(lane));
+  return x;
+}
+#endif
+
 inline void to_half(const float* x, size_t n, float factor, uint8_t* out) {
   size_t i = 0;
 #ifdef __F16C__
-  for (; i + 8 <= n; i += 8)
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 2 * i), _mm256_cvtps_ph((F8::load(x + i) * F8::all(factor)).v, 0));
+  for (; i + 8 <= n; i += 8) store_halves(F8::load(x + i) * F8::all(factor), out + 2 * i);
 #endif
   for (; i < n; ++i) {
     const uint16_t half = to_half(x[i] * factor);
@@ -47,18 +67,87 @@ inline void to_half(const float* x, size_t n, float factor, uint8_t* out) {
   }
 }
 
-inline void from_half(const uint8_t* h, size_t n, float factor, float* out) {
+// Gives every value to `take(place, values)`, eight at a time where F8 is, or `take_one(place, value)`.
+template <typename Take, typename TakeOne>
+inline void each_half(const uint8_t* h, size_t n, float factor, Take take, TakeOne take_one) {
   size_t i = 0;
 #ifdef __F16C__
-  for (; i + 8 <= n; i += 8)
-    (F8{_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(h + 2 * i)))} * F8::all(factor)).store(out + i);
+  for (; i + 8 <= n; i += 8) take(i, load_halves(h + 2 * i) * F8::all(factor));
+#else
+  (void)take;
 #endif
   for (; i < n; ++i) {
     uint16_t half;
     std::memcpy(&half, h + 2 * i, 2);
-    out[i] = from_half(half) * factor;
+    take_one(i, from_half(half) * factor);
   }
 }
+
+inline void from_half(const uint8_t* h, size_t n, float factor, float* out) {
+  each_half(
+      h, n, factor, [out](size_t i, F8 x) { x.store(out + i); }, [out](size_t i, float x) { out[i] = x; });
+}
+
+inline void add_half(const uint8_t* h, size_t n, float factor, float* out) {
+  each_half(
+      h, n, factor, [out](size_t i, F8 x) { (F8::load(out + i) + x).store(out + i); },
+      [out](size_t i, float x) { out[i] += x; });
+}
+
+// bfloat16: the upper half of a float32. A NaN stays one.
+inline uint32_t rounded_bfloat16(uint32_t bits) {
+  const uint32_t nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return nan ? bits >> 16 | 0x40u : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+inline float through_bfloat16(float x) { return float_of(rounded_bfloat16(bits_of(x)) << 16); }
+
+#ifdef __AVX2__
+inline __m256i bfloat16_bits(F8 x) {  // of numbers, still at their place
+  const __m256i bits = _mm256_castps_si256(x.v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  return _mm256_add_epi32(_mm256_add_epi32(bits, odd), _mm256_set1_epi32(0x7fff));
+}
+inline F8 through_bfloat16(F8 x) {
+  return {_mm256_castsi256_ps(_mm256_and_si256(bfloat16_bits(x), _mm256_set1_epi32(int(0xffff0000u))))};
+}
+inline void store_bfloat16(F8 x, uint8_t* out) {
+  const __m256i upper = _mm256_srli_epi32(bfloat16_bits(x), 16);
+  const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(upper), _mm256_extracti128_si256(upper, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), packed);
+}
+#else
+inline F8 through_bfloat16(F8 x) {
+  for (float& lane : x.v) lane = through_bfloat16(lane);
+  return x;
+}
+inline void store_bfloat16(F8 x, uint8_t* out) {
+  for (int i = 0; i < 8; ++i) {
+    const uint16_t value = uint16_t(rounded_bfloat16(bits_of(x.v[i])));
+    std::memcpy(out + 2 * i, &value, 2);
+  }
+}
+#endif
+
+inline void to_bfloat16(const float* x, size_t n, uint8_t* out) {
+  for (size_t i = 0; i < n; ++i) {
+    const uint16_t value = uint16_t(rounded_bfloat16(bits_of(x[i])));
+    std::memcpy(out + 2 * i, &value, 2);
+  }
+}
+
+inline float bfloat16_at(const uint8_t* data, size_t i) {
+  uint16_t value;
+  std::memcpy(&value, data + 2 * i, 2);
+  return float_of(uint32_t(value) << 16);
+}
+inline void from_bfloat16(const uint8_t* data, size_t n, float* out) {
+  for (size_t i = 0; i < n; ++i) out[i] = bfloat16_at(data, i);
+}
+inline void add_bfloat16(const uint8_t* data, size_t n, float* out) {
+  for (size_t i = 0; i < n; ++i) out[i] += bfloat16_at(data, i);
+}
+// From here on, bfloat16 rounds a value to infinity.
+constexpr uint32_t kBfloat16Limit = 0x7f7f8000u;
 
 // The exponent of the unit in which values of at most `most` travel as float16.
 inline int half_exponent(float most) {

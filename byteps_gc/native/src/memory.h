@@ -1,11 +1,25 @@
 // Arrays for states and scratch: aligned, kept, never shrunk.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdlib>
 #include <new>
 
 namespace bgc {
+
+constexpr size_t kHugePage = size_t(2) << 20;
+
+// Memory aligned to a cache line. What fills huge pages, or nearly, is put into such where the system offers them.
+inline void* aligned_memory(size_t bytes) {
+  bytes = (bytes + 63) / 64 * 64;
+  const size_t whole = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  if (whole - bytes > bytes / 16) return std::aligned_alloc(64, bytes);
+  void* const memory = std::aligned_alloc(kHugePage, whole);
+  if (memory) (void)madvise(memory, whole, MADV_HUGEPAGE);  // refused: pages of the usual size
+  return memory;
+}
 
 // Elements of a plain type, aligned to a cache line, with room behind the last
 // one for a whole vector. Not initialised.
@@ -22,8 +36,7 @@ class Array {
       std::free(data_);
       data_ = nullptr;
       size_ = 0;
-      const size_t bytes = ((n + 64) * sizeof(T) + 63) / 64 * 64;
-      data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+      data_ = static_cast<T*>(aligned_memory((n + 64) * sizeof(T)));
       if (!data_) throw std::bad_alloc();
       size_ = n;
     }

@@ -121,6 +121,7 @@ bool read_options(const Texts& texts, Options* options, std::string* why) {
   if (!check_keys(texts, *o.kind, why)) return false;
   for (const Rule& rule : o.kind->rules) {
     const std::string* text = find(texts, rule.key);
+    if (!text && !rule.needed) continue;
     if (!text) return refuse(why, "option " + rule.key + " is missing");
     if (!accepts(rule, *text)) return invalid(why, rule.key, *text);
     o.values_[rule.key] = *text;

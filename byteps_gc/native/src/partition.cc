@@ -74,7 +74,7 @@ View Partition::seal(Header header, const Payload& payload) {
   header.scale = payload.scale;
   header.length = payload.length;
   uint8_t* frame = frame_.reserve(kHeader + payload.length);
-  write_frame(header, frame);
+  write_frame(header, frame, payload.summed ? &payload.crc : nullptr);
   return {frame, kHeader + payload.length};
 }
 

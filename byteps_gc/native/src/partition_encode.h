@@ -22,24 +22,29 @@ bool Partition::encode(size_t d, float eta, const Draw& draw, const float* whole
     whole = feedback_->slots.next();
   else if (!whole && codec_->reads() != Codec::kNothing)
     whole = kept = scratch<float>(Scratch::kWhole).reserve(d);
-  codec_->begin(uint32_t(d));
-  for (size_t offset = 0; offset < d; offset += kBlock) {
-    const size_t n = d - offset < kBlock ? d - offset : kBlock;
-    const float* x = sum;
-    if (feedback) {
-      for (size_t part = 0; part < n; part += kPart) {
-        const size_t m = n - part < kPart ? n - part : kPart;
-        feedback_->block(source(offset + part, m, room), offset + part, m, stream, sum + part);
-      }
-      pad(sum, n);
-    } else {
-      x = source(offset, n, room);
-    }
-    if (kept) std::memcpy(kept + offset, x, n * sizeof(float));
-    codec_->scan(x, offset, n);
-  }
-  stream_fence();
   uint8_t* out = frame_.reserve(kHeader + codec_->max_payload(d) + 64) + kHeader;
+  codec_->begin(uint32_t(d));
+  codec_->write_to(out);
+  auto scan = [&](size_t end) {
+    for (size_t offset = 0; offset < end; offset += kBlock) {
+      const size_t n = d - offset < kBlock ? d - offset : kBlock;
+      const float* x = sum;
+      if (feedback) {
+        for (size_t part = 0; part < n; part += kPart) {
+          const size_t m = n - part < kPart ? n - part : kPart;
+          feedback_->block(source(offset + part, m, room), offset + part, m, stream, sum + part);
+        }
+        pad(sum, n);
+      } else {
+        x = source(offset, n, room);
+      }
+      if (kept) std::memcpy(kept + offset, x, n * sizeof(float));
+      codec_->scan(x, offset, n);
+    }
+  };
+  scan(d);
+  scan(codec_->again());
+  stream_fence();
   if (!codec_->finish(whole, draw, out, payload)) return false;
   if (feedback) {
     codec_->settle(feedback_->slots.next());

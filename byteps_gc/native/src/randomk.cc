@@ -47,7 +47,7 @@ class RandomK : public KeepingCodec {
     const float factor = options_.feedback ? 1 : float(double(d_) / k);
     for (uint32_t i = 0; i < k; ++i) values[i] = p[indices[i]] * factor;
     payload->count = k;
-    payload->length = uint32_t(write_values(values, k, half_, out, payload, values));
+    payload->length = uint32_t(write_values(values, k, as_, out, payload, values));
     sent_count_ = k, sent_indices_ = indices, sent_values_ = values;
     return payload->length != 0;
   }
@@ -61,7 +61,7 @@ class RandomK : public KeepingCodec {
   bool merge(const Pushes& pushes, size_t most, uint8_t* out, Payload* payload) const override {
     float* sums = summed(pushes);
     payload->count = pushes[0]->header.count;
-    payload->length = uint32_t(write_values(sums, payload->count, false, out, payload, sums));
+    payload->length = uint32_t(write_values(sums, payload->count, Narrow::kNot, out, payload, sums));
     if (!payload->length) payload->flags = kNonfinite;
     return payload->length <= most;
   }

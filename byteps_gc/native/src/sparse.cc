@@ -26,8 +26,8 @@ bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uin
   return bits.padding() || refuse(why, Code::PADDING);
 }
 
-size_t write_values(const float* values, size_t count, bool half, uint8_t* out, Payload* payload, float* sent) {
-  const uint32_t limit = half ? kHalfLimit : kInfinityBits;
+size_t write_values(const float* values, size_t count, Narrow as, uint8_t* out, Payload* payload, float* sent) {
+  const uint32_t limit = limit_of(as);
   float most = 0;
   bool finite = true;
   for (size_t i = 0; i < count; ++i) {
@@ -37,14 +37,19 @@ size_t write_values(const float* values, size_t count, bool half, uint8_t* out, 
   }
   if (!finite) return 0;
   payload->scale = 1;
-  if (!half) {
+  payload->flags |= flag_of(as);
+  if (as == Narrow::kNot) {
     std::memcpy(out, values, count * 4);
     if (sent != values) std::memcpy(sent, values, count * 4);
     return count * 4;
   }
+  if (as == Narrow::kBfloat16) {
+    to_bfloat16(values, count, out);
+    from_bfloat16(out, count, sent);
+    return count * 2;
+  }
   const int e = half_exponent(most);
   payload->scale = power_of_two(e);
-  payload->flags |= kHalf;
   to_half(values, count, power_of_two(-e), out);
   from_half(out, count, payload->scale, sent);
   return count * 2;
@@ -64,17 +69,19 @@ static bool below(const uint8_t* data, size_t count, T mask, T limit) {
 }
 
 bool check_values(const Header& h, const uint8_t* data, size_t count, Refusal* why) {
-  const bool finite = h.flags & kHalf ? below<uint16_t>(data, count, 0x7fff, half_limit(h.scale))
-                                      : below<uint32_t>(data, count, 0x7fffffff, kInfinityBits);
+  const bool finite = h.flags & kHalf       ? below<uint16_t>(data, count, 0x7fff, half_limit(h.scale))
+                      : h.flags & kBfloat16 ? below<uint16_t>(data, count, 0x7fff, kInfinityBits >> 16)
+                                            : below<uint32_t>(data, count, 0x7fffffff, kInfinityBits);
   return finite || refuse(why, Code::VALUE);
 }
 
 void read_values(const Header& h, const uint8_t* data, size_t count, float* values) {
-  if (!(h.flags & kHalf)) {
+  if (h.flags & kHalf)
+    from_half(data, count, h.scale, values);
+  else if (h.flags & kBfloat16)
+    from_bfloat16(data, count, values);
+  else
     std::memcpy(values, data, count * 4);
-    return;
-  }
-  from_half(data, count, h.scale, values);
 }
 
 Union::Union(uint32_t d)

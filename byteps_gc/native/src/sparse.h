@@ -18,14 +18,29 @@ size_t write_indices(const uint32_t* indices, size_t count, size_t d, uint8_t* o
 // Reads exactly `bytes` bytes of `count` ascending indices below d.
 bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uint32_t* indices, Refusal* why);
 
-// Writes values as float32, or float16 in units of payload->scale; sets scale and flags. Returns the bytes, 0 if
-// a value is not finite, or would be read so. `sent` receives what a reader reads (it may be `values`).
-size_t write_values(const float* values, size_t count, bool half, uint8_t* out, Payload* payload, float* sent);
+// As what values travel.
+enum class Narrow { kNot, kHalf, kBfloat16 };
+inline Narrow narrow_type(const Options& o) {
+  return o.flag("half") ? Narrow::kHalf : o.flag("bfloat16") ? Narrow::kBfloat16 : Narrow::kNot;
+}
+inline const char* wrong_narrow(const Options& o) {
+  return o.flag("half") && o.flag("bfloat16") ? "bfloat16" : nullptr;
+}
+inline uint16_t flag_of(Narrow as) { return as == Narrow::kHalf ? kHalf : as == Narrow::kBfloat16 ? kBfloat16 : 0; }
+inline size_t value_size(Narrow as) { return as == Narrow::kNot ? 4 : 2; }
+// The least magnitude, as bits, that is infinite, or is read as infinite.
+inline uint32_t limit_of(Narrow as) {
+  return as == Narrow::kHalf ? kHalfLimit : as == Narrow::kBfloat16 ? kBfloat16Limit : kInfinityBits;
+}
+
+// Writes values as float32, as float16 in units of payload->scale or as bfloat16; sets scale and flags. Returns the
+// bytes, 0 if a value is not finite, or would be read so. `sent` receives what a reader reads (it may be `values`).
+size_t write_values(const float* values, size_t count, Narrow as, uint8_t* out, Payload* payload, float* sent);
 // Checks that all values are finite, also times their unit.
 bool check_values(const Header& header, const uint8_t* data, size_t count, Refusal* why);
 void read_values(const Header& header, const uint8_t* data, size_t count, float* values);
 
-inline size_t value_bytes(uint16_t flags, size_t count) { return count * (flags & kHalf ? 2 : 4); }
+inline size_t value_bytes(uint16_t flags, size_t count) { return count * (flags & (kHalf | kBfloat16) ? 2 : 4); }
 
 // The sum of sparse arrays, which remembers which elements it has. One at a time in each thread.
 class Union {
@@ -76,12 +91,12 @@ class SparseCodec : public Codec {
 // What topk and randomk share: how many elements travel, and as what.
 class KeepingCodec : public SparseCodec {
  public:
-  explicit KeepingCodec(const Options& o) : SparseCodec(o), half_(o.flag("half")), k_(o.number("k")) {}
-  uint16_t fixed_flags() const override { return half_ ? kHalf : 0; }
-  static std::vector<Rule> rules() { return {bgc::number("k", 0, kMaxUint32), flag("half")}; }
+  explicit KeepingCodec(const Options& o) : SparseCodec(o), as_(narrow_type(o)), k_(o.number("k")) {}
+  uint16_t fixed_flags() const override { return flag_of(as_); }
+  static std::vector<Rule> rules() { return {bgc::number("k", 0, kMaxUint32), flag("half"), later_flag("bfloat16")}; }
   static const char* wrong(const Options& o) {
     const double k = o.number("k");
-    return k > 0 && (k < 1 || k == std::floor(k)) ? nullptr : "k";
+    return k > 0 && (k < 1 || k == std::floor(k)) ? wrong_narrow(o) : "k";
   }
 
  protected:
@@ -90,9 +105,9 @@ class KeepingCodec : public SparseCodec {
     const double wanted = k_ < 1 ? std::floor(k_ * double(d) + 0.5) : k_;
     return wanted < 1 ? 1 : wanted > double(d) ? d : uint32_t(wanted);
   }
-  size_t value_size() const { return half_ ? 2 : 4; }
+  size_t value_size() const { return bgc::value_size(as_); }
 
-  const bool half_;
+  const Narrow as_;
 
  private:
   const double k_;

@@ -47,7 +47,7 @@ class TopK : public KeepingCodec {
     for (uint32_t i = 0; i < k; ++i) values[i] = p[indices_[i]];
     payload->count = k;
     const size_t stream = write_indices(indices_, k, d_, out);
-    const size_t bytes = write_values(values, k, half_, out + stream, payload, values);
+    const size_t bytes = write_values(values, k, as_, out + stream, payload, values);
     if (!bytes) return false;
     payload->length = uint32_t(stream + bytes);
     sent_count_ = k, sent_indices_ = indices_, sent_values_ = values;

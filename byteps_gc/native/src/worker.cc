@@ -9,6 +9,11 @@ namespace {
 
 constexpr uint32_t kInfiniteHalfBits = 0x477ff000u;  // of 65520: from here on, float16 rounds to infinity
 
+bool overlap(View reply, const float* values, size_t d) {
+  const auto first = reinterpret_cast<uintptr_t>(reply.data), second = reinterpret_cast<uintptr_t>(values);
+  return first < second + d * sizeof(float) && second < first + reply.size;
+}
+
 bool all_below(const float* values, size_t d, uint32_t limit) { return max_bits(values, d) < limit; }
 
 }  // namespace
@@ -111,9 +116,13 @@ bool Worker::decompress(View reply, size_t d, void* out, Refusal* why) {
   if (h.flags & kNonfinite) {
     for (size_t i = 0; i < d; ++i) values[i] = __builtin_nanf("");
   } else {
+    const uint8_t* payload = reply.data + kHeader;
     // the values may go where the reply stands
-    uint8_t* payload = scratch<uint8_t>(Scratch::kPayload).reserve(h.length);
-    std::memcpy(payload, reply.data + kHeader, h.length);
+    if (overlap(reply, values, d) && !(codec_->writes_in_place() && reply.data == out)) {
+      uint8_t* copy = scratch<uint8_t>(Scratch::kPayload).reserve(h.length);
+      std::memcpy(copy, payload, h.length);
+      payload = copy;
+    }
     if (!codec_->write(h, payload, values, why)) return false;
     finite_ = direct || all_below(values, d, kInfiniteHalfBits);
   }

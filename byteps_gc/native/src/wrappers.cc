@@ -16,6 +16,7 @@ void Momentum::block(const float* g, size_t offset, size_t n, bool stream, float
   float* next = slots.next() + offset;
   const F8 mu = F8::all(mu_);
   for (size_t i = 0; i < n; i += 8) {  // arrays have room behind their end
+    ahead_of(g + i), ahead_of(old + i);
     const F8 gradient = F8::load(g + i), m = mu * F8::load(old + i) + gradient;
     keep(m, stream, next + i);
     (gradient + mu * m).store(out + i);
