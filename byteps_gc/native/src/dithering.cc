@@ -20,7 +20,8 @@ class Dithering : public SparseCodec {
         bucket_(o.integer("bucket")),
         seed_(o.integer("seed")),
         natural_(o.choice("partition") == "natural"),
-        l2_(o.choice("normalize") == "l2") {
+        l2_(o.choice("normalize") == "l2"),
+        encoded_(o.choice("reply") == "encoded") {
     width_ = floor_log2(2 * uint64_t(s_)) + 1;
   }
   static const char* wrong(const Options& o) {
@@ -30,8 +31,9 @@ class Dithering : public SparseCodec {
   Reads reads() const override { return kAll; }
   uint16_t optional_flags() const override { return kDense; }
   bool has_scale(const Header& h) const override {
-    return h.scale == (options_.feedback && !(h.flags & kReply) ? shrink(h.d) : 1);
+    return h.scale == (options_.feedback && (encoded_ || !(h.flags & kReply)) ? shrink(h.d) : 1);
   }
+  bool encoded_reply() const override { return encoded_; }
   size_t max_payload(size_t d) const override { return 4 * buckets(d) + words_of(uint64_t(d) * width_); }
 
   void begin(uint32_t d) override {
@@ -75,7 +77,7 @@ class Dithering : public SparseCodec {
  protected:
   bool entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values,
                Refusal* why) const override {
-    if (h.flags & kReply) return union_entries(h, payload, indices, values, why);
+    if (h.flags & kReply && !encoded_) return union_entries(h, payload, indices, values, why);
     const size_t norms = 4 * buckets(h.d), size = bucket_size(h.d);
     const float alpha = h.scale;
     if (h.length < norms || h.length > max_payload(h.d) || h.length % 4) return refuse(why, Code::PAYLOAD);
@@ -269,7 +271,7 @@ class Dithering : public SparseCodec {
   }
 
   const uint32_t s_, bucket_, seed_;
-  const bool natural_, l2_;
+  const bool natural_, l2_, encoded_;
   int width_;
   double squares_ = 0;
   uint32_t found_ = 0;
@@ -278,7 +280,7 @@ class Dithering : public SparseCodec {
 const Registered<Dithering> kRegistered("dithering", 4,
                                         {integer("k", 1, 1048576), choice("partition", {"linear", "natural"}),
                                          choice("normalize", {"max", "l2"}), integer("bucket", 0, 8192),
-                                         integer("seed", 0, kMaxUint32)});
+                                         integer("seed", 0, kMaxUint32), choice("reply", {"lossless", "encoded"})});
 
 }  // namespace
 
