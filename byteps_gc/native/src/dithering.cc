@@ -142,8 +142,13 @@ class Dithering : public SparseCodec {
   void quantise(const float* p, size_t begin, size_t n, float norm, Draw draw, uint32_t* indices, uint32_t* levels) {
     if (norm == 0) return;
     draw.seed = seed_, draw.domain = kUpperDomain;
-    const float least = natural_ ? power_of_two(int(s_) - 1) : 0, factor = 256 * (natural_ ? least : float(s_));
+    const float least = natural_ ? power_of_two(int(s_) - 1) : 0;
+    const float factor = 256 * (natural_ ? least : float(s_)) / norm * (1 + 0x1p-20f);
     const bool rare = l2_ && !bucket_;  // levels above zero, beside the norm of a whole partition
+    auto eight = [&](size_t i, const uint8_t* upper) {
+      if (round_eight(p + i, norm, s_, least, upper, uint32_t(i), indices, levels, &found_)) return;
+      for (size_t j = 0; j < 8; ++j) one(p, i + j, norm, upper[j], draw, indices, levels);
+    };
     uint32_t words[32];  // random bytes of elements i & ~127 .. | 127
     size_t drawn = ~size_t(0);
     for (size_t i = begin; i < begin + n;) {
@@ -153,14 +158,15 @@ class Dithering : public SparseCodec {
         philox8(uint32_t(drawn * 8), draw, words);
       }
       const size_t end = std::min(begin + n, (drawn + 1) * 128);
-      const uint8_t* bytes = reinterpret_cast<const uint8_t*>(words);
-      const float* x = p + i;
-      const uint8_t* upper = bytes + i % 128;
-      for (; i + 8 <= end; i += 8, x += 8, upper += 8) {
-        if (rare && !may_rise(x, norm, factor, upper)) continue;
-        if (round_eight(x, norm, s_, least, upper, uint32_t(i), indices, levels, &found_)) continue;
-        for (size_t j = 0; j < 8; ++j) one(p, i + j, norm, upper[j], draw, indices, levels);
+      const uint8_t* upper = reinterpret_cast<const uint8_t*>(words) + i % 128;
+      for (; rare && i + 32 <= end; i += 32, upper += 32) {
+        for (uint32_t left = may_rise(p + i, factor, upper); left;) {
+          const int at = __builtin_ctz(left) & ~7;
+          left &= ~(0xffu << at);
+          eight(i + at, upper + at);
+        }
       }
+      for (; i + 8 <= end; i += 8, upper += 8) eight(i, upper);
       for (; i < end; ++i) one(p, i, norm, *upper++, draw, indices, levels);
     }
   }
