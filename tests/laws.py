@@ -326,7 +326,7 @@ def _int8_faults(row: Row, frame: Frame) -> Faults:
 
 
 def union_faults(frame: Frame) -> Faults:
-    """Faults of the union of entries that topk and dithering are answered with."""
+    """Faults of a union of entries, the lossless reply of topk and dithering."""
     yield from _scale_faults(frame)
     for value in (math.nan, math.inf):
         yield f"value {value}", _with_values(frame, value, 0), Refusal.VALUE
@@ -356,6 +356,8 @@ ROWS = [
     _dithering(k=4, partition="natural", normalize="l2", bucket=512, seed=1),
     _dithering(k=8, partition="natural", lattice=1 / 128),
     _dithering(k=30, partition="natural"),
+    _dithering(k=2, normalize="l2", bucket=512, reply="encoded"),
+    _dithering(k=4, partition="natural", seed=2, reply="encoded"),
     Row(Identity()),
     Row(Identity(half=True), again="exactly", faults=_value_faults),
     Row(Identity(bfloat16=True), again="exactly", faults=_value_faults),
@@ -468,7 +470,6 @@ REPLY_FIELDS = [
     ("another stream", {"stream": 77}, Refusal.STREAM),
     ("SKIPPED", {"flags": frames.SKIPPED}, Refusal.FLAGS),
     ("RESET", {"flags": frames.RESET}, Refusal.FLAGS),
-    ("DENSE", {"flags": frames.DENSE}, Refusal.FLAGS),
 ]
 
 

@@ -32,6 +32,7 @@ def read(words):
         ("--compressor randomk --k 7 --seed 3", Settings(RandomK(k=7, seed=3))),
         ("--compressor dithering --k 2 --normalize l2", Settings(Dithering(k=2, normalize="l2"))),
         ("--compressor dithering --k 4 --partition natural", Settings(Dithering(k=4, partition="natural"))),
+        ("--compressor dithering --k 16 --reply encoded", Settings(Dithering(k=16, reply="encoded"))),
     ],
 )
 def test_flags_become_settings(words, settings):

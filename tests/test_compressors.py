@@ -128,6 +128,7 @@ def test_a_registered_compressor_has_flags_and_settings(registry):
         (Dithering, {"k": 31, "partition": "natural"}, "k=31 is not at most 30"),
         (Dithering, {"k": 2, "partition": "log"}, "partition='log' is not one of linear, natural"),
         (Dithering, {"k": 2, "normalize": "l1"}, "normalize='l1' is not one of max, l2"),
+        (Dithering, {"k": 2, "reply": "short"}, "reply='short' is not one of lossless, encoded"),
         (Dithering, {"k": 2, "bucket": 511}, "bucket=511 is neither 0 nor an integer from 512 to 8192"),
         (Dithering, {"k": 2, "bucket": 8193}, "bucket=8193 is not an integer from 0 to 8192"),
         (Identity, {"half": "yes"}, "half='yes' is not True or False"),

@@ -59,6 +59,10 @@ def lossless(row):
     return framed(row) and row.compressor.lossless_reply
 
 
+def encoded(row):
+    return framed(row) and not row.compressor.lossless_reply
+
+
 def test_every_compressor_has_a_row():
     assert {row.compressor.name for row in ROWS} == set(compressors.known())
     assert len({compressors.find(name).codec for name in compressors.known()}) == len(compressors.known())
@@ -188,6 +192,32 @@ def test_the_reply_is_the_sum_of_what_was_sent(implementation, row):
     for step in range(4):
         found = cluster.step(gradients("normal", D, 3, step), 0.1)
         assert np.array_equal(found, reduce(np.add, (decoded(row.compressor, push) for push in cluster.pushes)))
+
+
+@rows(lambda row: encoded(row) and row.unbiased)
+@every_implementation
+def test_an_encoded_reply_is_unbiased(implementation, row):
+    """Without error feedback: its mean is the sum of the gradients, and servers draw for themselves."""
+    values = np.random.default_rng(7).standard_normal((2, 16)).astype(np.float32)
+    cluster = Cluster(implementation, row.compressor, 16 * 256, workers=2)
+    tiled = [np.tile(x, 256) for x in values]
+    found = np.array([cluster.step(tiled, 0.1) for _ in range(40)], np.float64).reshape(-1, 16)
+    assert_mean(found, values.sum(axis=0, dtype=np.float64))
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+@rows(encoded)
+@every_implementation
+def test_an_encoded_reply_is_as_short_as_a_push(implementation, row, workers):
+    """At most 1.2 times the mean length of the pushes, with and without error feedback."""
+    for ef in (False, True):
+        cluster = Cluster(implementation, row.compressor, 4096, ef=ef, workers=workers)
+        pushes = replies = 0
+        for step in range(20):
+            cluster.step(gradients("normal", 4096, workers, step), 0.1)
+            pushes += sum(len(push) for push in cluster.pushes) / workers
+            replies += len(cluster.reply)
+        assert replies <= 1.2 * pushes
 
 
 @every_row
@@ -504,6 +534,8 @@ def test_a_wrong_reply_is_refused(implementation, row):
     good = Frame.unpack(cluster.reply)
     wrong = [*laws.wrong_bytes(cluster.reply), *laws.wrong_fields(good, laws.FIELDS)]
     wrong += laws.wrong_fields(good, laws.REPLY_FIELDS)
+    if lossless(row) or not row.compressor.optional_flags & frames.DENSE:
+        wrong.append(("DENSE", replace(good, flags=good.flags | frames.DENSE).pack(), Refusal.FLAGS))
     wrong.append(("no REPLY", replace(good, flags=good.flags & ~frames.REPLY).pack(), Refusal.FLAGS))
     union = lossless(row) and type(row.compressor).encode_sum is compressors.Compressor.encode_sum
     faults = laws.union_faults(good) if union else row.faults(row, good)

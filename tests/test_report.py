@@ -18,7 +18,8 @@ LABELS = [
     ({"compressor": "onebit", "scaling": True}, "onebit"),
     ({"compressor": "topk", "k": 0.001}, "topk(k=0.001)"),
     ({"compressor": "randomk", "k": 0.001, "seed": 0}, "randomk(k=0.001)"),
-    ({"compressor": "dithering", "k": 2}, "dithering(k=2)"),
+    ({"compressor": "dithering", "k": 2, "reply": "lossless"}, "dithering(k=2)"),
+    ({"compressor": "dithering", "k": 2, "reply": "encoded"}, "dithering(k=2, encoded reply)"),
     ({"compressor": "topk", "k": 0.001, "fp16": True}, "topk(k=0.001), fp16"),
     ({"compressor": "topk", "k": 0.001, "ef": "vanilla", "momentum": "nesterov"}, "topk(k=0.001) + EF + momentum"),
 ]

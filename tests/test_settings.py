@@ -119,6 +119,7 @@ def test_wire_keys_of_the_guides_jobs():
         "byteps_normalize": "l2",
         "byteps_bucket": "0",
         "byteps_seed": "0",
+        "byteps_reply": "lossless",
     }
 
 

@@ -82,7 +82,7 @@ class Compressor:
 
     codec: the number that stands for the compressor in a frame.
     lossless_reply: the server's reply holds the sum exactly, so that it may also travel raw; otherwise the
-        server encodes the sum as a worker does, with error feedback of its own.
+        server encodes the sum as a worker does, with error feedback of its own. An option may decide it.
     optional_flags: flags of a frame that its payload decides about.
     examples: options that are worth measuring; benchmarks have a row for each.
     """
@@ -149,12 +149,12 @@ class Compressor:
         """As :meth:`entries`, as a float32[d]."""
         return self.entries(encoded, d, draw).dense(d)
 
-    def encode_sum(self, total: Entries, d: int, draw: Draw) -> Optional[Encoded]:
+    def encode_sum(self, total: Entries, d: int, draw: Draw, feedback: bool) -> Optional[Encoded]:
         """The payload of a reply: the sum of the workers' entries, or None if that overflows."""
         if not np.isfinite(total.values).all():
             return None
         if not self.lossless_reply:
-            return self.encode(total.dense(d), draw, True)
+            return self.encode(total.dense(d), draw, feedback)
         return write_sparse(total, d, 0)
 
     def sum_entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:

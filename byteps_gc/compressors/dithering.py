@@ -29,11 +29,12 @@ class Dithering(Compressor):
     ``partition`` "linear" has k levels at equal distances, "natural" k levels at
     powers of two (Horvath et al., arXiv 1905.10988); ``normalize`` chooses the
     norm, which is that of the partition or, with ``bucket``, of every ``bucket`` elements.
+    ``reply`` "encoded": the server dithers the sum, too (bidirectional compression).
     With error feedback all values are multiplied by 1 / (1 + omega), omega being a bound
     of E||Q(x) - x||^2 / ||x||^2, which makes C a contraction in expectation.
 
     >>> Dithering(k=2, normalize="l2").options()
-    {'k': 2, 'partition': 'linear', 'normalize': 'l2', 'bucket': 0, 'seed': 0}
+    {'k': 2, 'partition': 'linear', 'normalize': 'l2', 'bucket': 0, 'seed': 0, 'reply': 'lossless'}
     """
 
     name: ClassVar[str] = "dithering"
@@ -51,6 +52,16 @@ class Dithering(Compressor):
         int, "number of elements that share a norm, 512 to 8192, or 0 for all", default=0, least=0, most=8192
     )
     seed: int = option(int, "seed for the rounding", default=0, least=0, most=2**32 - 1)
+    reply: str = option(
+        str,
+        "how servers send the sum: lossless, or encoded like a push",
+        default="lossless",
+        choices=("lossless", "encoded"),
+    )
+
+    @property
+    def lossless_reply(self) -> bool:
+        return self.reply == "lossless"
 
     def check(self) -> None:
         if self.partition == "natural" and self.k > NATURAL_MOST:
@@ -58,12 +69,18 @@ class Dithering(Compressor):
         if 0 < self.bucket < BUCKET_LEAST:
             raise CompressionError(f"dithering: bucket={self.bucket} is neither 0 nor an integer from 512 to 8192")
 
+    def advice(self, feedback: bool) -> str:
+        if feedback or self.lossless_reply:
+            return ""
+        return "dithering with reply=encoded without error feedback rounds twice and may diverge; use ef=vanilla"
+
     def size(self, d: int) -> int:
         """The number of elements of a bucket."""
         return self.bucket or d
 
     def has_scale(self, scale: float, flags: int, d: int, feedback: bool) -> bool:
-        return scale == (self.alpha(d) if feedback and not flags & REPLY else 1)
+        encoded = not (flags & REPLY and self.lossless_reply)
+        return scale == (self.alpha(d) if feedback and encoded else 1)
 
     def max_payload(self, d: int) -> int:
         return 4 * -(-d // self.size(d)) + 4 * ((d * (2 * self.k).bit_length() + 31) // 32)

@@ -123,8 +123,11 @@ class Partition:
 
     def _check_flags(self, frame: Frame, reply: bool) -> None:
         """:class:`FrameError` for flags that a push, or a reply, of this partition does not have."""
-        flags = 0 if reply and self.compressor.lossless_reply else self.compressor.fixed_flags()
-        optional = 0 if reply else SKIPPED | RESET | self.compressor.optional_flags
+        flags, optional = 0, 0
+        if not (reply and self.compressor.lossless_reply):
+            flags, optional = self.compressor.fixed_flags(), self.compressor.optional_flags
+        if not reply:
+            optional |= SKIPPED | RESET
         if frame.flags & NONFINITE:
             flags, optional = NONFINITE, optional & (SKIPPED | RESET)
         if frame.flags & ~optional != flags | (REPLY if reply else 0):

@@ -63,7 +63,7 @@ class RandomK(Sparse):
     def entries(self, encoded: Encoded, d: int, draw: Draw) -> Entries:
         return self._read(encoded, d, draw, self.fixed_flags())
 
-    def encode_sum(self, total: Entries, d: int, draw: Draw) -> Optional[Encoded]:
+    def encode_sum(self, total: Entries, d: int, draw: Draw, feedback: bool) -> Optional[Encoded]:
         written = write_values(total.values, 0)
         return written and Encoded(total.values.size, *written)
 

@@ -152,10 +152,10 @@ class ReferenceServer:
         """The payload of the reply, or None if the sum is not finite; E goes on."""
         draw = Draw(frame.stream, frame.step, SERVER)
         if not self.feedback:
-            return self.compressor.encode_sum(total, frame.d, draw)
+            return self.compressor.encode_sum(total, frame.d, draw, False)
         eta = np.float32(frame.eta)
         p = self.feedback.apply(total.dense(frame.d), eta)
-        encoded = self.compressor.encode_sum(Entries.all(p), frame.d, draw)
+        encoded = self.compressor.encode_sum(Entries.all(p), frame.d, draw, True)
         if encoded:
             self.feedback.keep(p, self.compressor.sum_entries(encoded, frame.d, draw).dense(frame.d), eta)
         return encoded

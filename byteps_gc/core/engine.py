@@ -190,7 +190,8 @@ def declare(
     texts = ctypes.c_char_p * len(options)
     keys = texts(*(key[len(PREFIX) :].encode() for key in options))
     values = texts(*(str(value).encode() for value in options.values()))
-    return _checked("declare", -1, name.encode(), nbytes, partition, label.encode(), workers, len(options), keys, values)
+    count = len(options)
+    return _checked("declare", -1, name.encode(), nbytes, partition, label.encode(), workers, count, keys, values)
 
 
 def register(tensor: int, nbytes: int, dtype: str) -> int:

@@ -24,9 +24,10 @@ NARROW_SUFFIXES = ("-fp16", "-bf16")  # of the name of a job with float16 or bfl
 def label(compression: Dict[str, object]) -> str:
     """Return a row's name as the guide writes it."""
     name = str(compression.get("compressor", BASELINE))
-    numbers = ", ".join(f"{key}={compression[key]}" for key in ("k", "bucket") if compression.get(key))
-    if numbers:
-        name += f"({numbers})"
+    options = [f"{key}={compression[key]}" for key in ("k", "bucket") if compression.get(key)]
+    options += ["encoded reply"] if compression.get("reply") == "encoded" else []
+    if options:
+        name += f"({', '.join(options)})"
     if compression.get("ef") and compression.get("momentum"):
         name = "dist-EF-SGDM" if name == "onebit" else f"{name} + EF + momentum"
     elif compression.get("ef"):

@@ -98,7 +98,7 @@ class Codec {
   }
   // Flags of every push that has a payload.
   virtual uint16_t fixed_flags() const { return 0; }
-  // Flags of a push that its payload decides about.
+  // Flags that a payload decides about.
   virtual uint16_t optional_flags() const { return 0; }
 
   // What reads a payload, of a header with valid flags and scale, checks it completely: false, with the reason, and
@@ -114,7 +114,7 @@ class Codec {
 
   // Whether the reply is encoded like a push, from the sum; otherwise merge() makes it.
   virtual bool encoded_reply() const = 0;
-  // Writes one block of the sum of pushes.
+  // Writes one block of the sum of pushes, n at most kBlock.
   virtual void sum_block(const Pushes&, size_t /*offset*/, size_t /*n*/, float* /*out*/) const {}
   // Writes the payload of the reply to pushes, or returns false if it takes more than `most` bytes. A sum that is
   // not finite is only flagged.

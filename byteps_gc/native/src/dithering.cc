@@ -20,7 +20,8 @@ class Dithering : public SparseCodec {
         bucket_(o.integer("bucket")),
         seed_(o.integer("seed")),
         natural_(o.choice("partition") == "natural"),
-        l2_(o.choice("normalize") == "l2") {
+        l2_(o.choice("normalize") == "l2"),
+        encoded_(o.choice("reply") == "encoded") {
     width_ = floor_log2(2 * uint64_t(s_)) + 1;
   }
   static const char* wrong(const Options& o) {
@@ -30,8 +31,9 @@ class Dithering : public SparseCodec {
   Reads reads() const override { return kAll; }
   uint16_t optional_flags() const override { return kDense; }
   bool has_scale(const Header& h) const override {
-    return h.scale == (options_.feedback && !(h.flags & kReply) ? shrink(h.d) : 1);
+    return h.scale == (options_.feedback && (encoded_ || !(h.flags & kReply)) ? shrink(h.d) : 1);
   }
+  bool encoded_reply() const override { return encoded_; }
   size_t max_payload(size_t d) const override { return 4 * buckets(d) + words_of(uint64_t(d) * width_); }
 
   void begin(uint32_t d) override {
@@ -75,7 +77,7 @@ class Dithering : public SparseCodec {
  protected:
   bool entries(const Header& h, const uint8_t* payload, uint32_t* indices, float* values,
                Refusal* why) const override {
-    if (h.flags & kReply) return union_entries(h, payload, indices, values, why);
+    if (h.flags & kReply && !encoded_) return union_entries(h, payload, indices, values, why);
     const size_t norms = 4 * buckets(h.d), size = bucket_size(h.d);
     const float alpha = h.scale;
     if (h.length < norms || h.length > max_payload(h.d) || h.length % 4) return refuse(why, Code::PAYLOAD);
@@ -140,8 +142,13 @@ class Dithering : public SparseCodec {
   void quantise(const float* p, size_t begin, size_t n, float norm, Draw draw, uint32_t* indices, uint32_t* levels) {
     if (norm == 0) return;
     draw.seed = seed_, draw.domain = kUpperDomain;
-    const float least = natural_ ? power_of_two(int(s_) - 1) : 0, factor = 256 * (natural_ ? least : float(s_));
+    const float least = natural_ ? power_of_two(int(s_) - 1) : 0;
+    const float factor = 256 * (natural_ ? least : float(s_)) / norm * (1 + 0x1p-20f);
     const bool rare = l2_ && !bucket_;  // levels above zero, beside the norm of a whole partition
+    auto eight = [&](size_t i, const uint8_t* upper) {
+      if (round_eight(p + i, norm, s_, least, upper, uint32_t(i), indices, levels, &found_)) return;
+      for (size_t j = 0; j < 8; ++j) one(p, i + j, norm, upper[j], draw, indices, levels);
+    };
     uint32_t words[32];  // random bytes of elements i & ~127 .. | 127
     size_t drawn = ~size_t(0);
     for (size_t i = begin; i < begin + n;) {
@@ -151,14 +158,15 @@ class Dithering : public SparseCodec {
         philox8(uint32_t(drawn * 8), draw, words);
       }
       const size_t end = std::min(begin + n, (drawn + 1) * 128);
-      const uint8_t* bytes = reinterpret_cast<const uint8_t*>(words);
-      const float* x = p + i;
-      const uint8_t* upper = bytes + i % 128;
-      for (; i + 8 <= end; i += 8, x += 8, upper += 8) {
-        if (rare && !may_rise(x, norm, factor, upper)) continue;
-        if (round_eight(x, norm, s_, least, upper, uint32_t(i), indices, levels, &found_)) continue;
-        for (size_t j = 0; j < 8; ++j) one(p, i + j, norm, upper[j], draw, indices, levels);
+      const uint8_t* upper = reinterpret_cast<const uint8_t*>(words) + i % 128;
+      for (; rare && i + 32 <= end; i += 32, upper += 32) {
+        for (uint32_t left = may_rise(p + i, factor, upper); left;) {
+          const int at = __builtin_ctz(left) & ~7;
+          left &= ~(0xffu << at);
+          eight(i + at, upper + at);
+        }
       }
+      for (; i + 8 <= end; i += 8, upper += 8) eight(i, upper);
       for (; i < end; ++i) one(p, i, norm, *upper++, draw, indices, levels);
     }
   }
@@ -269,7 +277,7 @@ class Dithering : public SparseCodec {
   }
 
   const uint32_t s_, bucket_, seed_;
-  const bool natural_, l2_;
+  const bool natural_, l2_, encoded_;
   int width_;
   double squares_ = 0;
   uint32_t found_ = 0;
@@ -278,7 +286,7 @@ class Dithering : public SparseCodec {
 const Registered<Dithering> kRegistered("dithering", 4,
                                         {integer("k", 1, 1048576), choice("partition", {"linear", "natural"}),
                                          choice("normalize", {"max", "l2"}), integer("bucket", 0, 8192),
-                                         integer("seed", 0, kMaxUint32)});
+                                         integer("seed", 0, kMaxUint32), choice("reply", {"lossless", "encoded"})});
 
 }  // namespace
 

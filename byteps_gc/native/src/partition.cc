@@ -57,8 +57,9 @@ bool Partition::check(const Header& h, bool reply, size_t elements, Refusal* why
   if (h.workers != registration_.workers)
     return refuse(why, Code::WORKERS,
                   std::to_string(h.workers) + " instead of " + std::to_string(registration_.workers));
-  uint16_t flags = reply && !codec_->encoded_reply() ? 0 : codec_->fixed_flags();
-  uint16_t optional = reply ? 0 : kSkipped | kReset | codec_->optional_flags();
+  const bool encoded = !reply || codec_->encoded_reply();
+  uint16_t flags = encoded ? codec_->fixed_flags() : 0;
+  uint16_t optional = (encoded ? codec_->optional_flags() : 0) | (reply ? 0 : kSkipped | kReset);
   if (h.flags & kNonfinite) flags = kNonfinite, optional &= kSkipped | kReset;
   if ((h.flags & ~optional) != (flags | (reply ? kReply : 0))) return refuse(why, Code::FLAGS);
   return true;

@@ -41,13 +41,21 @@ inline void natural_levels(__m256 y, uint32_t s, float least, __m256i* level, __
   *chance = _mm256_blendv_epi8(_mm256_cvttps_epi32(small), mantissa, above);
 }
 
-// Whether one of eight may get a level above zero: those that have one before the rounding, and those
-// whose upper random bits do not already say "down". factor: 256 times the number of levels up to y = 1.
-inline bool may_rise(const float* x, float norm, float factor, const uint8_t* bytes) {
-  const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.f), _mm256_loadu_ps(x));
-  const __m256 y = _mm256_mul_ps(_mm256_div_ps(size, _mm256_set1_ps(norm)), _mm256_set1_ps(factor));
-  const __m256 reaches = _mm256_cmp_ps(y, _mm256_cvtepi32_ps(widen(bytes)), _CMP_GE_OQ);
-  return _mm256_movemask_ps(_mm256_and_ps(reaches, _mm256_cmp_ps(y, _mm256_setzero_ps(), _CMP_GT_OQ)));
+// For each of 32 elements, whether it may get a level above zero: if it has none before the rounding, its upper random
+// bits are at most its chance to rise. A clear bit is right, a set one may be wrong. factor: 256 times the number of
+// levels up to y = 1, divided by the norm and rounded up.
+inline uint32_t may_rise(const float* x, float factor, const uint8_t* bytes) {
+  const __m256 sign = _mm256_set1_ps(-0.f), most = _mm256_set1_ps(255), f = _mm256_set1_ps(factor);
+  __m256i chance[4];
+  for (int j = 0; j < 4; ++j) {
+    const __m256 size = _mm256_andnot_ps(sign, _mm256_loadu_ps(x + 8 * j));
+    chance[j] = _mm256_cvttps_epi32(_mm256_min_ps(_mm256_mul_ps(size, f), most));  // 0 * infinity counts as `most`
+  }
+  const __m256i low = _mm256_packs_epi32(chance[0], chance[1]), high = _mm256_packs_epi32(chance[2], chance[3]);
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const __m256i chances = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order);
+  const __m256i drawn = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
+  return uint32_t(_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(chances, drawn), chances)));
 }
 
 // Appends those of eight elements whose level is above zero; `bytes` are the upper bits of their random numbers.
@@ -78,7 +86,7 @@ inline bool round_eight(const float* x, float norm, uint32_t s, float least, con
 
 #else
 
-inline bool may_rise(const float*, float, float, const uint8_t*) { return true; }
+inline uint32_t may_rise(const float*, float, const uint8_t*) { return ~0u; }
 inline bool round_eight(const float*, float, uint32_t, float, const uint8_t*, uint32_t, uint32_t*, uint32_t*,
                         uint32_t*) {
   return false;

@@ -1,5 +1,7 @@
 #include "sparse.h"
 
+#include <algorithm>
+
 namespace bgc {
 
 size_t write_indices(const uint32_t* indices, size_t count, size_t d, uint8_t* out) {
@@ -91,9 +93,9 @@ Union::Union(uint32_t d)
   std::memset(present_, 0, (d / 64 + 1) * 8);
 }
 
-void Union::add(const uint32_t* indices, const float* values, size_t count) {
+void Union::add(const uint32_t* indices, const float* values, size_t count, uint32_t first) {
   for (size_t i = 0; i < count; ++i) {
-    const uint32_t at = indices[i];
+    const uint32_t at = indices[i] - first;
     const uint64_t bit = uint64_t(1) << (at % 64);
     sums_[at] = present_[at / 64] & bit ? sums_[at] + values[i] : values[i];
     present_[at / 64] |= bit;
@@ -179,6 +181,17 @@ static Union united(const Pushes& pushes) {
 
 bool SparseCodec::merge(const Pushes& pushes, size_t most, uint8_t* out, Payload* payload) const {
   return united(pushes).write(most, out, payload);
+}
+
+void SparseCodec::sum_block(const Pushes& pushes, size_t offset, size_t n, float* out) const {
+  Union sum{uint32_t(n)};
+  for (const Push* push : pushes) {
+    const uint32_t *begin = push->indices.get(), *end = begin + push->header.count;
+    const uint32_t* first = std::lower_bound(begin, end, uint32_t(offset));
+    const uint32_t* last = std::lower_bound(first, end, uint32_t(offset + n));
+    sum.add(first, push->values.get() + (first - begin), size_t(last - first), uint32_t(offset));
+  }
+  sum.write_dense(out);
 }
 
 void SparseCodec::merge_dense(const Pushes& pushes, float* out) const { united(pushes).write_dense(out); }

@@ -46,7 +46,8 @@ inline size_t value_bytes(uint16_t flags, size_t count) { return count * (flags 
 class Union {
  public:
   explicit Union(uint32_t d);
-  void add(const uint32_t* indices, const float* values, size_t count);
+  // Adds entries; `first` is the index of element 0.
+  void add(const uint32_t* indices, const float* values, size_t count, uint32_t first = 0);
   // Writes the entries' indices and values (float32); false if that takes more than `most` bytes.
   bool write(size_t most, uint8_t* out, Payload* payload);
   // Writes all d values.
@@ -67,6 +68,7 @@ class SparseCodec : public Codec {
   bool add(const Header& header, const uint8_t* payload, float* out, Refusal* why) const override;
   bool keep(const uint8_t* payload, Push* push, Refusal* why) const override;
   bool encoded_reply() const override { return false; }
+  void sum_block(const Pushes& pushes, size_t offset, size_t n, float* out) const override;
   bool merge(const Pushes& pushes, size_t most, uint8_t* out, Payload* payload) const override;
   void merge_dense(const Pushes& pushes, float* out) const override;
   void settle(float* p) override;
