@@ -199,3 +199,9 @@ def test_the_library_accepts_the_options_that_the_definition_does(row):
             expected = accepts(lambda: kind(**options))  # noqa: B023
             found = accepts(lambda: native.Server(Given(kind.name, options), 1000))  # noqa: B023
             assert found == expected, options
+
+
+def test_encoded_replies_need_error_feedback():
+    one = Dithering(k=2, reply="encoded")
+    assert "use ef=vanilla" in one.advice(False)
+    assert one.advice(True) == Dithering(k=2).advice(False) == ""

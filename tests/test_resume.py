@@ -235,6 +235,9 @@ def test_a_record_goes_on(tmp_path):
 def test_what_is_not_carried_over():
     assert resume.not_carried_over(Settings.from_params({})) == ""
     assert resume.not_carried_over(Settings.from_params({"compressor": "onebit"})) == ""
+    encoded = {"compressor": "dithering", "k": 16, "ef": "vanilla", "reply": "encoded"}
+    text = resume.not_carried_over(Settings.from_params(encoded))
+    assert text.startswith("residuals of error feedback (workers and servers), count of steps")
     params = {"compressor": "randomk", "k": 0.5, "ef": "vanilla", "momentum": "nesterov"}
     text = resume.not_carried_over(Settings.from_params(params))
     assert text == "residuals of error feedback (workers), momentum, count of steps, which random numbers depend on"
