@@ -8,11 +8,11 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from byteps_gc.cluster import roles, supervisor
 from byteps_gc.cluster.namespaces import Namespace
+from listeners import Listener, listeners
 import pytest
 
 import attacker
 from conftest import PROGRAMS, Commands
-from doors import Door, doors
 import strangers
 
 ROUNDS = 1000  # at most
@@ -134,21 +134,23 @@ class Job:
             if grown > GROWTH:
                 self.fail(f"after {attack}: {names[pid]} has {grown >> 20} MB more")
 
-    def survives_noise(self, noise: Mapping[str, bytes], say: Callable[[Door, bytes], bytes] = attacker.say) -> None:
+    def survives_noise(
+        self, noise: Mapping[str, bytes], say: Callable[[Listener, bytes], bytes] = attacker.say
+    ) -> None:
         """Send noise to every port, by name; none is answered with more than ZeroMQ's handshake.
 
         say: sends bytes to a port and returns the answer.
         """
         for name, data in noise.items():
-            for door in self.doors():
-                answer = say(door, data)
-                assert strangers.commands(answer) <= {b"READY", b"ERROR"}, f"{door.role} answers {name}: {answer}"
+            for listener in self.listeners():
+                answer = say(listener, data)
+                assert strangers.commands(answer) <= {b"READY", b"ERROR"}, f"{listener.role} answers {name}: {answer}"
             self.survives(name)
 
-    def doors(self) -> List[Door]:
+    def listeners(self) -> List[Listener]:
         """The TCP ports where scheduler and servers listen."""
         listening = [(name, pid) for pid, name in self.pids().items() if "worker" not in name]
-        return [door for name, pid in sorted(listening) for door in doors(name, pid)]
+        return [listener for name, pid in sorted(listening) for listener in listeners(name, pid)]
 
     def limit_files(self, count: int) -> None:
         """Limit the open files of scheduler and servers to ``count``."""

@@ -1,7 +1,7 @@
 """Attacks on a TCP port, by whoever reaches it: noise, halves of ZeroMQ's handshake, and floods.
 
-Each takes a :class:`~doors.Door` and returns the bytes that came back. None cares whether the other side closes the
-connection meanwhile.
+Each takes a :class:`~listeners.Listener` and returns the bytes that came back. None cares whether the other side closes
+the connection meanwhile.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import struct
 import time
 from typing import Dict, Iterator, Sequence
 
-from doors import Door
+from listeners import Listener
 
 LISTENS = 0.05  # seconds that an attacker waits for an answer
 CHUNK = 1 << 18
@@ -77,9 +77,9 @@ def heard(connection: socket.socket, seconds: float = LISTENS) -> bytes:
     return answer
 
 
-def say(door: Door, data: bytes) -> bytes:
+def say(listener: Listener, data: bytes) -> bytes:
     """Connect, send the data, and close after the answer."""
-    with door.connect() as connection:
+    with listener.connect() as connection:
         with contextlib.suppress(OSError):
             connection.sendall(data)
         return heard(connection)
@@ -96,9 +96,9 @@ def exactly(connection: socket.socket, size: int) -> bytes:
     return answer
 
 
-def client(door: Door, identity: bytes = b"") -> socket.socket:
+def client(listener: Listener, identity: bytes = b"") -> socket.socket:
     """A connection that has done the NULL handshake: a correct client's, where there is no secret."""
-    connection = door.connect()
+    connection = listener.connect()
     try:
         connection.sendall(greeting() + ready(identity))
         _, size = exactly(connection, 64 + 2)[64:]
@@ -109,9 +109,9 @@ def client(door: Door, identity: bytes = b"") -> socket.socket:
     return connection
 
 
-def say_as_client(door: Door, data: bytes, identity: bytes = b"") -> bytes:
+def say_as_client(listener: Listener, data: bytes, identity: bytes = b"") -> bytes:
     """Do the NULL handshake, send the data, and close after the answer."""
-    with client(door, identity) as connection:
+    with client(listener, identity) as connection:
         with contextlib.suppress(OSError):
             connection.sendall(data)
         return heard(connection)
@@ -129,13 +129,13 @@ def flood(connection: socket.socket, beginning: bytes, chunk: bytes, most: int =
 
 
 @contextlib.contextmanager
-def held(doors: Sequence[Door], data: bytes = SILENT, count: int = 1) -> Iterator[None]:
+def held(listeners: Sequence[Listener], data: bytes = SILENT, count: int = 1) -> Iterator[None]:
     """Hold ``count`` connections to each port open, on which nothing follows the data."""
     with contextlib.ExitStack() as stack:
-        for door in doors:
+        for listener in listeners:
             for _ in range(count):
                 try:
-                    connection = stack.enter_context(door.connect(1))
+                    connection = stack.enter_context(listener.connect(1))
                     connection.sendall(data)
                 except OSError:
                     break  # it takes no more

@@ -6,10 +6,9 @@ import threading
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set
 
 from byteps_gc.cluster import secret
+from listeners import Listener
 import zmq
 from zmq.utils.monitor import recv_monitor_message
-
-from doors import Door
 
 GREETING = 64  # bytes
 ENDS = (
@@ -22,12 +21,12 @@ ENDS = (
 
 
 class Recorder:
-    """Passes one connection on to a door, until closed; ``received`` is what the door has sent."""
+    """Passes one connection on to a listener, until closed; ``received`` is what the listener has sent."""
 
-    def __init__(self, door: Door):
+    def __init__(self, listener: Listener):
         self.sent, self.received = b"", b""
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._target = door.connect()
+        self._target = listener.connect()
         self.port = self._listener.getsockname()[1]
         self._caller: Optional[socket.socket] = None
         self._threads = [threading.Thread(target=self._run, daemon=True)]
@@ -79,12 +78,12 @@ class Outcome(NamedTuple):
     received: bytes
 
 
-def attempt(door: Door, messages: Sequence[List[bytes]], identity: bytes, **options: object) -> Outcome:
+def attempt(listener: Listener, messages: Sequence[List[bytes]], identity: bytes, **options: object) -> Outcome:
     """Connect with ZeroMQ, and send the messages if let in.
 
     options: attributes of the socket, such as its keys.
     """
-    recorder, context = Recorder(door), zmq.Context()
+    recorder, context = Recorder(listener), zmq.Context()
     client = context.socket(zmq.DEALER)
     client.set(zmq.ROUTING_ID, identity)
     client.set(zmq.RECONNECT_IVL, -1)
@@ -104,7 +103,7 @@ def attempt(door: Door, messages: Sequence[List[bytes]], identity: bytes, **opti
     client.close()
     context.term()
     recorder.close()
-    assert not received or door.role == "scheduler", "a server has answered"
+    assert not received or listener.role == "scheduler", "a server has answered"
     return Outcome(welcome, recorder.sent, recorder.received)
 
 

@@ -29,22 +29,22 @@ def key_file(tmp_path):
 
 def make_noise(job):
     """Everything that needs no secret: noise, floods and many connections."""
-    doors = job.doors()
-    assert sorted(door.role for door in doors) == ["scheduler", "server-0", "server-1"]
-    with attacker.held(doors), attacker.held(doors, attacker.greeting()):
+    listeners = job.listeners()
+    assert sorted(listener.role for listener in listeners) == ["scheduler", "server-0", "server-1"]
+    with attacker.held(listeners), attacker.held(listeners, attacker.greeting()):
         job.survives_noise(attacker.NOISE)
         for name, (beginning, chunk) in attacker.FLOODS.items():
-            for door in doors:
-                with door.connect() as connection:
+            for listener in listeners:
+                with listener.connect() as connection:
                     assert attacker.flood(connection, beginning, chunk) < attacker.MOST
             job.survives(name)
         for mechanism in (b"NULL", b"PLAIN", b"CURVE"):
-            with attacker.held(doors, attacker.unfinished_handshake(mechanism), 10):
+            with attacker.held(listeners, attacker.unfinished_handshake(mechanism), 10):
                 job.survives(f"10 unfinished handshakes of {mechanism.decode()}")
-    with attacker.held(doors, count=MANY):
+    with attacker.held(listeners, count=MANY):
         job.survives(f"{MANY} connections")
     job.limit_files(FILES)
-    with attacker.held(doors, count=MANY):
+    with attacker.held(listeners, count=MANY):
         job.survives(f"{MANY} connections to processes that may open {FILES} files")
 
 
@@ -52,23 +52,23 @@ def test_noise_without_a_secret(attacked, reference):
     """Clients that speak ZeroMQ's language, and the job's, but are none of its processes."""
     job = attacked()
     make_noise(job)
-    doors = job.doors()
+    listeners = job.listeners()
     for name, data in attacker.FRAMES.items():
-        for door in doors:
-            attacker.say_as_client(door, data)
+        for listener in listeners:
+            attacker.say_as_client(listener, data)
         job.survives(name)
     for name, (beginning, chunk) in attacker.CLIENT_FLOODS.items():
-        for door in doors:
-            with attacker.client(door) as connection:
+        for listener in listeners:
+            with attacker.client(listener) as connection:
                 assert attacker.flood(connection, beginning, chunk) < attacker.MOST
         job.survives(name)
     for name, messages in forged.everything().items():
         data = b"".join(map(attacker.message, messages))
-        for door in doors:
-            for identity in ANYBODY if door.role == "scheduler" else NOT_WORKERS:
-                answer = attacker.say_as_client(door, data, identity)
-                assert door.role == "scheduler" or not answer
-            job.survives(f"forged {name} to {door.role}")
+        for listener in listeners:
+            for identity in ANYBODY if listener.role == "scheduler" else NOT_WORKERS:
+                answer = attacker.say_as_client(listener, data, identity)
+                assert listener.role == "scheduler" or not answer
+            job.survives(f"forged {name} to {listener.role}")
     reports = job.end(reference)
     for name in ("scheduler", "server-0", "server-1"):
         lines = "\n".join(reports[name])
@@ -83,19 +83,23 @@ def test_nobody_gets_in_without_the_secret(attacked, reference, key_file, encryp
     make_noise(job)
     keys = secret.load(key_file)
     messages = [message for some in forged.everything().values() for message in some]
-    for door in job.doors():
+    for listener in job.listeners():
         for name, options in strangers.intruders(keys).items():
             for identity in (b"ps9", b"ps13"):
-                outcome = strangers.attempt(door, messages, identity, **options)
-                assert not outcome.welcome, f"{door.role} lets in {identity} with {name}"
-                assert strangers.commands(outcome.received) <= {b"WELCOME", b"ERROR"}, (door, name, outcome.received)
-            job.survives(f"a client with {name} at {door.role}")
-        welcome = strangers.attempt(door, messages, b"ps13", **strangers.member(keys))
-        assert welcome.welcome == (encrypt == "1" or door.role == "scheduler")
-        job.survives(f"a member's nonsense at {door.role}")
-        answer = attacker.say(door, welcome.sent)
+                outcome = strangers.attempt(listener, messages, identity, **options)
+                assert not outcome.welcome, f"{listener.role} lets in {identity} with {name}"
+                assert strangers.commands(outcome.received) <= {b"WELCOME", b"ERROR"}, (
+                    listener,
+                    name,
+                    outcome.received,
+                )
+            job.survives(f"a client with {name} at {listener.role}")
+        welcome = strangers.attempt(listener, messages, b"ps13", **strangers.member(keys))
+        assert welcome.welcome == (encrypt == "1" or listener.role == "scheduler")
+        job.survives(f"a member's nonsense at {listener.role}")
+        answer = attacker.say(listener, welcome.sent)
         assert strangers.commands(answer) <= {b"WELCOME", b"ERROR"}
-        job.survives(f"a replay at {door.role}")
+        job.survives(f"a replay at {listener.role}")
     reports = job.end(reference)
     for name in ("scheduler", "server-0", "server-1"):
         assert "byteps: turned away a connection from 127.0.0.1: it is not a process of this job" in reports[name]

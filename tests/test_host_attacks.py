@@ -41,23 +41,23 @@ def on(host):
         yield lambda attack, *arguments, **options: thread.submit(attack, *arguments, **options).result()
 
 
-def make_noise(job, doors, call):
+def make_noise(job, listeners, call):
     """What needs no secret and no knowledge of the job."""
-    assert [door.address for door in doors] == ["10.99.0.1", "10.99.0.1", "10.99.0.2"]
+    assert [listener.address for listener in listeners] == ["10.99.0.1", "10.99.0.1", "10.99.0.2"]
     job.survives_noise({name: attacker.NOISE[name] for name in NOISE}, lambda *words: call(attacker.say, *words))
 
 
 def test_without_a_secret(hosts, attacked, reference):
     """The attacker speaks ZeroMQ's language, and the job's, but is none of its processes."""
     job = attacked(hosts=hosts)
-    doors = job.doors()
+    listeners = job.listeners()
     with on(hosts[2]) as call:
-        make_noise(job, doors, call)
+        make_noise(job, listeners, call)
         for name, messages in forged.everything().items():
             data = b"".join(map(attacker.message, messages))
-            for door in doors:
-                answer = call(attacker.say_as_client, door, data, b"ps13")
-                assert door.role == "scheduler" or not answer
+            for listener in listeners:
+                answer = call(attacker.say_as_client, listener, data, b"ps13")
+                assert listener.role == "scheduler" or not answer
             job.survives(f"forged {name}")
     reports = job.end(reference)
     for role in ("scheduler", "server-0", "server-1"):
@@ -70,15 +70,19 @@ def test_with_a_secret(hosts, attacked, reference, tmp_path):
     """The attacker knows all but the secret, and forges the messages of a worker."""
     file = secret.make(tmp_path / "secret")
     job = attacked(hosts=hosts, secret=file)
-    doors, known = job.doors(), strangers.intruders(secret.load(file))
+    listeners, known = job.listeners(), strangers.intruders(secret.load(file))
     messages = [message for some in forged.everything().values() for message in some]
     with on(hosts[2]) as call:
-        make_noise(job, doors, call)
+        make_noise(job, listeners, call)
         for name in INTRUDERS:
-            for door in doors:
-                outcome = call(strangers.attempt, door, messages, b"ps9", **known[name])
-                assert not outcome.welcome, f"{door.role} lets in a client with {name}"
-                assert strangers.commands(outcome.received) <= {b"WELCOME", b"ERROR"}, (door, name, outcome.received)
+            for listener in listeners:
+                outcome = call(strangers.attempt, listener, messages, b"ps9", **known[name])
+                assert not outcome.welcome, f"{listener.role} lets in a client with {name}"
+                assert strangers.commands(outcome.received) <= {b"WELCOME", b"ERROR"}, (
+                    listener,
+                    name,
+                    outcome.received,
+                )
             job.survives(f"a client with {name}")
     reports = job.end(reference)
     for role in ("scheduler", "server-0", "server-1"):

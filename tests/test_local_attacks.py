@@ -13,10 +13,10 @@ import struct
 import time
 import traceback
 
+from listeners import local_sockets
 import pytest
 
 import attacker
-from doors import local_sockets
 import forged
 import strangers
 

@@ -30,7 +30,7 @@ def test_messages_in_flight_are_sent_again(attacked, tmp_path, reference, encryp
     """Every connection is reset again and again, at any moment of a round."""
     options = dict(secret=secret.make(tmp_path / "secret"), BYTEPS_GC_ENCRYPT=encrypt) if encrypt else {}
     job = attacked(pace=0, **options)
-    servers = [door for door in job.doors() if door.role != "scheduler"]
+    servers = [listener for listener in job.listeners() if listener.role != "scheduler"]
     for number in range(RESETS):
         count = sum(reset(server.port) for server in servers)
         job.survives(f"reset {number} of {count} connections")

@@ -101,13 +101,13 @@ class Secret {
 };
 
 // Answers ZeroMQ's questions about who calls, and reports, once for each address, whom it has turned away.
-class Doorkeeper {
+class Authenticator {
  public:
   // token: what a caller has to show where nothing is encrypted.
-  Doorkeeper(void* context, const std::string& token) : context_(context), token_(token), questions_(context, ZMQ_REP) {
+  Authenticator(void* context, const std::string& token) : context_(context), token_(token), questions_(context, ZMQ_REP) {
     CHECK_EQ(zmq_bind(questions_.handle(), "inproc://zeromq.zap.01"), 0) << zmq_strerror(errno);
   }
-  ~Doorkeeper() {
+  ~Authenticator() {
     stop_.Raise();
     if (thread_.joinable()) thread_.join();
   }
@@ -115,11 +115,11 @@ class Doorkeeper {
   // Before the socket is bound.
   void Watch(Socket* socket) {
     constexpr int kEvents = ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
-    doors_.emplace_back(new Events(context_, socket, kEvents));
+    listeners_.emplace_back(new Events(context_, socket, kEvents));
   }
 
   // When it watches all.
-  void Start() { thread_ = std::thread(&Doorkeeper::Run, this); }
+  void Start() { thread_ = std::thread(&Authenticator::Run, this); }
 
  private:
   static constexpr size_t kAddresses = 100;
@@ -127,11 +127,11 @@ class Doorkeeper {
 
   void Run() {
     std::vector<pollfd> news{pollfd{stop_.fd(), POLLIN, 0}, pollfd{questions_.fd(), POLLIN, 0}};
-    for (auto& door : doors_) news.push_back(pollfd{door->fd(), POLLIN, 0});
+    for (auto& listener : listeners_) news.push_back(pollfd{listener->fd(), POLLIN, 0});
     while (true) {
       std::vector<Part> question;
       while (questions_.Receive(&question)) Answer(&question);
-      for (auto& door : doors_) Look(door.get());
+      for (auto& listener : listeners_) Look(listener.get());
       Await(&news, 1000);
       if (news[0].revents) return;
     }
@@ -156,10 +156,10 @@ class Doorkeeper {
            (*question)[kCredentials + 1].text() == token_;
   }
 
-  void Look(Events* door) {
+  void Look(Events* listener) {
     int event;
     std::string remote;
-    while (door->Next(&event, &remote)) {
+    while (listener->Next(&event, &remote)) {
       const std::string address = HostOf(remote);
       const bool differs = event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
       const char* why = differs ? "has another secret (BYTEPS_GC_SECRET_FILE)" : "is not a process of this job";
@@ -179,7 +179,7 @@ class Doorkeeper {
   void* const context_;
   const std::string token_;
   Socket questions_;
-  std::vector<std::unique_ptr<Events>> doors_;
+  std::vector<std::unique_ptr<Events>> listeners_;
   Alarm stop_;
   std::thread thread_;
 

@@ -62,7 +62,7 @@ class ZMQVan : public Van {
     Van::Stop();
     {
       std::lock_guard<std::mutex> guard(sockets_mu_);
-      doors_.clear();
+      listeners_.clear();
       senders_.clear();
       calls_.clear();
       ways_.clear();
@@ -74,7 +74,7 @@ class ZMQVan : public Van {
     connections_.clear();
     members_.clear();
     joined_ = false;
-    doorkeeper_.reset();
+    authenticator_.reset();
     if (port_fd_ >= 0) close(port_fd_);
     port_fd_ = -1;
     zmq_ctx_destroy(context_);  // waits until what was sent is delivered
@@ -192,7 +192,7 @@ class ZMQVan : public Van {
 
   // Where messages for a node go that has called this one.
   struct Way {
-    std::shared_ptr<Socket> door;
+    std::shared_ptr<Socket> listener;
     std::string name;
   };
 
@@ -268,41 +268,41 @@ class ZMQVan : public Van {
     });
   }
 
-  // A scheduler's or server's door, and a server's for processes of the same host and user.
+  // A scheduler's or server's listener, and a server's for processes of the same host and user.
   int Listen(const Node& node, int max_retry) {
     const bool token = node.role == Node::SERVER && Secret::Get().exists() && !Secret::Get().encrypts();
     if (token) wire::SetToken(Secret::Token(), &my_node_);
-    doorkeeper_.reset(new Doorkeeper(context_, token ? wire::Token(my_node_) : ""));
-    auto door = Door();
-    Secret::Get().Guard(door.get(), token ? wire::Token(my_node_) : "");
-    if (node.role == Node::SCHEDULER) door->Set(ZMQ_ROUTER_NOTIFY, ZMQ_NOTIFY_DISCONNECT);
+    authenticator_.reset(new Authenticator(context_, token ? wire::Token(my_node_) : ""));
+    auto listener = NewListener();
+    Secret::Get().Guard(listener.get(), token ? wire::Token(my_node_) : "");
+    if (node.role == Node::SCHEDULER) listener->Set(ZMQ_ROUTER_NOTIFY, ZMQ_NOTIFY_DISCONNECT);
     std::string host = node.hostname.empty() ? "*" : node.hostname;
     if (node.role == Node::SCHEDULER && GetEnv("DMLC_USE_KUBERNETES", 0) > 0) host = "0.0.0.0";
     Node here = node;
     here.port = FindPort(node, max_retry, [&](int port) {
-      return zmq_bind(door->handle(), ("tcp://" + host + ":" + std::to_string(port)).c_str()) == 0;
+      return zmq_bind(listener->handle(), ("tcp://" + host + ":" + std::to_string(port)).c_str()) == 0;
     });
-    doors_.push_back(door);
+    listeners_.push_back(listener);
     if (node.role == Node::SERVER) {
-      auto inside = Door();
+      auto inside = NewListener();
       inside->Set(ZMQ_IPC_FILTER_UID, my_node_.aux_id);
       inside->Set(ZMQ_SNDBUF, kInside);
       CHECK_EQ(zmq_bind(inside->handle(), ("ipc://@" + Inside(here)).c_str()), 0) << zmq_strerror(errno);
-      doors_.push_back(inside);
+      listeners_.push_back(inside);
       given_.Listen(Inside(here) + "-regions");
     }
-    doorkeeper_->Start();
+    authenticator_->Start();
     return here.port;
   }
 
-  std::shared_ptr<Socket> Door() {
-    auto door = std::make_shared<Socket>(context_, ZMQ_ROUTER);
-    door->Set(ZMQ_ROUTER_MANDATORY, 1);
-    door->Set(ZMQ_ROUTER_HANDOVER, 1);  // a node that calls again is where its last call comes from
-    door->Set(ZMQ_RCVHWM, kWaiting);
-    Bound(door.get());
-    doorkeeper_->Watch(door.get());
-    return door;
+  std::shared_ptr<Socket> NewListener() {
+    auto listener = std::make_shared<Socket>(context_, ZMQ_ROUTER);
+    listener->Set(ZMQ_ROUTER_MANDATORY, 1);
+    listener->Set(ZMQ_ROUTER_HANDOVER, 1);  // a node that calls again is where its last call comes from
+    listener->Set(ZMQ_RCVHWM, kWaiting);
+    Bound(listener.get());
+    authenticator_->Watch(listener.get());
+    return listener;
   }
 
   static uint64_t KeyOf(SArray<char>& keys) {
@@ -345,7 +345,7 @@ class ZMQVan : public Van {
       std::lock_guard<std::mutex> guard(sockets_mu_);
       way = ways_[msg.meta.recver];
     }
-    return Transmit(msg, way.door, way.name, kCopied);
+    return Transmit(msg, way.listener, way.name, kCopied);
   }
 
   // to: the name of the connection, if the socket has several; copied: bytes up to which data are copied; longer data
@@ -449,7 +449,7 @@ class ZMQVan : public Van {
       if (node.role == Node::SCHEDULER || connection.second != AddressOf(node)) continue;
       members_[connection.first] = node.id;
       std::lock_guard<std::mutex> guard(sockets_mu_);
-      ways_[node.id] = Way{doors_[0], connection.first};
+      ways_[node.id] = Way{listeners_[0], connection.first};
     }
   }
 
@@ -562,7 +562,7 @@ class ZMQVan : public Van {
       std::lock_guard<std::mutex> guard(sockets_mu_);
       auto found = senders_.find(kScheduler);
       if (found != senders_.end()) socket = found->second;
-      if (my_node_.role == Node::SCHEDULER && !doors_.empty()) socket = doors_[0];
+      if (my_node_.role == Node::SCHEDULER && !listeners_.empty()) socket = listeners_[0];
     }
     if (!socket) return;
     std::vector<Part> parts;
@@ -585,7 +585,7 @@ class ZMQVan : public Van {
     std::lock_guard<std::mutex> guard(sockets_mu_);
     seen_ = version_;
     sources_.clear();
-    for (auto& door : doors_) sources_.push_back(Source{door, Meta::kEmpty, nullptr});
+    for (auto& listener : listeners_) sources_.push_back(Source{listener, Meta::kEmpty, nullptr});
     for (auto& sender : senders_) sources_.push_back(Source{sender.second, sender.first, calls_[sender.first]});
     news_.assign(1, pollfd{alarm_.fd(), POLLIN, 0});
     for (auto& source : sources_) {
@@ -666,11 +666,11 @@ class ZMQVan : public Van {
   }
 
   // On a server: a worker is answered where it has called.
-  void Note(const Message& msg, const std::shared_ptr<Socket>& door) {
+  void Note(const Message& msg, const std::shared_ptr<Socket>& listener) {
     if (my_node_.role != Node::SERVER) return;
     std::lock_guard<std::mutex> guard(sockets_mu_);
     auto& way = ways_[msg.meta.sender];
-    if (way.door != door) way = Way{door, Name(msg.meta.sender)};
+    if (way.listener != listener) way = Way{listener, Name(msg.meta.sender)};
   }
 
   void* context_ = nullptr;
@@ -685,13 +685,13 @@ class ZMQVan : public Van {
   std::deque<Message> own_;
 
   std::mutex sockets_mu_;  // of the next five
-  std::vector<std::shared_ptr<Socket>> doors_;
+  std::vector<std::shared_ptr<Socket>> listeners_;
   std::unordered_map<int, std::shared_ptr<Socket>> senders_;  // by the node that this one has called
   std::unordered_map<int, std::shared_ptr<Events>> calls_;    // of senders_
   std::unordered_map<int, Way> ways_;                         // by node
   std::unordered_map<int, std::map<int, Message>> asked_;     // a worker's requests, by server and timestamp
   std::atomic<int> version_{0};
-  std::unique_ptr<Doorkeeper> doorkeeper_;
+  std::unique_ptr<Authenticator> authenticator_;
   int port_fd_ = -1;
 
   // the receiving thread's

@@ -74,7 +74,7 @@ constexpr int kAsked = 5;  // requests of a worker to each server
 Arrival good_data(Node::Role role, int number) {
   const bool to_server = role == Node::SERVER;
   const int peer = number % kPeers, sender = to_server ? kWorkerIds[peer] : kServerIds[peer];
-  const int from = !to_server ? sender : number % 3 ? Arrival::kDoor : Arrival::kInside;
+  const int from = !to_server ? sender : number % 3 ? Arrival::kListener : Arrival::kInside;
   const bool push = to_server && number % 5 != 4;
   const Meta meta = DataMeta(to_server, push, 0, 1 + number % kAsked, push);
   const uint64_t key = number % 7;
@@ -87,7 +87,7 @@ Arrival good_data(Node::Role role, int number) {
 constexpr int kGood = 20;  // messages of a script
 
 Arrival good(Node::Role role, int number) {
-  if (role == Node::SCHEDULER) return {Arrival::kDoor, for_scheduler(number)};
+  if (role == Node::SCHEDULER) return {Arrival::kListener, for_scheduler(number)};
   if (number == 0) return Process::List(role);
   if (number > 1) return good_data(role, number);
   Meta meta = DataMeta(false, false, 0, 1, false);

@@ -89,7 +89,7 @@ struct Process::Van : ps::ZMQVan {
     live.say_ = [this](const std::string& to, const std::string& text) { Say(to, text); };
     if (is_scheduler_) live.Differs(live.Name(), live.Settings());
     for (int i = 0; i < (is_scheduler_ ? 1 : is_worker_ ? 0 : 2); ++i)
-      doors_.push_back(std::make_shared<ps::Socket>(context_, ZMQ_ROUTER));
+      listeners_.push_back(std::make_shared<ps::Socket>(context_, ZMQ_ROUTER));
     if (role == Node::SERVER) {
       for (int rank = 0; rank < kPeers; ++rank) given_.givers_[kWorkerIds[rank]].regions = {Shared(rank)};
     }
@@ -97,7 +97,7 @@ struct Process::Van : ps::ZMQVan {
   }
 
   ps::Socket* Source(int node) {
-    if (node < 0) return doors_.empty() ? nullptr : doors_[(node == Arrival::kInside) % doors_.size()].get();
+    if (node < 0) return listeners_.empty() ? nullptr : listeners_[(node == Arrival::kInside) % listeners_.size()].get();
     const auto socket = Sender(node);
     return socket.get();
   }
@@ -184,7 +184,7 @@ void Process::Expect(int last) {
 
 void Process::Answer(Message* message) { van_->Send(*message); }
 
-const std::vector<Parts>& Process::Sent() const { return line(van_->doors_[0]->handle()).sent; }
+const std::vector<Parts>& Process::Sent() const { return line(van_->listeners_[0]->handle()).sent; }
 
 void Process::SendToSelf(Control::Command command) {
   Message message;

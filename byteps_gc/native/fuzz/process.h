@@ -18,9 +18,9 @@ using ps::Node;
 constexpr int kServerIds[] = {8, 10}, kWorkerIds[] = {9, 11};
 constexpr size_t kRegion = 1 << 16;  // bytes of shared memory of each worker and server
 
-// A message, and the node whose connection it comes by; a door's if nobody was called.
+// A message, and the node whose connection it comes by; a listener's if nobody was called.
 struct Arrival {
-  enum { kDoor = -1, kInside = -2 };
+  enum { kListener = -1, kInside = -2 };
   int from;
   Parts parts;
 };
@@ -52,7 +52,7 @@ class Process {
   void Expect(int last);
   // Sends an answer.
   void Answer(Message* message);
-  // All that has been sent by a door.
+  // All that has been sent by a listener.
   const std::vector<Parts>& Sent() const;
   void SendToSelf(Control::Command command);
 

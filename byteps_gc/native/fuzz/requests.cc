@@ -169,7 +169,7 @@ class Requests {
 
   bool Deliver(int worker, int timestamp, const Parts& parts) {
     ++asked_[{worker, timestamp}];
-    return process_.Deliver({Arrival::kDoor, parts});
+    return process_.Deliver({Arrival::kListener, parts});
   }
 
   // Lets the server's threads do some of their tasks.

@@ -10,7 +10,7 @@ from typing import Iterator, List, NamedTuple, Set
 LISTENS = "0A"  # as /proc/net/tcp has it
 
 
-class Door(NamedTuple):
+class Listener(NamedTuple):
     """A TCP port that a role's process listens on."""
 
     role: str
@@ -22,14 +22,14 @@ class Door(NamedTuple):
         return socket.create_connection((self.address, self.port), seconds)
 
 
-def doors(role: str, pid: int) -> Iterator[Door]:
+def listeners(role: str, pid: int) -> Iterator[Listener]:
     """The TCP ports that a process listens on."""
     mine = sockets(pid)
     for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
         words = line.split()
         if words[3] == LISTENS and words[9] in mine:
             address, port = words[1].split(":")
-            yield Door(role, socket.inet_ntoa(struct.pack("=I", int(address, 16))), int(port, 16))
+            yield Listener(role, socket.inet_ntoa(struct.pack("=I", int(address, 16))), int(port, 16))
 
 
 def local_sockets(pid: int) -> List[str]:
