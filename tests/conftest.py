@@ -16,6 +16,12 @@ import pytest
 
 import marks
 
+if importlib.util.find_spec("hypothesis"):  # PyTorch's environment has none
+    import hypothesis
+
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
+
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "tests" / "programs"
 START = ROOT / "tests" / "start"  # what Pythons begin with, see there
