@@ -56,7 +56,7 @@ FRAMEWORKS = {
         ".venv-torch",
         "pytorch/cifar.ini",
         "none onebit",
-        "--width 48 --batch-size 16 --steps 60 --eval-every 20 --val-samples 1000",
+        "--width 48 --batch-size 16 --steps 60 --eval-every 10 --val-samples 1000 --target-accuracy 0.4",
         "100mbit",
     ),
 }
