@@ -1,4 +1,4 @@
-"""Work beside the current stream: copies between a GPU and host memory, and collectives within a host."""
+"""Streams next to the current one: copies between a GPU and host memory, and collectives within a host."""
 
 import queue
 import threading
@@ -11,7 +11,7 @@ Work = Callable[[], None]
 
 
 class Stream:
-    """Operations that run in order, and beside those of the current stream."""
+    """Operations that run in order, concurrently with those of the current stream."""
 
     def follow(self) -> None:
         """Have all that comes next wait for what the current stream computes now."""
