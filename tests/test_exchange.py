@@ -45,7 +45,7 @@ def test_three_workers_and_one_server(commands):
     [
         ("4096000", "", 3 + 1 + 2 + 1 + 1 + 1),
         ("4096000", "naive", 3 + 1 + 2 + 1 + 1 + 1),
-        ("", "", 16 + 1 + 16 + 1 + 8 + 16),  # sixteenths, in whole pages, or 256 KiB
+        ("", "", 16 + 1 + 16 + 1 + 4 + 8),  # sixteenths, in whole pages, or 512 KiB
     ],
 )
 def test_each_server_gets_as_many_bytes(commands, partition, hash_function, count):

@@ -18,7 +18,7 @@ DTYPES = tuple(engine.DTYPES)
 MOST_TENSORS = 1 << 15
 MOST_PARTITIONS = 1 << 16
 PARTITIONS = 16  # of a tensor whose values a server adds as they are
-LEAST_PARTITION = 1 << 18  # bytes, as many as keep a message's fixed cost small
+LEAST_PARTITION = 1 << 19  # bytes, as many as keep a message's fixed cost small
 CODEC, IDENTITY = engine.PREFIX + "codec", "identity"
 
 
