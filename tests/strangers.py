@@ -107,6 +107,15 @@ def attempt(listener: Listener, messages: Sequence[List[bytes]], identity: bytes
     return Outcome(welcome, recorder.sent, recorder.received)
 
 
+def require_kept_out(listener: Listener, outcome: Outcome, who: str, name: str) -> None:
+    """Require that a client was not let in, and received nothing but the beginning of a handshake.
+
+    who: the client, for messages; name: what it has instead of the secret.
+    """
+    assert not outcome.welcome, f"{listener.role} lets in {who} with {name}"
+    assert commands(outcome.received) <= {b"WELCOME", b"ERROR"}, (listener, name, outcome.received)
+
+
 def say_locally(name: str, messages: Sequence[List[bytes]], identity: bytes) -> None:
     """Send messages to a local socket, as a process of the job's user can."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as client:
