@@ -1,7 +1,7 @@
 """The target of a run, which its start event may have: ``{"accuracy": 0.85}``, or ``{"loss": 2.4}`` of validation."""
 
 import math
-from typing import Dict, Optional, Sequence
+from typing import Dict, Mapping, Optional, Sequence
 
 from byteps_gc.errors import UserError
 from byteps_gc.report.record import Record
@@ -34,10 +34,14 @@ def name(target: Dict[str, float]) -> str:
     return f"loss {value:.4g}" if what == "loss" else f"{value:.4%}".rstrip("0%").rstrip(".") + "%"
 
 
+def is_reached(target: Mapping[str, float], epoch: Mapping[str, float]) -> bool:
+    """Whether an evaluation is at a target; False without one."""
+    if "accuracy" in target:
+        return epoch["accuracy"] >= target["accuracy"]
+    return "loss" in target and epoch["val_loss"] <= target["loss"]
+
+
 def seconds(run: Record) -> Optional[float]:
     """Return the seconds of training until the first evaluation at a run's target; None if it has not reached any."""
-    for what, value in (run.start.get("target") or {}).items():
-        for epoch in run.epochs:
-            if epoch["accuracy"] >= value if what == "accuracy" else epoch["val_loss"] <= value:
-                return epoch["seconds"]
-    return None
+    target = run.start.get("target") or {}
+    return next((epoch["seconds"] for epoch in run.epochs if is_reached(target, epoch)), None)

@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional
 from byteps_gc import env
 from byteps_gc.errors import UserError
 from byteps_gc.report.record import Recorder
+from byteps_gc.report.target import is_reached
 from byteps_gc.training.flags import Parser
 import hooks
 import torch
@@ -162,7 +163,7 @@ class Progress:
         )
         self.recorder.write("epoch", epoch=self.evaluations, **found)
         self.evaluations += 1
-        if self._reaches(accuracy, loss) and not self.reached:
+        if is_reached(self.opt.target, found) and not self.reached:
             self.reached = True
             self.print(f"reached {self.opt.target} after {self.seconds:.1f} s and {self.steps} steps", flush=True)
         stops = self.steps >= self.opt.steps or self.reached and self.opt.stop_at_target
@@ -171,11 +172,6 @@ class Progress:
         else:
             self._restart()
         return stops
-
-    def _reaches(self, accuracy: float, loss: float) -> bool:
-        """Whether an evaluation is at the target."""
-        target = self.opt.target
-        return bool(target) and (accuracy >= target["accuracy"] if "accuracy" in target else loss <= target["loss"])
 
 
 def run(main: Any) -> None:
