@@ -149,25 +149,32 @@ class Handle:
     """
 
     def __init__(self, ticket: int, result: Any, finish: Callable[[], Any]):
-        self._ticket: Optional[int] = ticket
+        self._ticket = ticket
+        self._over = False
         self._result = result
         self._finish = finish
 
     def done(self) -> bool:
         """Return whether the result has arrived; :class:`ExchangeError` if the exchange has failed."""
-        if self._ticket is not None and engine.poll(self._ticket):
+        if not self._over and self._poll():
             self._complete()
-        return self._ticket is None
+        return self._over
 
     def wait(self) -> Any:
         """Wait for the result and return it; :class:`ExchangeError` if the exchange has failed."""
-        if self._ticket is not None:
-            engine.wait(self._ticket)
+        if not self._over:
+            self._await()
             self._complete()
         return self._result
 
+    def _poll(self) -> bool:
+        return engine.poll(self._ticket)
+
+    def _await(self) -> None:
+        engine.wait(self._ticket)
+
     def _complete(self) -> None:
-        self._ticket = None
+        self._over = True
         self._finish()
 
 

@@ -19,14 +19,14 @@ class CopiedHandle(Handle):
         super().__init__(0, result, finish)
         self._outcome = outcome
 
-    def done(self) -> bool:
-        return self._ticket is None or (self._outcome.is_over() and self.wait() is self._result)
+    def _poll(self) -> bool:
+        over = self._outcome.is_over()
+        if over:
+            self._await()  # for its error
+        return over
 
-    def wait(self) -> Any:
-        if self._ticket is not None:
-            self._outcome.synchronize()
-            self._complete()
-        return self._result
+    def _await(self) -> None:
+        self._outcome.synchronize()
 
 
 @functools.lru_cache(maxsize=None)

@@ -166,7 +166,7 @@ class Gradients:
     def _choose(self, device: torch.device, group: Optional[local.LocalGroup], flat: bool) -> transports.Direct:
         stream = lanes.stream_for(device)
         if group:
-            return transports.Reduced(flat, self._judge, stream or lanes.HostStream(), group, len(self.each))
+            return transports.Reduced(self._judge, stream or lanes.HostStream(), group, len(self.each))
         return transports.Copied(flat, self._judge, stream) if stream else transports.Direct(flat, self._judge)
 
     def _judge(self, batch: Sequence[Gradient]) -> bool:

@@ -57,9 +57,8 @@ class Direct:
     def _own(self, one: Any) -> torch.Tensor:
         """Return memory that is kept for a gradient."""
         if one.host is None:
-            one.host = tensors.host_memory(
-                one.parameter, one.route.encoded, one.parameter.numel() if self._flat else None
-            )
+            elements = self.elements(one.parameter.numel()) if self._flat else None
+            one.host = tensors.host_memory(one.parameter, one.route.encoded, elements)
         return one.host
 
     def _judged(self, batch: Batch, done: Done) -> Done:
@@ -127,8 +126,8 @@ class Reduced(Copied):
     The stream reduces, scatters, copies to the host, copies back, and gathers. Local ranks do so in the same order.
     """
 
-    def __init__(self, flat: bool, judge: Judge, stream: lanes.Stream, group: LocalGroup, count: int):
-        super().__init__(flat, judge, stream)
+    def __init__(self, judge: Judge, stream: lanes.Stream, group: LocalGroup, count: int):
+        super().__init__(True, judge, stream)  # a shard has no shape
         self._group = group
         self._turns = Turns(count)
         self._gathered: Dict[int, Tuple[Shards, int]] = {}  # by the gradient's index, with its number among the shards
@@ -176,11 +175,6 @@ class Reduced(Copied):
                 shards.write(number)
 
         self._put_back(batch, write, then)
-
-    def _own(self, one: Any) -> torch.Tensor:
-        if one.host is None:
-            one.host = tensors.host_memory(one.parameter, one.route.encoded, self.elements(one.parameter.numel()))
-        return one.host
 
 
 def scale(batch: Batch) -> None:
