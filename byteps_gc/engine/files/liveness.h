@@ -85,12 +85,18 @@ class Liveness {
   // What a member says of itself, before anything else.
   std::string Hello() const { return "hello " + std::to_string(worker()) + " " + Name() + Settings(); }
 
-  // Ends a worker that cannot call a server: it would wait for its answers for ever.
-  void Reach(const Node& server) const {
-    if (Answers(server.hostname, server.port)) return;
-    Leave(Name() + " reaches the scheduler, but not the server at " + AddressOf(server) +
-              "; check the firewall: all ports must be open between the hosts of a job",
-          kUnreached);
+  // Ends the job of a worker that cannot call a server: it would wait for its answers for ever. If the server has left
+  // because the job ends already, the scheduler knows why; so its word is awaited for a moment.
+  void Reach(const Node& server) {
+    if (!Unreached().empty() || Answers(server.hostname, server.port)) return;
+    const std::string why = Name() + " reaches the scheduler, but not the server at " + AddressOf(server) +
+                            "; check the firewall: all ports must be open between the hosts of a job";
+    {
+      std::lock_guard<std::mutex> guard(mu_);
+      unreached_ = why;
+    }
+    say_("", "end " + why);
+    alarm_.Raise();
   }
 
   // Seconds of silence that are a death.
@@ -291,6 +297,12 @@ class Liveness {
     return std::to_string(Number("DMLC_NUM_WORKER")) + " workers and " + std::to_string(Number("DMLC_NUM_SERVER")) + " servers";
   }
 
+  // Why this worker cannot call a server; empty if it can.
+  std::string Unreached() {
+    std::lock_guard<std::mutex> guard(mu_);
+    return unreached_;
+  }
+
   // How a process's settings differ from what another has said. By mu_.
   std::string Differs(const std::string& name, const std::string& settings) {
     for (const Setting& one : AllSettings()) {
@@ -360,6 +372,7 @@ class Liveness {
         why = Lost(peer.name, "has been silent for " + Text(limit_) + ": it has stopped, or its host is unreachable");
     }
     if (!why.empty()) return why;
+    if (!Unreached().empty() && (unanswered_ += passed) > kFarewell) return Unreached();
     if (started_) {
       alone_ = schedules() || !peers_.empty() ? 0 : alone_ + passed;
       return alone_ > limit_ ? Lost("scheduler on " + scheduler_.hostname, "has been silent for " + Text(limit_)) : "";
@@ -425,7 +438,7 @@ class Liveness {
   // Lets all others know, and ends this process.
   [[noreturn]] void Finish(const std::string& why) {
     if (schedules()) SayAll("end " + why);
-    Leave(why, kStatus, schedules() ? kFarewell : 0);
+    Leave(why, why == Unreached() ? kUnreached : kStatus, schedules() ? kFarewell : 0);
   }
 
   [[noreturn]] static void Leave(const std::string& why, int status, double seconds = 0) {
@@ -442,16 +455,16 @@ class Liveness {
   Alarm alarm_;
   std::atomic<bool> started_{false}, ended_{false};
 
-  std::mutex mu_;                                                        // of the next six
+  std::mutex mu_;                                                        // of the next seven
   std::deque<std::pair<std::string, std::string>> heard_;                // texts, by the connections they came by
   std::map<std::string, int> members_;                                   // on the scheduler, by connection: worker, or -1
   std::set<std::string> refused_;                                        // connections that have got the reason
   std::map<std::string, std::pair<std::string, std::string>> settings_;  // who said them first, and what
-  std::string verdict_;
+  std::string verdict_, unreached_;
   bool doomed_ = false;
 
   std::map<std::string, Peer> peers_;  // the thread's, by connection
-  double waited_ = 0, alone_ = 0;
+  double waited_ = 0, alone_ = 0, unanswered_ = 0;
 };
 
 }  // namespace ps
