@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Iterator, List, Optional
 
-import byteps_gc.numpy_bool  # noqa: F401  MXNet needs it
+import byteps_gc.before_mxnet  # noqa: F401  MXNet needs it
 import pytest
 
 import marks

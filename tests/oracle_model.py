@@ -6,7 +6,7 @@ method of :class:`Model`). This module imports neither byteps_gc.mxnet nor hypot
 
 import zlib
 
-import byteps_gc.numpy_bool  # noqa: F401  MXNet needs it
+import byteps_gc.before_mxnet  # noqa: F401  MXNet needs it
 import mxnet as mx
 from mxnet import autograd
 from mxnet.contrib import amp

@@ -1,6 +1,6 @@
 """The single process that a cluster of workers must equal: MXNet's own Trainer, given the mean over all workers."""
 
-import byteps_gc.numpy_bool  # noqa: F401  MXNet needs it
+import byteps_gc.before_mxnet  # noqa: F401  MXNet needs it
 import mxnet as mx
 import numpy as np
 

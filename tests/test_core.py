@@ -1,5 +1,8 @@
 """The engine's C surface and its binding, in one process that is a worker alone."""
 
+import sys
+
+from byteps_gc.cluster import roles, supervisor
 import pytest
 
 BEGIN = """
@@ -124,3 +127,18 @@ session.start()
 def test_a_wrong_variable_is_one_line(commands, value, words):
     result = commands.python("-c", "import byteps_gc.numpy as bps; bps.init()", BYTEPS_MIN_COMPRESS_BYTES=value)
     assert result.status == 1 and words in result.output and "Traceback" not in result.output
+
+
+@pytest.mark.cluster
+def test_a_job_without_an_exchange_ends(commands):
+    """Its workers are the last that the scheduler and the server wait for."""
+    cluster = roles.Cluster(2, 1, port=supervisor.free_port())
+
+    def start(role, number=None):
+        env = roles.environment(cluster, role, number, address=roles.LOOPBACK, base={})
+        program = [sys.executable, "-c", BEGIN]
+        return commands.start(*supervisor.BPSLAUNCH, *(program if role == "worker" else []), **env)
+
+    started = [start("scheduler"), start("server"), start("worker", 0), start("worker", 1)]
+    said = [process.communicate(timeout=60)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * 4, said

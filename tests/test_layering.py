@@ -10,7 +10,7 @@ PACKAGE = Path(byteps_gc.__file__).parent
 
 # A module may import from this package only what stands in an earlier layer, or in its own.
 LAYERS = [
-    {"", "arguments", "numpy_bool", "errors", "processes", "clock", "env", "variables"},
+    {"", "arguments", "before_mxnet", "errors", "processes", "clock", "env", "variables"},
     {"compressors", "toolchain"},
     {"native", "engine"},
     {"core"},

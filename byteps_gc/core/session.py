@@ -127,13 +127,15 @@ def before_shutdown(drain: Callable[[], Any]) -> None:
 def shutdown() -> None:
     """Leave the cluster when all exchanges are done; return when all workers and servers have been notified.
 
-    A queued operation of a framework that has failed raises its error, once the cluster is left.
+    A process that has exchanged nothing connects first: the others wait for it. A queued operation of a framework that has failed raises its error, once the cluster is left.
     """
     global _state, _has_left
     if not is_started():
         return
     _state, _has_left = None, env.distributed()
     try:
+        if _has_left:
+            engine.connect()
         for drain in (*_drains, engine.drain):  # other workers may read what this one does not
             drain()
     except Exception:

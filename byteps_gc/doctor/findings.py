@@ -75,7 +75,7 @@ def find_framework() -> Finding:
         build.mxnet_package()
     except EngineError as error:
         return Finding("MXNet", MISSING, str(error))
-    worked, line = runs("import byteps_gc.numpy_bool, mxnet; print(mxnet.context.num_gpus())")
+    worked, line = runs("import byteps_gc.before_mxnet, mxnet; print(mxnet.context.num_gpus())")
     return Finding("MXNet", OK if worked else MISSING, f"{name}, {line} GPUs" if worked else line)
 
 
@@ -127,7 +127,7 @@ def find_compressors() -> Finding:
 
 def find_package(name: str) -> Finding:
     """A Python package that has to import."""
-    worked, line = runs(f"import byteps_gc.numpy_bool, {name}")
+    worked, line = runs(f"import byteps_gc.before_mxnet, {name}")
     if not worked:
         return Finding(name, MISSING, line)
     return Finding(name, OK, metadata.version(name))

@@ -10,7 +10,7 @@ worker. A process that fails, with an exception or ``sys.exit(status)``, ends at
 once instead of waiting for workers that wait for it.
 """
 
-import byteps_gc.numpy_bool  # noqa: F401  isort: skip  before MXNet
+import byteps_gc.before_mxnet  # noqa: F401  isort: skip  before MXNet
 
 from byteps.mxnet import DistributedOptimizer
 from byteps_gc.core import session

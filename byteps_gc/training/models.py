@@ -5,7 +5,7 @@ import io
 from typing import Any
 
 from byteps_gc.errors import UserError, one_line
-import byteps_gc.numpy_bool  # noqa: F401  MXNet needs it
+import byteps_gc.before_mxnet  # noqa: F401  MXNet needs it
 
 FAILURES = (ValueError, TypeError, KeyError, AssertionError, OSError, RuntimeError)  # of building and loading
 GROUPS = 32

@@ -9,7 +9,7 @@ from pathlib import Path
 import runpy
 import sys
 
-import byteps_gc.numpy_bool  # noqa: F401  MXNet needs it
+import byteps_gc.before_mxnet  # noqa: F401  MXNet needs it
 import gluoncv
 from gluoncv.model_zoo import model_store
 import mxnet as mx

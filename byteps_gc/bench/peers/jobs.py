@@ -19,7 +19,7 @@ KVSTORE = (sys.executable, "-m", "byteps_gc.bench.peers.kvstore_worker")
 KVSTORE_SERVER = (
     sys.executable,
     "-c",
-    "import byteps_gc.numpy_bool; import mxnet",
+    "import byteps_gc.before_mxnet; import mxnet",
 )  # which serves until the job is over
 DDP = BENCH / "ddp_worker.py"
 HOROVOD = BENCH / "horovod_worker.py"

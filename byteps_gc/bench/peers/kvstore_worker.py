@@ -7,7 +7,7 @@ import json
 import sys
 
 from byteps_gc.bench.peers import worker_timing
-import byteps_gc.numpy_bool  # noqa: F401  MXNet needs it
+import byteps_gc.before_mxnet  # noqa: F401  MXNet needs it
 
 
 def main() -> None:
