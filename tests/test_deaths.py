@@ -101,26 +101,22 @@ def test_a_process_that_stops_for_a_moment_is_waited_for(commands):
     commands.end()
 
 
-def test_a_worker_that_never_arrives(commands):
-    job = Job(commands, BYTEPS_GC_START_TIMEOUT=str(START))
+def test_a_process_that_never_arrives(commands):
+    """A worker, a server, or the scheduler of three jobs that run at the same time."""
+    no_worker = Job(commands, BYTEPS_GC_START_TIMEOUT=str(START))
     for name in ("scheduler", "server-0", "worker-0"):
-        job.start(name)
-    for line in job.ends(START + 40).values():
-        assert line.startswith(f"byteps: worker 1 did not connect to the scheduler on 127.0.0.1 within {START} s."), (
-            line
-        )
-
-
-def test_a_scheduler_and_a_server_that_never_arrive(commands):
-    job = Job(commands, BYTEPS_GC_START_TIMEOUT="2")
-    job.start("server-0")
-    (line,) = job.ends(40).values()
-    assert f"the scheduler at 127.0.0.1:{job.cluster.port} did not start the job within 2 s; start the" in line
-    job = Job(commands, servers=2, BYTEPS_GC_START_TIMEOUT=str(START))
+        no_worker.start(name)
+    no_server = Job(commands, servers=2, BYTEPS_GC_START_TIMEOUT=str(START))
     for name in ("scheduler", "server-0", "worker-0", "worker-1"):
-        job.start(name)
-    for line in job.ends(START + 40).values():
-        assert "1 of 2 servers did not connect to the scheduler" in line
+        no_server.start(name)
+    no_scheduler = Job(commands, BYTEPS_GC_START_TIMEOUT="2")
+    no_scheduler.start("server-0")
+    (line,) = no_scheduler.ends(40).values()
+    assert f"the scheduler at 127.0.0.1:{no_scheduler.cluster.port} did not start the job within 2 s; start the" in line
+    what = f"did not connect to the scheduler on 127.0.0.1 within {START} s."
+    for job, who in ((no_worker, "worker 1"), (no_server, "1 of 2 servers")):
+        for line in job.ends(START + 40).values():
+            assert line.startswith(f"byteps: {who} {what}"), line
 
 
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])

@@ -83,6 +83,14 @@ def described(opt: argparse.Namespace) -> Dict[str, Any]:
     return opt.compression if opt.compression else {"compressor": PLAIN}
 
 
+def ddp_options(name: str) -> Dict[str, Any]:
+    """Return keywords for DistributedDataParallel: one bucket with PowerSGD, of which a step has several all-reduces.
+
+    With gloo, those of several buckets would overtake each other, differently on each worker.
+    """
+    return {"bucket_cap_mb": 1024} if POWERSGD.fullmatch(name) else {}
+
+
 def register(model: torch.nn.parallel.DistributedDataParallel, name: str) -> None:
     """Register one of PyTorch's hooks. PowerSGD compresses from step 2, the earliest that PyTorch allows."""
     if POWERSGD.fullmatch(name):

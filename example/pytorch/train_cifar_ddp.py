@@ -116,7 +116,7 @@ def main():
 
     dataset = images.DATASETS[opt.dataset]
     torch.manual_seed(opt.seed)
-    model = DistributedDataParallel(resnet18(dataset.classes, opt.width))
+    model = DistributedDataParallel(resnet18(dataset.classes, opt.width), **hooks.ddp_options(opt.hook))
     optimizer = torch.optim.SGD(
         model.parameters(), lr=opt.lr, momentum=opt.momentum, nesterov=opt.momentum > 0, weight_decay=opt.wd
     )

@@ -129,7 +129,7 @@ def main():
         bps.init()  # byteps_gc, line 2 of 3
 
     torch.manual_seed(opt.seed)
-    model = DistributedDataParallel(GPT(opt.layers, opt.width, opt.heads, opt.context))
+    model = DistributedDataParallel(GPT(opt.layers, opt.width, opt.heads, opt.context), **hooks.ddp_options(opt.hook))
     optimizer = torch.optim.AdamW(model.parameters(), lr=opt.lr, betas=(0.9, 0.95), weight_decay=opt.wd)
     scheduler = progress.schedule(optimizer, opt.steps)
     if opt.compression is not None:
