@@ -127,7 +127,8 @@ def before_shutdown(drain: Callable[[], Any]) -> None:
 def shutdown() -> None:
     """Leave the cluster when all exchanges are done; return when all workers and servers have been notified.
 
-    A process that has exchanged nothing connects first: the others wait for it. A queued operation of a framework that has failed raises its error, once the cluster is left.
+    A process that has exchanged nothing connects first: the others wait for it. A queued operation of a framework that
+    has failed raises its error, once the cluster is left.
     """
     global _state, _has_left
     if not is_started():

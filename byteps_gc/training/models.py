@@ -4,8 +4,8 @@ import contextlib
 import io
 from typing import Any
 
-from byteps_gc.errors import UserError, one_line
 import byteps_gc.before_mxnet  # noqa: F401  MXNet needs it
+from byteps_gc.errors import UserError, one_line
 
 FAILURES = (ValueError, TypeError, KeyError, AssertionError, OSError, RuntimeError)  # of building and loading
 GROUPS = 32

@@ -3,8 +3,8 @@
 import argparse
 from typing import Any, Callable
 
-from byteps_gc.bench.peers.worker_timing import BEGIN, END, say
 import byteps_gc.before_mxnet  # noqa: F401  MXNet needs it
+from byteps_gc.bench.peers.worker_timing import BEGIN, END, say
 
 INPUTS, WIDTH, CLASSES = 256, 512, 10  # six arrays, of 1.6 MB together, are exchanged
 WARM_UP = 10  # steps

@@ -6,8 +6,8 @@ For :mod:`byteps_gc.bench.peers`.
 import json
 import sys
 
-from byteps_gc.bench.peers import worker_timing
 import byteps_gc.before_mxnet  # noqa: F401  MXNet needs it
+from byteps_gc.bench.peers import worker_timing
 
 
 def main() -> None:
