@@ -65,6 +65,7 @@ LIBZMQ_OMITTED = (
     *("devpoll", "gssapi_", "kqueue", "norm_", "pgm_", "poll.", "pollset", "precompiled", "select", "tipc_", "vmci"),
     *("ws_", "wss_"),
 )
+LIBZMQ_PARTS = 4  # in which its sources are compiled
 # How libsodium's configure script is called. It examines the compiler; the library examines the processor at run time.
 LIBSODIUM_OPTIONS = ("--quiet", "--disable-shared", "--enable-static", "--disable-pie", "--enable-minimal")
 LIBSODIUM_FLAGS = "-O2 -fPIC -w"
@@ -88,7 +89,7 @@ class Device:
 
 HOST = Device("host")
 # Data races are reported while it runs; a Python that loads it has LD_PRELOAD=libtsan.so.2.
-TSAN = Device("tsan", flags=("-fsanitize=thread", "-g", "-O1"))
+TSAN = Device("tsan", flags=("-fsanitize=thread", "-g1", "-O1"))
 
 
 def cuda(cuda_home: Path, nccl_home: Path) -> Device:
@@ -131,11 +132,16 @@ class Build(Compiler):
         return library
 
     def libzmq(self, device: Device) -> List[Path]:
-        """Compile libzmq, with CURVE."""
+        """Compile libzmq, with CURVE; several sources at once, because most of the time goes into their headers."""
         src = self.tree / LIBZMQ / "src"
         shutil.copyfile(PLATFORM, src / "platform.hpp")
         sources = sorted(file.name for file in src.glob("*.cpp") if not file.name.startswith(LIBZMQ_OMITTED))
-        return self.compile_all(tuple(f"{LIBZMQ}/src/{name}" for name in sources), (*LIBZMQ_FLAGS, *device.flags))
+        parts = []
+        for number in range(LIBZMQ_PARTS):
+            part = src / f"part_{number}.cc"
+            part.write_text("".join(f'#include "{name}"\n' for name in sources[number::LIBZMQ_PARTS]))
+            parts.append(str(part.relative_to(self.tree)))
+        return self.compile_all(tuple(parts), (*LIBZMQ_FLAGS, *device.flags))
 
     def network(self, device: Device) -> List[Path]:
         """Compile libsodium, libzmq and ps-lite; return them in the order for the linker."""
@@ -148,7 +154,7 @@ class Build(Compiler):
     def link(self, target: Path, objects: List[Path], *flags: str) -> None:
         """Link a shared library that exports BytePS's own symbols."""
         export = "-Wl,--version-script=byteps.lds"
-        symbols = [] if "-g" in flags else ["-s"]
+        symbols = [] if "-g1" in flags else ["-s"]
         files = [*map(str, objects), *flags, "-lrt", "-o", str(target)]
         self.run("g++", "-shared", "-fopenmp", *symbols, export, *files)
 
