@@ -80,10 +80,10 @@ SPARSE_GOAL = Goal(2.0, least=0.02, rate="100mbit")
 class Peer:
     """A contestant: what makes its roles, with these options.
 
-    needs: a field of :class:`Places`, if any; warm_up: its first rounds that are not like the others; goal: for the time
-    of a round, if any. By what follows its rounds are planned: share: of the gradients' bytes, what it exchanges, about,
-    but all of those of fewer than an option's ``least``; busy: seconds of a round that it takes however fast the links
-    are.
+    needs: a field of :class:`Places`, if any; warm_up: its first rounds that are not like the others; goal: for the
+    time of a round, if any. By what follows its rounds are planned: share: of the gradients' bytes, what it exchanges,
+    about, but all of those of fewer than an option's ``least``; busy: seconds of a round that it takes however fast the
+    links are.
     """
 
     name: str
