@@ -105,8 +105,8 @@ def test_the_tables_of_training_have_float16_and_the_recommended_flags(commands,
     python.write_text('#!/bin/sh\nprintf "%s\\n" "$BYTEPS_MIN_COMPRESS_BYTES" "$@" > "$COMMAND"\n')
     python.chmod(0o755)
     page = (ROOT / "docs" / "compression.md").read_text().split("## Flags\n")[1].split("\n## ")[0]
-    recommended = set(re.findall(r"`([a-z0-9-]+)` \|$", page, re.MULTILINE))
-    assert {"topk-ef", "int8-ef"} < recommended
+    recommended = {job: line for line in page.splitlines() for job in re.findall(r"`([a-z0-9-]+)` \|$", line)}
+    assert {"topk-ef", "int8-ef"} < {*recommended}
     for table, threshold in {"2-hosts-100mbit": "65536", "accuracy": "65536", "convergence": "16384"}.items():
         result = commands.run(RESULTS, "out", table, BYTEPS_GC_PYTHON=str(python), COMMAND=str(tmp_path / table))
         assert result.status == 0, result.output
@@ -115,7 +115,9 @@ def test_the_tables_of_training_have_float16_and_the_recommended_flags(commands,
         assert words[words.index("--out") + 1] == str(tmp_path / "out" / table)
         experiment = Experiment.read(Path(words[3]))
         jobs = experiment.select([words[4]])
-        assert "baseline-fp16" in jobs and recommended | {*experiment.default} <= {*jobs}
+        assert {"baseline-fp16", *experiment.default, *recommended} <= {*jobs}
+    for job, line in recommended.items():
+        assert {*" ".join(re.findall("`(--[^`]+)`", line)).split()} < {*experiment.job_flags(job)}
 
 
 @pytest.mark.parametrize(
