@@ -109,6 +109,8 @@ def test_every_codec_is_measured(op):
         assert min(row.gbps, row.memcpy_gbps) > 0
         assert (row.released_gbps is None) == (codec not in STOCK)
         assert 0 < row.bits_per_element < 33
+        if contestants.CODECS[codec].name == "int8" or codec.endswith(" encoded"):
+            assert row.reply_bits_per_element <= 1.2 * row.bits_per_element
         assert 0 < row.relative_error < 100
 
 

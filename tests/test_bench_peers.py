@@ -40,6 +40,7 @@ def test_ours_and_mxnets(commands, tmp_path):
     assert 1.3 < ours.mb_sent < 2.5, "a bit an element, and the small gradients in full"
     assert 20 < theirs.mb_sent < 30, "MXNet pushes two bits an element, and pulls in full"
     assert [len(turn["seconds"]) for turn in found["turns"]] == [rows.MOST_ROUNDS] * 2
+    assert [one.goal_seconds for one in found_rows] == [None, None]
     heading, _, processor, _, setting, _, origin, _, *table = (tmp_path / "out.md").read_text().splitlines()
     assert heading.startswith("`python -m byteps_gc bench peers`; Python 3.") and "mxnet 1.9.1" in heading
     assert processor.startswith("CPU s: CPU time of all processes") and setting == "## resnet18_v2, 2 hosts, 1gbit"
@@ -73,6 +74,26 @@ def test_a_row_is_all_rounds_of_all_turns():
     assert (row.mb_sent, row.mb_received, row.cpu_seconds, row.load) == (2.0, 0.5, 0.2, 0.25)
     assert row.limit_seconds == pytest.approx(8 * 3e6 / 100e6), "the busiest link's"
     assert rows.row([turn(1.0, rate=UNSHAPED)]).limit_seconds is None
+
+
+def test_goals_are_those_of_the_rate():
+    """They have a column of their own, and a line above the tables."""
+    cases = [
+        ("byteps_gc", "1gbit", 1e6, 1.1 * 0.024),
+        ("byteps_gc fp16", "100mbit", 1e6, 1.1 * 0.24),
+        ("byteps_gc topk 0.1 %", "100mbit", 1e6, 2 * 0.24),
+        ("byteps_gc randomk 0.1 %", "100mbit", 1e4, 0.02),
+        ("byteps_gc randomk 0.1 %", "1gbit", 1e6, None),
+        ("byteps_gc", UNSHAPED, 1e6, None),
+        (HERE[1], "100mbit", 1e6, None),
+    ]
+    found = [rows.row([turn(0.5, peer=peer, rate=rate, sent=sent)]) for peer, rate, sent, _ in cases]
+    assert [row.goal_seconds for row in found] == [goal and pytest.approx(goal) for _, _, _, goal in cases]
+    column = benchmark.TITLES.index("goal s")
+    assert benchmark.cells(found[2])[column : column + 2] == ("0.480", "1.04")
+    contest = argparse.Namespace(peers=[PEERS[0]], about={"python": "3", "versions": {}}, turns=[], failed=[])
+    assert "\nGoal: 1.1 x limit " in benchmark.markdown(contest, found)
+    assert "Goal: " not in benchmark.markdown(contest, found[-2:])
 
 
 def test_rounds_fit_the_rate():

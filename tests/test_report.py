@@ -62,6 +62,23 @@ def test_a_row_is_the_mean_over_seeds(tmp_path):
     assert row == f"| topk(k=0.001) | {spreads} | 4.500 | 2 |"
 
 
+def test_long_runs_are_compared_at_their_ends(tmp_path):
+    """Seed by seed, in the table and in a plot."""
+    for seed, gain in enumerate((-0.45, -0.5)):
+        flags = {"--seed": seed, "--lr": 0.1}
+        write(tmp_path / f"{seed}" / "baseline.jsonl", {}, epochs=10, gain=-0.5, flags=flags)
+        write(tmp_path / f"{seed}" / "topk.jsonl", TOPK, epochs=10, gain=gain, flags=flags)
+    found = rows.group(rows.find([tmp_path]))
+    report.write(found, tmp_path)
+    head, _, baseline, topk = (tmp_path / "table.md").read_text().splitlines()
+    assert head.startswith("| Compressor | Val Accu | Points vs. baseline | Time(s) |")
+    assert baseline.startswith("| baseline | 90.00% |  | ")
+    assert topk.startswith("| topk(k=0.001) | 92.50% (90.00 to 95.00) | +2.50 (+0.00 to +5.00) | ")
+    assert (tmp_path / "final_accuracy.png").is_file()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "topk(k=0.001), seed 0: 95.00%" in page and "Final accuracy" in page
+
+
 def test_rows_are_in_the_order_of_the_configuration(tmp_path):
     """Not of the files' times, which a clone does not keep."""
     write(tmp_path / "seed-0" / "a" / "a.jsonl", TOPK)

@@ -1,10 +1,13 @@
 """reproduce.sh: every job with every seed, a table of them, and what it does when it is started again."""
 
 import json
+from pathlib import Path
+import re
 import signal
 import sys
 import time
 
+from byteps_gc.cluster.experiment import Experiment
 from byteps_gc.reproduce.series import Series, conclude
 import pytest
 
@@ -94,6 +97,27 @@ def test_a_mistake_is_one_line(commands, tmp_path, words, message):
     assert result.status == 2 and result.output.startswith(message), result.output
     assert len(result.output.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tables_of_training_have_float16_and_the_recommended_flags(commands, tmp_path):
+    """Of each table, the script starts jobs that exist; accuracies are those of all jobs that the documents name."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$BYTEPS_MIN_COMPRESS_BYTES" "$@" > "$COMMAND"\n')
+    python.chmod(0o755)
+    page = (ROOT / "docs" / "compression.md").read_text().split("## Flags\n")[1].split("\n## ")[0]
+    recommended = {job: line for line in page.splitlines() for job in re.findall(r"`([a-z0-9-]+)` \|$", line)}
+    assert {"topk-ef", "int8-ef"} < {*recommended}
+    for table, threshold in {"2-hosts-100mbit": "65536", "accuracy": "65536", "convergence": "16384"}.items():
+        result = commands.run(RESULTS, "out", table, BYTEPS_GC_PYTHON=str(python), COMMAND=str(tmp_path / table))
+        assert result.status == 0, result.output
+        least, *words = (tmp_path / table).read_text().splitlines()
+        assert least == threshold and words[:3] == ["-m", "byteps_gc", "reproduce"]
+        assert words[words.index("--out") + 1] == str(tmp_path / "out" / table)
+        experiment = Experiment.read(Path(words[3]))
+        jobs = experiment.select([words[4]])
+        assert {"baseline-fp16", *experiment.default, *recommended} <= {*jobs}
+    for job, line in recommended.items():
+        assert {*" ".join(re.findall("`(--[^`]+)`", line)).split()} < {*experiment.job_flags(job)}
 
 
 @pytest.mark.parametrize(

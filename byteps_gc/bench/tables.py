@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 124  # columns, however narrow the terminal
+WIDTH = 144  # columns, however narrow the terminal
 
 
 def require_writable(flag: str, file: Optional[Path]) -> None:

@@ -14,6 +14,7 @@ CAPTIONS = {
     "accuracy_over_time": "Accuracy over time",
     "loss_over_time": "Validation loss over time",
     "accuracy_over_epochs": "Accuracy over epochs",
+    "final_accuracy": "Final accuracy",
     "step_time": "Step time",
     "sent": "MB sent",
 }
@@ -96,7 +97,7 @@ def results(rows: Sequence[Row]) -> str:
     note += (
         " epoch that both completed. MB/step: 10⁶ bytes that one worker sends; with PyTorch, one host with its servers."
     )
-    return html.table(table.titles(rows), map(table.cells, rows)) + html.paragraph(note)
+    return html.table(table.titles(rows), table.body(rows)) + html.paragraph(note)
 
 
 def plots(rows: Sequence[Row]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 from byteps_gc.report.rows import SEED, Row
 
 MARKERS = "osD^vPX*"
+LINES = ("-", "--", ":", "-.")
 FAR = 8  # ratio of the slowest to the fastest run from which the time axis is logarithmic
 
 Hover = Dict[str, List[str]]  # group id in the SVG -> what each of its points or its bar shows, see report.svg
@@ -13,16 +14,18 @@ Plot = Callable[[Any, Sequence[Row]], Hover]
 
 
 def curves(axes: Any, rows: Sequence[Row], over: str, name: str, factor: float = 1.0) -> Hover:
-    """Plot a value of each epoch: one line per run, one colour per row."""
-    hover = {}
+    """Plot a value of each epoch: one line per run in the row's style, thin if runs are long."""
+    hover, look = {}, styles(rows)
+    size = {"linewidth": 1.0, "markersize": 3} if any(row.long for row in rows) else {}
     for number, row in enumerate(rows):
         for run in row.runs:
             gid = f"line-{number}-{row.runs.index(run)}"
             axes.plot(
                 [position(epoch) if over == "epochs" else epoch["seconds"] for epoch in run.epochs],
                 [factor * epoch[name] for epoch in run.epochs],
-                color=f"C{number % 10}",
                 marker=MARKERS[number % len(MARKERS)],
+                **look[number],
+                **size,
                 label=row.name if run is row.runs[0] else None,
                 gid=gid,
             )
@@ -36,6 +39,16 @@ def curves(axes: Any, rows: Sequence[Row], over: str, name: str, factor: float =
     # inside, it would cover lines
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2, frameon=False, fontsize="small")
     return hover
+
+
+def styles(rows: Sequence[Row]) -> List[Dict[str, str]]:
+    """Return a colour for each compressor, and a line style for each of its rows."""
+    names = [row.runs[0].start["compression"].get("compressor", "") for row in rows]
+    colors = {name: f"C{number % 10}" for number, name in enumerate(dict.fromkeys(names))}
+    return [
+        {"color": colors[name], "linestyle": LINES[names[:number].count(name) % len(LINES)]}
+        for number, name in enumerate(names)
+    ]
 
 
 def position(epoch: Dict[str, Any]) -> int:
@@ -86,13 +99,37 @@ def over_epochs(axes: Any, rows: Sequence[Row]) -> Hover:
     return hover
 
 
-def bars(axes: Any, rows: Sequence[Row], values: Sequence[float], what: str, unit: str, **options: Any) -> Hover:
-    """Draw a bar for each row, the first one on top."""
-    drawn = axes.barh(range(len(rows)), values, **options)
+def final_accuracy(axes: Any, rows: Sequence[Row]) -> Hover:
+    """Plot each run's accuracy after its last epoch, its row's mean, and the range of the baseline."""
+    hover = {}
+    for number, row in enumerate(rows):
+        last, gid = [100 * run.epochs[-1]["accuracy"] for run in row.runs], f"final-{number}"
+        style = {"color": styles(rows)[number]["color"], "linestyle": "none"}
+        axes.plot(last, [number] * len(last), marker="o", markersize=5, gid=gid, **style)
+        axes.plot([100 * row.accuracy.mean], [number], marker="|", markersize=16, **style)
+        seeds = [run.start.get("flags", {}).get(SEED) for run in row.runs]
+        hover[gid] = [f"{row.name}, seed {seed}: {value:.2f}%" for seed, value in zip(seeds, last)]
+    found = [100 * run.epochs[-1]["accuracy"] for run in rows[0].baselines]
+    if found:
+        axes.axvspan(min(found), max(found), color="C7", alpha=0.3, label="range of the baseline")
+        axes.legend()
+    row_labels(axes, rows)
+    axes.set_xlabel("validation accuracy after the last epoch (%)")
+    return hover
+
+
+def row_labels(axes: Any, rows: Sequence[Row]) -> None:
+    """Name the rows on the vertical axis, the first one on top."""
     axes.set_yticks(range(len(rows)))
     axes.set_yticklabels([row.name.replace(" + EF", "\n+ EF") for row in rows])
     if not axes.yaxis_inverted():
         axes.invert_yaxis()
+
+
+def bars(axes: Any, rows: Sequence[Row], values: Sequence[float], what: str, unit: str, **options: Any) -> Hover:
+    """Draw a bar for each row, the first one on top."""
+    drawn = axes.barh(range(len(rows)), values, **options)
+    row_labels(axes, rows)
     hover = {}
     for number, (bar, row, value) in enumerate(zip(drawn, rows, values)):
         gid = f"bar-{what.split()[0]}-{number}"
@@ -136,6 +173,8 @@ def sent(axes: Any, rows: Sequence[Row]) -> Hover:
 def choose(rows: Sequence[Row]) -> Dict[str, Plot]:
     """Return the plots for which there are measurements, by name."""
     plots: Dict[str, Plot] = {"accuracy_over_time": over_time, "accuracy_over_epochs": over_epochs}
+    if any(row.long for row in rows):
+        plots["final_accuracy"] = final_accuracy
     if all(row.loss for row in rows):
         plots["loss_over_time"] = loss_over_time
     if any(row.sent for row in rows):

@@ -18,6 +18,7 @@ NEEDED = (
     ("epoch", "accuracy", "seconds"),
 )  # of start, epochs
 SEED = "--seed"
+CURVE = 10  # evaluations from which a run's accuracy is a curve with an end worth comparing
 NARROW_SUFFIXES = ("-fp16", "-bf16")  # of the name of a job with float16 or bfloat16 push/pull
 
 
@@ -92,6 +93,20 @@ class Row:
         theirs = mean(one.epochs[last]["seconds"] for one in self.baselines)
         return Spread.of([theirs / one.epochs[last]["seconds"] for one in self.runs])
 
+    @property
+    def long(self) -> bool:
+        """Whether a run has at least CURVE evaluations."""
+        return max(len(one.epochs) for one in self.runs) >= CURVE
+
+    @property
+    def difference(self) -> Optional[Spread]:
+        """Accuracy minus the baseline's of the same seed, from -1 to 1; None if there is none, or for it."""
+        if self.name == BASELINE:
+            return None
+        theirs = {one.start.get("flags", {}).get(SEED): one.epochs[-1]["accuracy"] for one in self.baselines}
+        mine = [(one.start.get("flags", {}).get(SEED), one.epochs[-1]["accuracy"]) for one in self.runs]
+        return Spread.of([round(accuracy - theirs[seed], 6) for seed, accuracy in mine if seed in theirs])
+
     def step(self, name: str) -> Optional[float]:
         """Return the median over all epochs of a value per step; None if no epoch has it."""
         values = [epoch[name] for one in self.runs for epoch in one.epochs if epoch.get(name) is not None]
@@ -114,7 +129,7 @@ class Row:
 
     def values(self) -> Dict[str, Any]:
         """Return everything, for table.json."""
-        spreads = {name: getattr(self, name) for name in ("accuracy", "loss", "seconds", "speedup")}
+        spreads = {name: getattr(self, name) for name in ("accuracy", "difference", "loss", "seconds", "speedup")}
         return {
             "compressor": self.name,
             "runs": len(self.runs),

@@ -27,20 +27,25 @@ def percent(value: Spread) -> Spread:
 
 
 def titles(rows: Sequence[Row]) -> List[str]:
-    """Return the titles: with a column for the validation loss and one for the target if the runs have them."""
+    """Return the titles: with columns for validation loss and target if the runs have them.
+
+    Long runs have one for the difference from the baseline.
+    """
     wanted = rows[0].runs[0].start.get("target")
     found = list(COLUMNS)
     found[2:2] = ["Val Loss"] if rows[0].loss else []
+    found[2:2] = ["Points vs. baseline"] if any(row.long for row in rows) else []
     at = found.index("Speedup") + 1
     found[at:at] = [f"Time to {target.name(wanted)}(s)"] if wanted else []
     return found
 
 
-def cells(row: Row) -> List[str]:
-    """Return a row's cells, for :func:`titles`."""
+def cells(row: Row, long: bool = False) -> List[str]:
+    """Return a row's cells, for :func:`titles`; long: with the difference from the baseline."""
     return [
         row.name + ("" if row.finished else " (unfinished)"),
         shown(percent(row.accuracy), ".2f", "%"),
+        *([shown(row.difference and percent(row.difference), "+.2f")] if long else []),
         *([shown(row.loss, ".3f")] if row.loss else []),
         shown(row.seconds, ".2f"),
         shown(row.speedup, ".2f"),
@@ -48,6 +53,12 @@ def cells(row: Row) -> List[str]:
         "" if row.sent is None else f"{row.sent:.3f}",
         str(len(row.runs)),
     ]
+
+
+def body(rows: Sequence[Row]) -> List[List[str]]:
+    """Return the cells of all rows."""
+    long = any(row.long for row in rows)
+    return [cells(row, long) for row in rows]
 
 
 def reached(seconds: Sequence[Optional[float]]) -> str:
@@ -61,7 +72,7 @@ def reached(seconds: Sequence[Optional[float]]) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the table as Markdown."""
-    return "".join(f"{line}\n" for line in lines(titles(rows), map(cells, rows)))
+    return "".join(f"{line}\n" for line in lines(titles(rows), body(rows)))
 
 
 def lines(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> List[str]:
@@ -72,7 +83,7 @@ def lines(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) ->
 
 def comma_separated(rows: Sequence[Row]) -> str:
     """Return the table as CSV: plain numbers, accuracy from 0 to 1."""
-    names = ("accuracy", "seconds", "speedup")
+    names = ("accuracy", "difference", "seconds", "speedup")
     head = ["compressor", "runs", *(f"{name}{end}" for name in names for end in ("", "_min", "_max"))]
     head += ["sent_mb_per_step", "compute_seconds_per_step", "exchange_seconds_per_step"]
     text = io.StringIO()
@@ -95,6 +106,6 @@ def show(rows: Sequence[Row]) -> None:
     table = Table(*titles(rows))
     for column in table.columns[1:]:
         column.justify = "right"
-    for row in rows:
-        table.add_row(*cells(row))
+    for row in body(rows):
+        table.add_row(*row)
     Console().print(table)

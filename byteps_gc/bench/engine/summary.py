@@ -19,6 +19,15 @@ TITLES = {
     "server_ratio_8_to_2": "server CPU time, 8 workers / 2",
 }
 
+GOALS = {
+    "idle_core_percent": 2,
+    "step_wall_ratio": 1.5,
+    "step_cpu_ratio": 2,
+    "exchange_seconds": 0.12,
+    "init_seconds": 3,
+    "server_ratio_8_to_2": 4,
+}
+
 
 def ratio(one: Values, other: Values, name: str, other_name: str = "") -> Optional[float]:
     """The ratio of two values; None unless both are there and above 0."""
@@ -64,6 +73,7 @@ def summary(found: Found) -> Dict[str, Any]:
 def cells(key: str, raw: Dict[str, Dict[str, Any]]) -> Iterator[str]:
     """A row of the table."""
     yield TITLES[key]
+    yield f"{GOALS[key]:g}"
     for side in (OURS, RELEASED):
         one = raw[side].get(key)
         yield f"{one['median']:.3g}" if one else ""
@@ -75,6 +85,6 @@ def cells(key: str, raw: Dict[str, Dict[str, Any]]) -> Iterator[str]:
 def show(raw: Dict[str, Dict[str, Any]], notes: Sequence[str]) -> None:
     """Print the table of what was measured, and the notes."""
     rows = [list(cells(key, raw)) for key in KEYS if any(key in raw[side] for side in (OURS, RELEASED))]
-    tables.show(("", "byteps_gc", "range", "stock BytePS", "range", "byteps_gc / stock"), rows)
+    tables.show(("", "goal", "byteps_gc", "range", "stock BytePS", "range", "byteps_gc / stock"), rows)
     for note in notes:
         print(note)

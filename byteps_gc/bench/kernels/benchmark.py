@@ -10,7 +10,7 @@ import time
 from typing import Iterator, List, Optional, Sequence, Union
 
 from byteps_gc.bench import tables
-from byteps_gc.bench.kernels.contestants import CODECS, OPS, Calls, Data, Ours, Theirs, has_released
+from byteps_gc.bench.kernels.contestants import CODECS, OPS, Calls, Data, Ours, Theirs, bits, has_released
 from byteps_gc.bench.stock import compressors, library
 from byteps_gc.errors import UserError
 from rich.console import Console
@@ -22,7 +22,10 @@ Side = Union[Ours, Theirs]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the result. A GB is 10^9 bytes of float32: the gradient's, or the partition's that comes out."""
+    """One line of the result. A GB is 10^9 bytes of float32: the gradient's, or the partition's that comes out.
+
+    bits_per_element: of a push; reply_bits_per_element: see :func:`~byteps_gc.bench.kernels.contestants.bits`.
+    """
 
     codec: str
     op: str
@@ -30,6 +33,7 @@ class Row:
     memcpy_gbps: float
     released_gbps: Optional[float]
     bits_per_element: float
+    reply_bits_per_element: float
     relative_error: float
 
 
@@ -64,7 +68,7 @@ def measure(codec: str, op: str, data: Data, repeats: int) -> Row:
             found.append(seconds(side.step(WARM_UP + repeat)))
     size = 4e-9 * data.elements * len(data.gradients)
     memcpy, ours, theirs = ([size / median(found) for found in times] + [None])[:3]
-    return Row(codec, op, ours, memcpy, theirs, *Ours(codec, op, data).quality())
+    return Row(codec, op, ours, memcpy, theirs, *bits(codec, op, data), Ours(codec, op, data).error())
 
 
 @contextlib.contextmanager
@@ -96,12 +100,15 @@ def cells(row: Row, before: Optional[Row]) -> Iterator[str]:
         yield f"{other:.2f}" if other else ""
         yield f"{row.gbps / other:.2f}" if other else ""
     yield f"{row.bits_per_element:.3f}"
+    yield f"{row.reply_bits_per_element:.3f}"
+    yield f"{row.reply_bits_per_element / row.bits_per_element:.2f}"
     yield f"{row.relative_error:.3g}"
 
 
 def show(rows: Sequence[Row]) -> None:
     """Print the table."""
-    titles = ("codec", "operation", "GB/s", "memcpy GB/s", "x memcpy", "stock GB/s", "x stock", "bits", "error")
+    titles = ("codec", "operation", "GB/s", "memcpy GB/s", "x memcpy", "stock GB/s", "x stock")
+    titles += ("push bits", "reply bits", "reply / push", "error")
     tables.show(titles, [cells(row, before) for before, row in zip([None, *rows], rows)], words=2)
 
 

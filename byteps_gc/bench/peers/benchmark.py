@@ -21,7 +21,7 @@ from byteps_gc import native
 from byteps_gc.bench import model_gradients, tables
 from byteps_gc.bench.engine.clusters import Job
 from byteps_gc.bench.peers import environments
-from byteps_gc.bench.peers.jobs import GROUPS, PEERS, Peer, Places
+from byteps_gc.bench.peers.jobs import DENSE_GOAL, GROUPS, PEERS, SPARSE_GOAL, Peer, Places
 from byteps_gc.bench.peers.rows import UNSHAPED, Failure, Key, Row, Setting, Turn, row
 from byteps_gc.cluster.namespaces import MOST_HOSTS, NamespaceHosts, bits_per_second, require
 from byteps_gc.errors import ClusterError, UserError
@@ -178,15 +178,19 @@ class Contest:
             whole.replace(self.options.json)  # at once, or not at all
 
 
-TITLES = ("system", "median s", "min s", "max s", "limit s", "x limit", "MB sent", "MB received", "CPU s")
+TITLES = ("system", "median s", "min s", "max s", "limit s", "x limit", "goal s", "x goal")
+TITLES += ("MB sent", "MB received", "CPU s")
 
 
 def cells(one: Row) -> Tuple[str, ...]:
     """A row of a setting's table."""
-    limit = one.limit_seconds
-    limits = ("", "") if limit is None else (f"{limit:.3f}", f"{one.seconds / limit:.2f}")
     times = (f"{value:.3f}" for value in (one.seconds, one.seconds_min, one.seconds_max))
-    return (one.peer, *times, *limits, f"{one.mb_sent:.2f}", f"{one.mb_received:.2f}", f"{one.cpu_seconds:.3f}")
+    bounds = [
+        cell
+        for bound in (one.limit_seconds, one.goal_seconds)
+        for cell in (("", "") if bound is None else (f"{bound:.3f}", f"{one.seconds / bound:.2f}"))
+    ]
+    return (one.peer, *times, *bounds, f"{one.mb_sent:.2f}", f"{one.mb_received:.2f}", f"{one.cpu_seconds:.3f}")
 
 
 def met(rows: Sequence[Row]) -> Iterator[Tuple[str, List[Row]]]:
@@ -211,6 +215,11 @@ def markdown(contest: Contest, rows: Sequence[Row]) -> str:
         "Median, minimum and maximum time of a round over all turns; limit: the time the link needs for the bytes.",
         "CPU s: CPU time of all processes per round, including the preparation of the next round's gradients.",
     ]
+    if any(one.goal_seconds for one in rows):
+        lines += [
+            f"Goal: {DENSE_GOAL.times:g} x limit uncompressed and with fp16; {SPARSE_GOAL.times:g} x limit, or"
+            f" {SPARSE_GOAL.least * 1000:g} ms if that is larger, for topk and randomk at {SPARSE_GOAL.rate}."
+        ]
     taken = Counter(one.key for one in contest.turns)
     for setting, together in met(rows):
         origins = sorted({f"{one.date}, commit {one.commit}, {one.machine}" for one in together})

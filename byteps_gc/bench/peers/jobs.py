@@ -57,13 +57,33 @@ class Places:
 Roles = List[supervisor.Role]
 
 
+@dataclass(frozen=True)
+class Goal:
+    """How long a round may take: ``times`` its link's limit, but at least ``least`` seconds; at ``rate``, or at any."""
+
+    times: float
+    least: float = 0.0
+    rate: str = ""
+
+    def seconds(self, rate: str, limit: Optional[float]) -> Optional[float]:
+        """Return the goal at a rate whose limit is ``limit`` seconds; None if there is no goal."""
+        if limit is None or self.rate not in ("", rate):
+            return None
+        return max(self.times * limit, self.least)
+
+
+DENSE_GOAL = Goal(1.1)
+SPARSE_GOAL = Goal(2.0, least=0.02, rate="100mbit")
+
+
 @dataclass(frozen=True, eq=False)
 class Peer:
     """A contestant: what makes its roles, with these options.
 
-    needs: a field of :class:`Places`, if any; warm_up: its first rounds that are not like the others. By what follows
-    its rounds are planned: share: of the gradients' bytes, what it exchanges, about, but all of those of fewer than
-    an option's ``least``; busy: seconds of a round that it takes however fast the links are.
+    needs: a field of :class:`Places`, if any; warm_up: its first rounds that are not like the others; goal: for the
+    time of a round, if any. By what follows its rounds are planned: share: of the gradients' bytes, what it exchanges,
+    about, but all of those of fewer than an option's ``least``; busy: seconds of a round that it takes however fast the
+    links are.
     """
 
     name: str
@@ -73,6 +93,7 @@ class Peer:
     warm_up: int = 1
     share: float = 1.0
     busy: float = 0.0
+    goal: Optional[Goal] = None
 
     @property
     def group(self) -> str:
@@ -170,11 +191,15 @@ COMPRESSORS: Dict[str, Dict[str, Any]] = {
     "randomk 0.1 %": {"compressor": "randomk", "k": 0.001},
     "dithering k=2": {"compressor": "dithering", "k": 2, "normalize": "l2", "bucket": 512},
 }
+GOALS = {"topk 0.1 %": SPARSE_GOAL, "randomk 0.1 %": SPARSE_GOAL}
+ENCODED = {"compressor": "dithering", "k": 16, "normalize": "l2", "bucket": 512, "reply": "encoded"}
 
 
-def ours(name: str, share: float, least: int = env.MIN_COMPRESS_BYTES, **params: Any) -> Peer:
+def ours(
+    name: str, share: float, least: int = env.MIN_COMPRESS_BYTES, goal: Optional[Goal] = None, **params: Any
+) -> Peer:
     """Return this package with a compressor for gradients of at least ``least`` bytes."""
-    return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least}, share=share)
+    return Peer(f"byteps_gc {name}", byteps, {"params": params, "least": least}, share=share, goal=goal)
 
 
 DDP_WARM_UP = 3  # rounds in which DDP builds buckets, and PowerSGD does not compress yet
@@ -201,13 +226,15 @@ def our_hook(name: str, share: float, **params: Any) -> Peer:
 
 
 PEERS: Tuple[Peer, ...] = (
-    Peer("byteps_gc", byteps),
-    ours("fp16", 0.5, compressor="identity", half=True),
+    Peer("byteps_gc", byteps, goal=DENSE_GOAL),
+    ours("fp16", 0.5, goal=DENSE_GOAL, compressor="identity", half=True),
     *(
-        ours(name + threshold, 0.05, least, **params)
+        ours(name + threshold, 0.05, least, None if threshold else GOALS.get(name), **params)
         for threshold, least in THRESHOLDS.items()
         for name, params in COMPRESSORS.items()
     ),
+    ours("dithering k=16 encoded + EF", 0.1, ef="vanilla", **ENCODED),
+    ours("int8 + EF", 0.26, ef="vanilla", compressor="int8"),
     Peer("stock BytePS", byteps, needs="released", busy=5.0),  # its idle threads keep the processors busy
     Peer("MXNet dist_sync", kvstore),
     Peer("MXNet dist_sync 2bit", kvstore, {"compression": {"type": "2bit", "threshold": 0.5}}, share=0.5),

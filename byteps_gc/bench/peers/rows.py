@@ -5,7 +5,7 @@ from statistics import median
 from typing import List, Optional, Sequence, Tuple
 
 from byteps_gc.bench import model_gradients
-from byteps_gc.bench.peers.jobs import Peer, Plan
+from byteps_gc.bench.peers.jobs import PEERS, Peer, Plan
 from byteps_gc.cluster.namespaces import bits_per_second
 
 UNSHAPED = "unshaped"
@@ -49,7 +49,8 @@ class Entry:
 class Row(Entry):
     """A contestant's rounds; MB are 10^6 bytes of one host in a round, the median host's, headers included.
 
-    limit_seconds: what the link takes for the more of the bytes sent and received; cpu_seconds: of all processes, with
+    limit_seconds: what the link takes for the more of the bytes sent and received; goal_seconds: what a round may take
+    (:class:`~byteps_gc.bench.peers.jobs.Goal`); cpu_seconds: of all processes, with
     what they need to have gradients for the next round; load: what else the machine's processors did meanwhile, in
     cores; date, commit (of the project), machine: when, with what and where it was measured.
     """
@@ -61,6 +62,7 @@ class Row(Entry):
     mb_sent: float
     mb_received: float
     limit_seconds: Optional[float]
+    goal_seconds: Optional[float]
     cpu_seconds: float
     load: float
     date: str
@@ -141,6 +143,8 @@ def row(turns: Sequence[Turn]) -> Row:
     seconds = [one for turn in turns for one in turn.seconds]
     sent, received = (median(count for turn in turns for count in getattr(turn, name)) for name in ("sent", "received"))
     most = max(max(turn.sent + turn.received) for turn in turns)
+    limit = 8 * most / bits if bits else None
+    goal = next((peer.goal for peer in PEERS if peer.name == last.peer), None)
     return Row(
         *last.key,
         seconds=median(seconds),
@@ -149,7 +153,8 @@ def row(turns: Sequence[Turn]) -> Row:
         rounds=len(seconds),
         mb_sent=sent / 1e6,
         mb_received=received / 1e6,
-        limit_seconds=8 * most / bits if bits else None,
+        limit_seconds=limit,
+        goal_seconds=goal and goal.seconds(last.rate, limit),
         cpu_seconds=median(turn.cpu for turn in turns),
         load=max(turn.load for turn in turns),
         date=last.date,
