@@ -294,7 +294,7 @@ def test_a_frame_is_smaller_than_its_partition_and_no_larger_than_promised(imple
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @every_row
 @every_implementation
-def test_a_loaded_state_goes_on_bit_for_bit(implementation, row, dtype):
+def test_a_loaded_state_continues_bit_for_bit(implementation, row, dtype):
     def cluster():
         return Cluster(implementation, row.compressor, D, mu=0.9, ef=True, dtype=dtype, workers=2)
 

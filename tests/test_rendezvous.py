@@ -110,7 +110,7 @@ def refuse(one):
     raise ClusterError("job onebit: no CIFAR100 here")
 
 
-def test_all_may_end_at_their_own_time():
+def test_hosts_may_finish_at_different_times():
     assert run(work(0.3), work(0), work(0.6)) == [None, None, None]
     assert run(work(0.0), work(0.5), work(0.3)) == [None, None, None]
     assert run(work(0)) == [None]
@@ -128,7 +128,7 @@ def test_a_failure_reaches_all(who):
         assert {(end.host, end.reason) for end in ends} == {(ADDRESSES[who], why)}
 
 
-def test_who_goes_without_a_word_has_failed():
+def test_a_host_that_disconnects_silently_has_failed():
     def vanish(one):
         one.join()
         for peer in one.peers:
@@ -138,7 +138,7 @@ def test_who_goes_without_a_word_has_failed():
     assert ends == [f"host 127.0.0.3 has failed: {LOST}"] * 2 + [None]
 
 
-def test_hosts_that_do_not_come_are_named(monkeypatch, capsys):
+def test_missing_hosts_are_named(monkeypatch, capsys):
     monkeypatch.setattr(rendezvous, "JOIN_TIMEOUT", 1.0)
     monkeypatch.setattr(rendezvous, "NOTICE", 0.5)
     monkeypatch.setattr(rendezvous, "REPORT_TIMEOUT", 0.1)
@@ -148,7 +148,7 @@ def test_hosts_that_do_not_come_are_named(monkeypatch, capsys):
     assert capsys.readouterr().out == "waiting for 127.0.0.2 to join this run\n"
 
 
-def test_a_port_that_somebody_else_has(monkeypatch):
+def test_a_port_in_use(monkeypatch):
     monkeypatch.setattr(rendezvous, "JOIN_TIMEOUT", 0.5)
     monkeypatch.setattr(rendezvous, "REPORT_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as stranger:
@@ -245,7 +245,7 @@ def hosts_with(pairs, monkeypatch, capsys):
     return ends, capsys.readouterr().out.splitlines()
 
 
-def test_a_host_with_another_secret_is_told(monkeypatch, capsys):
+def test_a_host_with_a_different_secret_is_reported(monkeypatch, capsys):
     ends, lines = hosts_with([keys(), keys()], monkeypatch, capsys)
     why = "was turned away: its secret differs (BYTEPS_GC_SECRET_FILE)"
     assert ends[0] in [f"127.0.0.2 did not join this run within 2 s: {who} {why}" for who in ("127.0.0.1", "a host")]
@@ -256,7 +256,7 @@ def test_a_host_with_another_secret_is_told(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("who", [0, 1])
-def test_a_host_without_the_others_secret_is_told(monkeypatch, capsys, who):
+def test_a_host_without_a_secret_is_reported(monkeypatch, capsys, who):
     pairs = [None, None]
     pairs[who] = keys()
     ends, lines = hosts_with(pairs, monkeypatch, capsys)
