@@ -606,12 +606,15 @@ def test_agreement_of_long_partitions(row, d):
     assert_agreement(OTHERS, row, d, "normal", mu=0.9, ef=True, steps=steps, workers=1)
 
 
+def with_reference(implementation, row, **options):
+    """Return two clusters of a row's compressor: one of an implementation, one of the reference."""
+    return [Cluster(kind, row.compressor, D, **options) for kind in (implementation, REFERENCE)]
+
+
 @every_row
 @other_implementations
 def test_agreement_about_what_is_not_finite(implementation, row):
-    one, reference = (
-        Cluster(kind, row.compressor, D, mu=0.9, ef=True, workers=2) for kind in (implementation, REFERENCE)
-    )
+    one, reference = with_reference(implementation, row, mu=0.9, ef=True, workers=2)
     for step in range(6):
         gs = gradients("normal", D, 2, step)
         if step in (2, 3):
@@ -644,9 +647,7 @@ def test_what_is_sent_of_extreme_values_is_accepted(implementation, row, workers
     """No encoder writes what a decoder refuses, and what is decoded is finite, or all NaN."""
     for values in laws.EXTREMES:
         for ef in (False, True):
-            one, reference = (
-                Cluster(kind, row.compressor, D, ef=ef, workers=workers) for kind in (implementation, REFERENCE)
-            )
+            one, reference = with_reference(implementation, row, ef=ef, workers=workers)
             for step in range(3):
                 gs = laws.extremes(values, D, workers, step)
                 found, expected = (cluster.step(gs, 0.1, skipped=step == 2) for cluster in (one, reference))
@@ -726,9 +727,7 @@ def test_zeros_and_denormals_are_never_skipped(implementation, row):
 def test_random_changes_of_a_push(implementation, row, seed):
     """Each is refused with one code, or decoded to the same bits."""
     rng = np.random.default_rng(seed)
-    one, reference = (
-        Cluster(kind, row.compressor, D, ef=bool(seed % 2), workers=2) for kind in (implementation, REFERENCE)
-    )
+    one, reference = with_reference(implementation, row, ef=bool(seed % 2), workers=2)
     for cluster in (one, reference):
         cluster.step(gradients("normal", D, 2), 0.1)
     states, codes = reference.states(), set()
@@ -756,9 +755,7 @@ def test_random_changes_of_a_push(implementation, row, seed):
 def test_random_changes_of_a_reply(implementation, row, seed):
     """Each is refused with one code, or decoded to the same bits, all finite or all NaN."""
     rng = np.random.default_rng(seed)
-    one, reference = (
-        Cluster(kind, row.compressor, D, ef=bool(seed % 2), workers=2) for kind in (implementation, REFERENCE)
-    )
+    one, reference = with_reference(implementation, row, ef=bool(seed % 2), workers=2)
     codes = set()
     for case in range(30):
         values = ("mostly zeros", "zeros", "one")[case % 3]

@@ -208,13 +208,31 @@ def first_at(port):
     raise AssertionError(f"nobody listens at {port}")
 
 
+def run_disturbed(disturb, with_secret):
+    """Run three hosts; the last one calls ``disturb(port, pair)`` before it joins, and again during the run."""
+    port, pair, over = free_port(), keys() if with_secret else None, threading.Event()
+
+    def last(one):
+        first_at(port).close()
+        disturb(port, pair)
+        work(0.5)(one)
+        disturb(port, pair)
+        over.set()
+
+    def other(one):
+        one.join()
+        while not over.wait(0.01):
+            one.check()
+
+    assert run(other, other, last, port=port, keys=[pair] * 3) == [None] * 3
+
+
 @pytest.mark.parametrize("with_secret", [True, False])
 def test_strangers_are_ignored(capsys, with_secret):
     """They neither delay nor end a run, before its start and in it, and each is reported once."""
-    port, pair = free_port(), keys() if with_secret else None
     strangers = []
 
-    def annoy():
+    def annoy(port, pair):
         for number, data in enumerate(NOISE.values(), 10):
             for _ in range(2):
                 source = (f"127.0.0.{number}", 0)
@@ -222,13 +240,7 @@ def test_strangers_are_ignored(capsys, with_secret):
                 with contextlib.suppress(OSError):
                     strangers[-1].sendall(data)
 
-    def last(one):
-        first_at(port).close()
-        annoy()
-        work(0.5)(one)
-        annoy()
-
-    assert run(work(1.5), work(1), last, port=port, keys=[pair] * 3) == [None] * 3
+    run_disturbed(annoy, with_secret)
     for stranger in strangers:
         stranger.close()
     lines = capsys.readouterr().out.splitlines()
@@ -346,21 +358,14 @@ MALFORMED = (
 @pytest.mark.parametrize("with_secret", [True, False])
 def test_malformed_messages_are_ignored(capsys, with_secret):
     """Before the start of a run and in it; each source is reported once."""
-    port, pair = free_port(), keys() if with_secret else None
 
-    def annoy():
+    def annoy(port, pair):
         for number, parts in enumerate(MALFORMED, 10):
             with speaker(port, pair, f"127.0.0.{number}") as one:
                 one.send_multipart(parts)
                 one.send_multipart(parts)
 
-    def last(one):
-        first_at(port).close()
-        annoy()
-        work(0.5)(one)
-        annoy()
-
-    assert run(work(2), work(1), last, port=port, keys=[pair] * 3) == [None] * 3
+    run_disturbed(annoy, with_secret)
     lines = capsys.readouterr().out.splitlines()
     ignored = [line for line in lines if line.startswith("ignoring a message from 127.0.0.")]
     sources = [line.split(":")[0].split()[-1] for line in ignored]
