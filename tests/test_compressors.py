@@ -81,10 +81,18 @@ class Declared:
     [
         (declared({}, name="onebit"), "compressor onebit is already registered"),
         (declared({}, number=2), "compressor new: number 2 is that of topk"),
-        (declared({"version": Declared(int)}), "compressor new: the option name version is reserved"),
-        (declared({"half": Declared(int)}), "compressor new: topk has another option half"),
-        (declared({"seed": Declared(int, flag="new-seed")}), "compressor new: randomk has another option seed"),
-        (declared({"pace": Declared(float, flag="k")}), "compressor new: topk has another option pace"),
+        (declared({}, number=0), "compressor new: codec=0 is not an integer from 1 to 255"),
+        (declared({"version": Declared(int)}), "compressor new: option version has a reserved name"),
+        (declared({"half": Declared(int)}), "compressor new: option half has another type or flag in topk"),
+        (
+            declared({"seed": Declared(int, flag="new")}),
+            "compressor new: option seed has another type or flag in randomk",
+        ),
+        (declared({"pace": Declared(float, flag="k")}), "compressor new: option pace has the flag of topk's option k"),
+        (
+            declared({"pace": Declared(list)}),
+            r"compressor new: option pace is not declared with option\(\); its type is ",
+        ),
     ],
 )
 def test_what_cannot_be_registered(registry, kind, reason):

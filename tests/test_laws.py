@@ -63,9 +63,9 @@ def encoded(row):
     return framed(row) and not row.compressor.lossless_reply
 
 
-def test_every_compressor_has_a_row():
-    assert {row.compressor.name for row in ROWS} == set(compressors.known())
-    assert len({compressors.find(name).codec for name in compressors.known()}) == len(compressors.known())
+@pytest.mark.parametrize("name", compressors.known())
+def test_every_compressor_has_a_row(name):
+    assert name in {row.compressor.name for row in ROWS}, f"ROWS in tests/laws.py has no row of {name}"
 
 
 # 1 Without error feedback: the mean of what is decoded is what was sent, and workers draw for themselves
@@ -121,6 +121,7 @@ def test_contraction(implementation, row):
         lost = decoded(row.compressor, bytes(worker.compress(x, 0.1))).astype(np.float64) - x
         losses.append(lost @ lost / (x.astype(np.float64) @ x))
     most = row.loss(x)
+    assert most < 1, "error feedback does not converge"
     if row.sense == "equal":
         assert losses[0] == pytest.approx(most, rel=1e-5)
     else:
