@@ -91,7 +91,11 @@ class Declared:
         (declared({"pace": Declared(float, flag="k")}), "compressor new: option pace has the flag of topk's option k"),
         (
             declared({"pace": Declared(list)}),
-            r"compressor new: option pace is not declared with option\(\); its type is ",
+            r"compressor new: option pace must be declared with option\(\), as a bool, ",
+        ),
+        (
+            declared({"pace": Declared(int, default="1")}),
+            "compressor new: option pace has the default '1', which is not an integer",
         ),
     ],
 )
@@ -152,6 +156,9 @@ def test_every_fraction_and_count_is_accepted(k):
     assert TopK(k=k).k == k
 
 
+NUMBERED = [kind.name for kind in compressors.kinds()]
+
+
 class Given:
     """Options of a compressor as somebody may register them, whatever they are."""
 
@@ -165,7 +172,7 @@ class Given:
 @pytest.mark.parametrize(
     "name, options, reason",
     [
-        ("twobit", {}, "unknown compressor twobit"),
+        ("twobit", {}, f"unknown compressor twobit; the native library has {', '.join(NUMBERED)}"),
         ("onebit", {}, "option scaling is missing"),
         ("onebit", {"scaling": "yes"}, "option scaling=yes is invalid"),
         ("onebit", {"scaling": True, "k": 1}, "option k is unknown or too long"),

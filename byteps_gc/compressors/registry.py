@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Dict, Tuple, Type
 
-from byteps_gc.compressors.base import Compressor
+from byteps_gc.compressors.base import Compressor, accepted, fits
 from byteps_gc.errors import CompressionError
 
 # keys of the compression parameters and of the texts on the wire that are not options of a compressor
@@ -16,8 +16,8 @@ def register(kind: Type[Compressor]) -> Type[Compressor]:
     """Add a compressor under its ``name``; a class decorator.
 
     Raises :class:`CompressionError` if its name or number is taken, if an option is not declared with
-    :func:`~byteps_gc.compressors.base.option` or has a reserved name, or if an option of the same name, or with the
-    same flag, is declared differently by another compressor.
+    :func:`~byteps_gc.compressors.base.option`, does not accept its default or has a reserved name, or if an option of
+    the same name, or with the same flag, is declared differently by another compressor.
     """
     if kind.name in _kinds:
         raise CompressionError(f"compressor {kind.name} is already registered")
@@ -37,7 +37,9 @@ def register(kind: Type[Compressor]) -> Type[Compressor]:
 def _unusable(field: dataclasses.Field) -> str:
     """Return why a new compressor cannot have an option; empty if it can."""
     if field.metadata.get("kind") not in (bool, int, float, str):
-        return "is not declared with option(); its type is bool, int, float or str"
+        return "must be declared with option(), as a bool, int, float or str"
+    if field.default is not dataclasses.MISSING and not fits(field, field.default):
+        return f"has the default {field.default!r}, which is not {accepted(field)}"
     if field.name in RESERVED:
         return "has a reserved name"
     for owners in option_fields().values():
