@@ -41,7 +41,7 @@ def parse(top: argparse.ArgumentParser, words: List[str]) -> argparse.Namespace:
 
 
 def give_up_output() -> None:
-    """Discard what the standard output does not take, which Python would try again at its end, with a trace."""
+    """Discard output that cannot be written; Python would try again at exit, and print a traceback."""
     try:
         sys.stdout.flush()
     except OSError:

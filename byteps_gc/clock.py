@@ -1,4 +1,4 @@
-"""A clock for polling loops, which stops while the machine does."""
+"""A clock for polling loops, which stops while the machine is suspended."""
 
 import time
 
@@ -6,8 +6,8 @@ import time
 class PollingClock:
     """Counts seconds for polling loops.
 
-    A machine may stand still for a minute, with all processes on it. Nothing can have happened meanwhile, so the time
-    between two calls of :meth:`seconds` counts for ``most`` seconds at most.
+    A machine may be suspended for a minute, with all processes on it. Nothing can have happened meanwhile, so the time
+    between two calls of :meth:`seconds` counts as at most ``most`` seconds.
     """
 
     def __init__(self, most: float = 1.0):

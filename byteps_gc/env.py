@@ -25,7 +25,7 @@ def text(name: str, default: str = "") -> str:
 def integer(name: str, default: Optional[int] = None, most: Optional[int] = None) -> int:
     """A variable of the table as an integer; :class:`SettingsError` for a value that it does not accept.
 
-    default: in the place of the table's; most: a limit below the table's, which depends on other variables.
+    default: instead of the table's; most: a limit below the table's, which depends on other variables.
     """
     kind = variables.TABLE[name]
     value = variables.check_value(name, text(name))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare the messages of every compressor, kept in tests/golden, with the reference, or rewrite them.
+"""Compare the messages of every compressor, kept in tests/golden, with the reference, or write them.
 
 .venv/bin/python scripts/golden.py [--write]
 
@@ -8,6 +8,7 @@ behind its length (u32, little-endian): the first worker's push, the second's, t
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 import struct
 import sys
@@ -55,21 +56,30 @@ def content(implementation, row):
     return b"".join(struct.pack("<I", len(message)) + message for message in messages(implementation, row))
 
 
+def obsolete():
+    """The files of rows that do not exist."""
+    return sorted(set(FOLDER.iterdir()) - {path(row) for row in ROWS})
+
+
 def main():
     """Compare or write; status 1 if something differs."""
     parser = argparse.ArgumentParser(description="Compare the messages in tests/golden with the reference.")
-    parser.add_argument("--write", action="store_true", help="rewrite the files that differ")
+    parser.add_argument("--write", action="store_true", help="write files that are missing or differ; remove others")
     write = parser.parse_args().write
-    FOLDER.mkdir(exist_ok=True)
-    expected = {path(row): content(REFERENCE, row) for row in ROWS}
-    differing = sorted(set(FOLDER.iterdir()) - set(expected))
-    differing += [file for file, data in expected.items() if not file.is_file() or file.read_bytes() != data]
-    for file in differing:
-        print(f"golden: {file.name} {'rewritten' if write else 'differs'}")
+    changes = {}  # by file: what is found, what --write does
+    for file in obsolete():
+        changes[file] = "belongs to no row", "removed", file.unlink
+    for file, data in ((path(row), content(REFERENCE, row)) for row in ROWS):
+        if not file.is_file():
+            changes[file] = "is missing", "written", partial(file.write_bytes, data)
+        elif file.read_bytes() != data:
+            changes[file] = "differs", "rewritten: this changes the wire format", partial(file.write_bytes, data)
+    for file, (found, done, change) in changes.items():
+        print(f"golden: {file.name} {done if write else found}")
         if write:
-            file.write_bytes(expected[file]) if file in expected else file.unlink()
-    print(f"golden: {len(expected) - len(set(differing) & set(expected))} of {len(expected)} files are equal")
-    sys.exit(bool(differing) and not write)
+            change()
+    print(f"golden: {len(ROWS)} rows, {len(changes)} changes")
+    sys.exit(bool(changes) and not write)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def importable(name):
 
 
 def fail(message, status=2):
-    """Say in one line why the set-up cannot go on."""
+    """Report in one line why the set-up cannot continue, and exit."""
     print(f"setup: {message}", file=sys.stderr)
     sys.exit(status)
 

@@ -102,7 +102,7 @@ class Job:
         while len(self.digests()) < wanted:
             ended = [name for name, process in self.running.items() if process.poll() is not None]
             if ended or time.monotonic() > deadline:
-                self.fail(f"{when}: " + (f"{', '.join(ended)} ended" if ended else "the job stands still"))
+                self.fail(f"{when}: " + (f"{', '.join(ended)} ended" if ended else "the job hangs"))
             time.sleep(0.01)
 
     def fail(self, why: str) -> None:

@@ -86,7 +86,7 @@ def say(listener: Listener, data: bytes) -> bytes:
 
 
 def exactly(connection: socket.socket, size: int) -> bytes:
-    """So many bytes, or what came before the connection was closed."""
+    """Read ``size`` bytes; ConnectionResetError if the connection is closed before."""
     answer = b""
     while len(answer) < size:
         more = connection.recv(size - len(answer))
@@ -167,7 +167,8 @@ NOISE: Dict[str, bytes] = {
     "a PLAIN handshake": greeting(b"PLAIN") + frame(b"\x05HELLO\x01a\x01b", command=True),
     "a CURVE handshake of zeros": greeting(b"CURVE") + frame(b"\x05HELLO\x01\x00" + bytes(192), command=True),
     "a short CURVE handshake": greeting(b"CURVE") + frame(b"\x05HELLO", command=True),
-    "a CURVE handshake that begins at its end": greeting(b"CURVE") + frame(b"\x08INITIATE" + bytes(500), command=True),
+    "a CURVE handshake that begins with its last command": greeting(b"CURVE")
+    + frame(b"\x08INITIATE" + bytes(500), command=True),
     "a GSSAPI handshake": greeting(b"GSSAPI") + frame(b"\x08INITIATE" + bytes(500), command=True),
     "a handshake without properties": greeting() + frame(b"\x05READY", command=True),
     "a handshake with a long property": greeting()

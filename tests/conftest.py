@@ -80,7 +80,7 @@ class Commands:
         return env
 
     def start(self, *command: object, cwd: Optional[Path] = None, **env: str) -> subprocess.Popen:
-        """Start a command and go on."""
+        """Start a command without waiting for its end."""
         child = subprocess.Popen(
             [str(word) for word in command],
             cwd=str(cwd or self.folder),

@@ -60,22 +60,14 @@ def implementations() -> List[Implementation]:
 
 
 class Cluster:
-    """Some workers and a server of one partition, all of one implementation."""
+    """Some workers and a server of one partition, all of one implementation; options: mu, ef and dtype."""
 
     def __init__(
-        self,
-        implementation: Implementation,
-        compressor: Compressor,
-        d: int,
-        mu: Optional[float] = None,
-        ef: bool = False,
-        dtype: str = "float32",
-        workers: int = 1,
-        stream: int = 5,
+        self, implementation: Implementation, compressor: Compressor, d: int, workers: int = 1, **options: Any
     ):
-        common = dict(mu=mu, ef=ef, dtype=dtype, workers=workers, **implementation.keywords)
+        common = dict(workers=workers, **options, **implementation.keywords)
         self.workers = [
-            implementation.Worker(compressor, d, worker=worker, stream=stream, **common) for worker in range(workers)
+            implementation.Worker(compressor, d, worker=worker, stream=5, **common) for worker in range(workers)
         ]
         self.server = implementation.Server(compressor, d, **common)
         self.pushes: List[bytes] = []

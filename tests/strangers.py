@@ -116,6 +116,14 @@ def require_kept_out(listener: Listener, outcome: Outcome, who: str, name: str) 
     assert commands(outcome.received) <= {b"WELCOME", b"ERROR"}, (listener, name, outcome.received)
 
 
+def require_reported(reports: Dict[str, List[str]], address: str) -> None:
+    """Require that scheduler and servers reported foreign messages and connections from an address."""
+    for role in ("scheduler", "server-0", "server-1"):
+        lines = "\n".join(reports[role])
+        assert f"dropped a message of another program or version from {address}" in lines
+        assert f"turned away a connection from {address}: it is not a process of this job" in lines
+
+
 def say_locally(name: str, messages: Sequence[List[bytes]], identity: bytes) -> None:
     """Send messages to a local socket, as a process of the job's user can."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as client:

@@ -66,7 +66,7 @@ def turn(*seconds, peer=HERE[0], model="vgg16", hosts=2, rate="100mbit", sent=1.
     return Turn(peer, model, hosts, rate, [*seconds], *links, cpu, 0.25, "2026-11-26", "abc", place)
 
 
-def test_a_row_is_all_rounds_of_all_turns():
+def test_a_row_pools_the_rounds_of_all_turns():
     row = rows.row([turn(1.0, 2.0), turn(3.0, 4.0, 5.0, cpu=0.3)])
     assert (row.peer, row.model, row.hosts, row.rate) == (HERE[0], "vgg16", 2, "100mbit")
     assert (row.date, row.commit, row.machine) == ("2026-11-26", "abc", "here")
@@ -111,8 +111,8 @@ def test_rounds_fit_the_rate():
     assert Setting(model, 2, "100mbit").limit(peers_here[0]) == pytest.approx(rows.START + 8 * 44.27 * 2, 0.001)
 
 
-def test_who_fails_is_noted_and_not_tried_again(monkeypatch, no_hosts, tmp_path):
-    """The others go on; a second run does not take the failed one up either."""
+def test_a_failed_contestant_is_recorded_and_not_retried(monkeypatch, no_hosts, tmp_path):
+    """The others continue; a second run does not retry the failed one either."""
     taken = []
 
     def take(peer, setting, *arguments):
@@ -139,7 +139,7 @@ def test_who_fails_is_noted_and_not_tried_again(monkeypatch, no_hosts, tmp_path)
     assert str(failure) == f"{HERE[1]}: resnet50_v2, 2 hosts, 1gbit: not tried, because it failed with resnet18_v2"
 
 
-def test_it_goes_on_with_the_turn_that_it_was_taking(monkeypatch, no_hosts, tmp_path):
+def test_an_interrupted_benchmark_continues_with_the_same_turn(monkeypatch, no_hosts, tmp_path):
     taken = []
 
     def take(peer, *arguments):
@@ -179,7 +179,7 @@ def test_contestants_meet_on_one_machine(monkeypatch, no_hosts, tmp_path):
     assert [(row["hosts"], row["machine"]) for row in rows] == [(2, "there"), (2, "there"), (4, "here"), (4, "here")]
 
 
-def test_rows_stand_in_order():
+def test_rows_are_sorted():
     """By model, rate and hosts, whatever came first."""
     contest = benchmark.Contest(argparse.Namespace(json=None), [], None, {})
     contest.turns = [
@@ -196,7 +196,7 @@ def test_rows_stand_in_order():
     ]
 
 
-def test_another_file_is_not_written_over(capsys, monkeypatch, tmp_path):
+def test_another_file_is_not_overwritten(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(benchmark, "require", lambda packages: None)
     file = tmp_path / "other.json"
     for text in ("", "[]", '{"rows": []}', '{"turns": [{"peer": "x"}], "failed": []}'):

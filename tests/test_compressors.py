@@ -81,10 +81,22 @@ class Declared:
     [
         (declared({}, name="onebit"), "compressor onebit is already registered"),
         (declared({}, number=2), "compressor new: number 2 is that of topk"),
-        (declared({"version": Declared(int)}), "compressor new: the option name version is reserved"),
-        (declared({"half": Declared(int)}), "compressor new: topk has another option half"),
-        (declared({"seed": Declared(int, flag="new-seed")}), "compressor new: randomk has another option seed"),
-        (declared({"pace": Declared(float, flag="k")}), "compressor new: topk has another option pace"),
+        (declared({}, number=0), "compressor new: codec=0 is not an integer from 1 to 255"),
+        (declared({"version": Declared(int)}), "compressor new: option version has a reserved name"),
+        (declared({"half": Declared(int)}), "compressor new: option half has another type or flag in topk"),
+        (
+            declared({"seed": Declared(int, flag="new")}),
+            "compressor new: option seed has another type or flag in randomk",
+        ),
+        (declared({"pace": Declared(float, flag="k")}), "compressor new: option pace has the flag of topk's option k"),
+        (
+            declared({"pace": Declared(list)}),
+            r"compressor new: option pace must be declared with option\(\), as a bool, ",
+        ),
+        (
+            declared({"pace": Declared(int, default="1")}),
+            "compressor new: option pace has the default '1', which is not an integer",
+        ),
     ],
 )
 def test_what_cannot_be_registered(registry, kind, reason):
@@ -144,6 +156,9 @@ def test_every_fraction_and_count_is_accepted(k):
     assert TopK(k=k).k == k
 
 
+NUMBERED = [kind.name for kind in compressors.kinds()]
+
+
 class Given:
     """Options of a compressor as somebody may register them, whatever they are."""
 
@@ -157,7 +172,7 @@ class Given:
 @pytest.mark.parametrize(
     "name, options, reason",
     [
-        ("twobit", {}, "unknown compressor twobit"),
+        ("twobit", {}, f"unknown compressor twobit; the native library has {', '.join(NUMBERED)}"),
         ("onebit", {}, "option scaling is missing"),
         ("onebit", {"scaling": "yes"}, "option scaling=yes is invalid"),
         ("onebit", {"scaling": True, "k": 1}, "option k is unknown or too long"),

@@ -112,7 +112,7 @@ int cuDeviceGetAttribute(int* value, int what, int device) {
 
 @pytest.fixture
 def pretended(tmp_path, monkeypatch):
-    """A driver of two GPUs whose first call gives a status, in the place of NVIDIA's."""
+    """A driver of two GPUs whose first call returns a status, to replace NVIDIA's."""
 
     def pretend(status):
         (tmp_path / "driver.cc").write_text(DRIVER)
@@ -159,7 +159,7 @@ def test_the_check_of_a_gpu_without_one(commands):
     assert len(lines) == 1 + len(COMPRESSORS) and all(": equal sums" in line for line in lines[1:])
 
 
-def test_a_gpu_that_gives_other_sums_is_told(capsys):
+def test_a_gpu_with_different_sums_is_reported(capsys):
     right = [{"params": {}, "digest": "a", "wrong": 0, "seconds": 1}, {"params": {"fp16": True}, "digest": "b"}]
     right[1].update(wrong=None, seconds=None)
     assert check_gpu.judge({"worker-0": right, "worker-1": right}, right) == []

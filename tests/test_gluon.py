@@ -63,7 +63,7 @@ def test_states_come_back(commands):
 
 
 def test_calls_that_cannot_be_honoured(commands):
-    """In one line, at construction or at the call, on all workers, which go on then."""
+    """In one line, at construction or at the call, on all workers, which then continue."""
     code = """
     params = build().collect_params()
     inside = {"compressor": "identity", "momentum": "nesterov"}

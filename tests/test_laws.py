@@ -63,9 +63,9 @@ def encoded(row):
     return framed(row) and not row.compressor.lossless_reply
 
 
-def test_every_compressor_has_a_row():
-    assert {row.compressor.name for row in ROWS} == set(compressors.known())
-    assert len({compressors.find(name).codec for name in compressors.known()}) == len(compressors.known())
+@pytest.mark.parametrize("name", compressors.known())
+def test_every_compressor_has_a_row(name):
+    assert name in {row.compressor.name for row in ROWS}, f"ROWS in tests/laws.py has no row of {name}"
 
 
 # 1 Without error feedback: the mean of what is decoded is what was sent, and workers draw for themselves
@@ -121,6 +121,7 @@ def test_contraction(implementation, row):
         lost = decoded(row.compressor, bytes(worker.compress(x, 0.1))).astype(np.float64) - x
         losses.append(lost @ lost / (x.astype(np.float64) @ x))
     most = row.loss(x)
+    assert most < 1, "error feedback does not converge"
     if row.sense == "equal":
         assert losses[0] == pytest.approx(most, rel=1e-5)
     else:
@@ -294,7 +295,7 @@ def test_a_frame_is_smaller_than_its_partition_and_no_larger_than_promised(imple
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @every_row
 @every_implementation
-def test_a_loaded_state_goes_on_bit_for_bit(implementation, row, dtype):
+def test_a_loaded_state_continues_bit_for_bit(implementation, row, dtype):
     def cluster():
         return Cluster(implementation, row.compressor, D, mu=0.9, ef=True, dtype=dtype, workers=2)
 
@@ -606,12 +607,15 @@ def test_agreement_of_long_partitions(row, d):
     assert_agreement(OTHERS, row, d, "normal", mu=0.9, ef=True, steps=steps, workers=1)
 
 
+def with_reference(implementation, row, **options):
+    """Return two clusters of a row's compressor: one of an implementation, one of the reference."""
+    return [Cluster(kind, row.compressor, D, **options) for kind in (implementation, REFERENCE)]
+
+
 @every_row
 @other_implementations
 def test_agreement_about_what_is_not_finite(implementation, row):
-    one, reference = (
-        Cluster(kind, row.compressor, D, mu=0.9, ef=True, workers=2) for kind in (implementation, REFERENCE)
-    )
+    one, reference = with_reference(implementation, row, mu=0.9, ef=True, workers=2)
     for step in range(6):
         gs = gradients("normal", D, 2, step)
         if step in (2, 3):
@@ -644,9 +648,7 @@ def test_what_is_sent_of_extreme_values_is_accepted(implementation, row, workers
     """No encoder writes what a decoder refuses, and what is decoded is finite, or all NaN."""
     for values in laws.EXTREMES:
         for ef in (False, True):
-            one, reference = (
-                Cluster(kind, row.compressor, D, ef=ef, workers=workers) for kind in (implementation, REFERENCE)
-            )
+            one, reference = with_reference(implementation, row, ef=ef, workers=workers)
             for step in range(3):
                 gs = laws.extremes(values, D, workers, step)
                 found, expected = (cluster.step(gs, 0.1, skipped=step == 2) for cluster in (one, reference))
@@ -726,9 +728,7 @@ def test_zeros_and_denormals_are_never_skipped(implementation, row):
 def test_random_changes_of_a_push(implementation, row, seed):
     """Each is refused with one code, or decoded to the same bits."""
     rng = np.random.default_rng(seed)
-    one, reference = (
-        Cluster(kind, row.compressor, D, ef=bool(seed % 2), workers=2) for kind in (implementation, REFERENCE)
-    )
+    one, reference = with_reference(implementation, row, ef=bool(seed % 2), workers=2)
     for cluster in (one, reference):
         cluster.step(gradients("normal", D, 2), 0.1)
     states, codes = reference.states(), set()
@@ -756,9 +756,7 @@ def test_random_changes_of_a_push(implementation, row, seed):
 def test_random_changes_of_a_reply(implementation, row, seed):
     """Each is refused with one code, or decoded to the same bits, all finite or all NaN."""
     rng = np.random.default_rng(seed)
-    one, reference = (
-        Cluster(kind, row.compressor, D, ef=bool(seed % 2), workers=2) for kind in (implementation, REFERENCE)
-    )
+    one, reference = with_reference(implementation, row, ef=bool(seed % 2), workers=2)
     codes = set()
     for case in range(30):
         values = ("mostly zeros", "zeros", "one")[case % 3]

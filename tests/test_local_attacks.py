@@ -176,7 +176,7 @@ def test_regions_that_are_not_what_they_say(job, reference):
     for number in (-1, 1, 7, 2**31 - 1):
         give(f"with the number {number}", number)
     for worker in (9, 11):
-        give(f"in the place of another of worker {worker}", 0, worker=worker)
+        give(f"that replaces another of worker {worker}", 0, worker=worker)
     assert regions(pid) == 0
     give("that is sound", 0)
     assert settled(lambda: regions(pid), 1)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cluster
 
 ENDED, DISAGREE = supervisor.PEER_LOST, 70  # the statuses of others, and of a server whose workers disagree
 OURS = "byteps: "  # what lines of the engine begin with
-HALF = 5  # float16 in the place of float32 in a push
+HALF = 5  # float16 instead of float32 in a push
 
 
 class Job:

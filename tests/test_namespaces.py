@@ -72,7 +72,7 @@ def role_in(space, name):
 
 
 @pytest.mark.cluster
-def test_hosts_are_apart(machine):
+def test_hosts_are_isolated(machine):
     """Own names, which all know, addresses, processes, shared memory and files; a network that is theirs alone."""
     before = outside()
     with NamespaceHosts(2) as hosts, NamespaceHosts(1) as others:
@@ -118,7 +118,7 @@ def test_a_rate_limits_both_directions(machine):
 
 
 @pytest.mark.cluster
-def test_the_guides_line_on_four_hosts(machine, commands, tmp_path):
+def test_the_guides_command_on_four_hosts(machine, commands, tmp_path):
     """From the script, by real sshd and pssh, to the table; BYTEPS_* variables reach the hosts."""
     before = outside()
     words = ["--hosts", 4, "--rate", "200mbit", "onebit", "--", *SMALL, "--num-epochs", 1]
@@ -262,7 +262,7 @@ def test_a_host_that_is_cut_off_ends_the_job_on_all(machine, commands):
 
 
 @pytest.mark.cluster
-def test_a_worker_that_cannot_call_a_server_says_so(machine, commands):
+def test_a_worker_that_cannot_connect_to_a_server_says_so(machine, commands):
     """Its host reaches the scheduler's; it would wait for a server's first answer for ever."""
     with NamespaceHosts(3) as hosts, secret.fresh() as variable:
         hosts[2].network("ip", "route", "add", "unreachable", hosts[1].address)
@@ -288,7 +288,7 @@ def test_a_worker_that_is_cut_off_from_a_server_says_so(machine, commands):
 
 
 @pytest.mark.cluster
-def test_a_run_that_failed_goes_on_on_all_hosts(machine):
+def test_a_failed_run_resumes_on_all_hosts(machine):
     """The first host's checkpoint and record decide, whatever the folder of the other is called."""
     flags, pipes = [*SMALL, "--num-epochs", "6"], dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with NamespaceHosts(2) as hosts:
@@ -316,7 +316,7 @@ def test_a_run_that_failed_goes_on_on_all_hosts(machine):
             (one,) = folder.glob("*")
             one.rename(folder / f"cifar100-20260101-00000{runs.index(folder)}")
 
-        for host in hosts:  # the run goes on without a secret, and says so
+        for host in hosts:  # the run resumes without a secret, with a warning
             host.path(f"{namespaces.home()}/secret").unlink()
         child = start("baseline", "--resume")
         output = output_of(child)
@@ -347,7 +347,7 @@ def test_a_run_that_failed_goes_on_on_all_hosts(machine):
         ({"extra": ["--typo"]}, "job onebit: .*unrecognized arguments: --typo"),
     ],
 )
-def test_a_mistake_is_told_before_anything_is_made(machine, monkeypatch, options, words):
+def test_a_mistake_is_reported_before_a_namespace_is_created(machine, monkeypatch, options, words):
     monkeypatch.setattr(namespaces, "Namespace", lambda *arguments: pytest.fail("a namespace was made"))
     experiment = Experiment.read(EXAMPLE / "cifar100.ini")
     given = dict(experiment=experiment, count=2, rate="", words=["onebit"], extra=SMALL)

@@ -39,8 +39,8 @@ def poisoned(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
-def test_a_step_that_is_not_finite_never_was(poisoned, name):
-    """Worker 1 has a value that is not finite: all skip the step, and nothing remembers it."""
+def test_a_step_that_is_not_finite_changes_nothing(poisoned, name):
+    """Worker 1 has a value that is not finite: all skip the step, and no state depends on it."""
     clean, *others = poisoned[name]
     assert [one["skipped"] for one in clean] == [0, 0]
     for results in others:
@@ -48,13 +48,13 @@ def test_a_step_that_is_not_finite_never_was(poisoned, name):
         assert {one["parameters"] for one in results} == {one["parameters"] for one in clean}
 
 
-def test_randomk_goes_on_after_a_skipped_step(poisoned):
+def test_randomk_continues_after_a_skipped_step(poisoned):
     for results in poisoned["randomk"][1:]:
         assert all(one["skipped"] == 1 and one["finite"] for one in results)
         assert len({one["parameters"] for one in results}) == 1
 
 
-def test_workers_that_disagree_about_the_learning_rate_are_told(commands):
+def test_workers_with_different_learning_rates_are_rejected(commands):
     result = launch(commands, {"params": ONEBIT}, OTHER_RATE="0.25")
     assert result.status != 0
     assert "rejected different learning rates: 0.05 and 0.25" in result.output  # by the server
@@ -108,7 +108,7 @@ def test_a_server_without_the_compressors_says_so(commands):
 def test_byteps_as_released_trains_the_same(commands, tmp_path):
     """With only the fix-ups that it needs to start: its server adds zeros, our compressors keep the sums.
 
-    The threshold is 0, because there a gradient that no compressor has in hand can be overwritten on its way.
+    The threshold is 0, because stock BytePS can overwrite an uncompressed gradient while it is being sent.
     """
     engine.unpack(tmp_path / "engine")
     several = (ONEBIT, {"compressor": "topk", "k": 0.01}, {"compressor": "dithering", "k": 2, **EF})

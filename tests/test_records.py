@@ -144,60 +144,28 @@ def shorter_index(packed):
     index.write_text("".join(index.read_text().splitlines(True)[:-1]))
 
 
-def text_index(packed):
-    packed.with_suffix(".idx").write_text("a\tb\n")
+def huge_index(packed):
+    os.truncate(packed.with_suffix(".idx"), 1 << 40)
 
 
-def empty_index(packed):
-    packed.with_suffix(".idx").write_text("")
-
-
-def no_zero(packed):
-    packed.with_suffix(".idx").write_text("0\t8\n")
-
-
-def odd_list(packed):
-    packed.with_suffix(".lst").write_text("0 1 a.jpg\n")
-
-
-def infinite_label(packed):
-    packed.with_suffix(".lst").write_text("0\tinf\ta.jpg\n")
-
-
-def fewer_classes(packed):
-    packed.with_suffix(".lst").write_text("0\t0\ta.jpg\n")
+def written(suffix, text):
+    """Replaces the index or the list."""
+    return lambda packed: packed.with_suffix(suffix).write_text(text)
 
 
 def listed(label):
     """Writes this label to the third line of the list."""
+    return written(".lst", f"0\t0\ta\n1\t1\tb\n2\t{label}\tc\n")
+
+
+def indexed(offset):
+    """Appends this offset to the index."""
 
     def damage(packed):
-        packed.with_suffix(".lst").write_text(f"0\t0\ta\n1\t1\tb\n2\t{label}\tc\n")
+        index = packed.with_suffix(".idx")
+        index.write_text(index.read_text() + f"15\t{offset}\n")
 
     return damage
-
-
-def long_line(packed):
-    packed.with_suffix(".lst").write_text("0\t0\t" + "a" * (1 << 17))
-
-
-def beyond(packed):
-    index = packed.with_suffix(".idx")
-    index.write_text(index.read_text() + "15\t99999999999999\n")
-
-
-def negative_offset(packed):
-    index = packed.with_suffix(".idx")
-    index.write_text(index.read_text() + "15\t-8\n")
-
-
-def huge_offset(packed):
-    index = packed.with_suffix(".idx")
-    index.write_text(index.read_text() + f"15\t{2**64}\n")
-
-
-def huge_index(packed):
-    os.truncate(packed.with_suffix(".idx"), 1 << 40)
 
 
 def record_of(content):
@@ -232,13 +200,13 @@ def many_parts(packed):
         (listed("nan"), "all.lst line 3 has label nan; expected an integer"),
         (listed("1e30"), r"all.lst line 3 has label 1e\+30; expected an integer"),
         (listed("x"), "all.lst is not a list of images"),
-        (long_line, "all.lst is not a list of images"),
+        (written(".lst", "0\t0\t" + "a" * (1 << 17)), "all.lst is not a list of images"),
         (
-            beyond,
+            indexed(99999999999999),
             "all.idx is not the index of .*all.rec: record 14 ends at byte .*, but the next begins at 99999999999999",
         ),
-        (negative_offset, "all.idx is not an index: expected unique keys, and unique offsets from 0"),
-        (huge_offset, "all.idx is not an index: expected lines with a key and an offset"),
+        (indexed(-8), "all.idx is not an index: expected unique keys, and unique offsets from 0"),
+        (indexed(2**64), "all.idx is not an index: expected lines with a key and an offset"),
         (huge_index, "all.idx is not the index of .*all.rec: it is too large for a file of"),
         (record_of(b""), "record 0 of .*all.rec .byte 0. has 0 bytes, less than its header of 24"),
         (record_of(header(0, 1)[:-1]), "has 23 bytes, less than its header of 24"),
@@ -254,12 +222,12 @@ def many_parts(packed):
         (empty, "all.rec is truncated"),
         (shifted, "all.idx is not the index of .*all.rec: no record begins at byte 0"),
         (shorter_index, "all.idx is not the index of .*all.rec: record 13 ends at byte .*, but the file ends at"),
-        (text_index, "all.idx is not an index: expected lines with a key and an offset"),
-        (empty_index, "index .*all.idx is empty"),
-        (no_zero, "all.idx is not an index: expected unique keys"),
-        (odd_list, "all.lst is not a list of images"),
-        (infinite_label, "all.lst line 1 has label inf; expected an integer below 16777216"),
-        (fewer_classes, "all.rec .* has label [12]; expected an integer below 1"),
+        (written(".idx", "a\tb\n"), "all.idx is not an index: expected lines with a key and an offset"),
+        (written(".idx", ""), "index .*all.idx is empty"),
+        (written(".idx", "0\t8\n"), "all.idx is not an index: expected unique keys"),
+        (written(".lst", "0 1 a.jpg\n"), "all.lst is not a list of images"),
+        (written(".lst", "0\tinf\ta.jpg\n"), "all.lst line 1 has label inf; expected an integer below 16777216"),
+        (written(".lst", "0\t0\ta.jpg\n"), "all.rec .* has label [12]; expected an integer below 1"),
     ],
 )
 def test_damaged_records_are_refused(packed, damage, message):

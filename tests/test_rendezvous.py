@@ -110,7 +110,7 @@ def refuse(one):
     raise ClusterError("job onebit: no CIFAR100 here")
 
 
-def test_all_may_end_at_their_own_time():
+def test_hosts_may_finish_at_different_times():
     assert run(work(0.3), work(0), work(0.6)) == [None, None, None]
     assert run(work(0.0), work(0.5), work(0.3)) == [None, None, None]
     assert run(work(0)) == [None]
@@ -128,7 +128,7 @@ def test_a_failure_reaches_all(who):
         assert {(end.host, end.reason) for end in ends} == {(ADDRESSES[who], why)}
 
 
-def test_who_goes_without_a_word_has_failed():
+def test_a_host_that_disconnects_silently_has_failed():
     def vanish(one):
         one.join()
         for peer in one.peers:
@@ -138,7 +138,7 @@ def test_who_goes_without_a_word_has_failed():
     assert ends == [f"host 127.0.0.3 has failed: {LOST}"] * 2 + [None]
 
 
-def test_hosts_that_do_not_come_are_named(monkeypatch, capsys):
+def test_missing_hosts_are_named(monkeypatch, capsys):
     monkeypatch.setattr(rendezvous, "JOIN_TIMEOUT", 1.0)
     monkeypatch.setattr(rendezvous, "NOTICE", 0.5)
     monkeypatch.setattr(rendezvous, "REPORT_TIMEOUT", 0.1)
@@ -148,7 +148,7 @@ def test_hosts_that_do_not_come_are_named(monkeypatch, capsys):
     assert capsys.readouterr().out == "waiting for 127.0.0.2 to join this run\n"
 
 
-def test_a_port_that_somebody_else_has(monkeypatch):
+def test_a_port_in_use(monkeypatch):
     monkeypatch.setattr(rendezvous, "JOIN_TIMEOUT", 0.5)
     monkeypatch.setattr(rendezvous, "REPORT_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as stranger:
@@ -208,13 +208,31 @@ def first_at(port):
     raise AssertionError(f"nobody listens at {port}")
 
 
+def run_disturbed(disturb, with_secret):
+    """Run three hosts; the last one calls ``disturb(port, pair)`` before it joins, and again during the run."""
+    port, pair, over = free_port(), keys() if with_secret else None, threading.Event()
+
+    def last(one):
+        first_at(port).close()
+        disturb(port, pair)
+        work(0.5)(one)
+        disturb(port, pair)
+        over.set()
+
+    def other(one):
+        one.join()
+        while not over.wait(0.01):
+            one.check()
+
+    assert run(other, other, last, port=port, keys=[pair] * 3) == [None] * 3
+
+
 @pytest.mark.parametrize("with_secret", [True, False])
 def test_strangers_are_ignored(capsys, with_secret):
     """They neither delay nor end a run, before its start and in it, and each is reported once."""
-    port, pair = free_port(), keys() if with_secret else None
     strangers = []
 
-    def annoy():
+    def annoy(port, pair):
         for number, data in enumerate(NOISE.values(), 10):
             for _ in range(2):
                 source = (f"127.0.0.{number}", 0)
@@ -222,13 +240,7 @@ def test_strangers_are_ignored(capsys, with_secret):
                 with contextlib.suppress(OSError):
                     strangers[-1].sendall(data)
 
-    def last(one):
-        first_at(port).close()
-        annoy()
-        work(0.5)(one)
-        annoy()
-
-    assert run(work(1.5), work(1), last, port=port, keys=[pair] * 3) == [None] * 3
+    run_disturbed(annoy, with_secret)
     for stranger in strangers:
         stranger.close()
     lines = capsys.readouterr().out.splitlines()
@@ -245,7 +257,7 @@ def hosts_with(pairs, monkeypatch, capsys):
     return ends, capsys.readouterr().out.splitlines()
 
 
-def test_a_host_with_another_secret_is_told(monkeypatch, capsys):
+def test_a_host_with_a_different_secret_is_reported(monkeypatch, capsys):
     ends, lines = hosts_with([keys(), keys()], monkeypatch, capsys)
     why = "was turned away: its secret differs (BYTEPS_GC_SECRET_FILE)"
     assert ends[0] in [f"127.0.0.2 did not join this run within 2 s: {who} {why}" for who in ("127.0.0.1", "a host")]
@@ -256,7 +268,7 @@ def test_a_host_with_another_secret_is_told(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("who", [0, 1])
-def test_a_host_without_the_others_secret_is_told(monkeypatch, capsys, who):
+def test_a_host_without_a_secret_is_reported(monkeypatch, capsys, who):
     pairs = [None, None]
     pairs[who] = keys()
     ends, lines = hosts_with(pairs, monkeypatch, capsys)
@@ -346,21 +358,14 @@ MALFORMED = (
 @pytest.mark.parametrize("with_secret", [True, False])
 def test_malformed_messages_are_ignored(capsys, with_secret):
     """Before the start of a run and in it; each source is reported once."""
-    port, pair = free_port(), keys() if with_secret else None
 
-    def annoy():
+    def annoy(port, pair):
         for number, parts in enumerate(MALFORMED, 10):
             with speaker(port, pair, f"127.0.0.{number}") as one:
                 one.send_multipart(parts)
                 one.send_multipart(parts)
 
-    def last(one):
-        first_at(port).close()
-        annoy()
-        work(0.5)(one)
-        annoy()
-
-    assert run(work(2), work(1), last, port=port, keys=[pair] * 3) == [None] * 3
+    run_disturbed(annoy, with_secret)
     lines = capsys.readouterr().out.splitlines()
     ignored = [line for line in lines if line.startswith("ignoring a message from 127.0.0.")]
     sources = [line.split(":")[0].split()[-1] for line in ignored]

@@ -22,7 +22,7 @@ NAMES = {"BYTEPS_MIN_COMPRESS_BYTES": "16384", "BYTEPS_GC_PYTHON": sys.executabl
 
 
 @pytest.mark.cluster
-def test_it_goes_on_where_it_was_interrupted(commands, tmp_path):
+def test_it_resumes_where_it_was_interrupted(commands, tmp_path):
     words = [SCRIPT, "cifar100", "topk", "--seeds", "2", "--out", "out", "--", *FLAGS]
     child = commands.start(*words, **NAMES)
     out = tmp_path / "out"
@@ -63,7 +63,7 @@ def test_it_goes_on_where_it_was_interrupted(commands, tmp_path):
 
 
 def test_jobs_with_float16_are_in_the_table(tmp_path):
-    """They are not in the experiment's file; a name with -fp16 at its end makes them."""
+    """They are not in the experiment's file; a name that ends in -fp16 defines them."""
     file = ROOT / "example" / "mxnet" / "gradient_compression" / "cifar100.ini"
     jobs = {"topk": TOPK, "baseline-fp16": {"fp16": True}, "baseline": {}}
     series = Series(file, list(jobs), [0], tmp_path, [])

@@ -1,4 +1,4 @@
-"""A run that has failed goes on from its last checkpoint, as if it had never been interrupted."""
+"""A failed run resumes from its last checkpoint, as if it had never been interrupted."""
 
 import errno
 import json
@@ -98,7 +98,7 @@ def test_a_resumed_run_is_the_run(commands, whole, role):
 
 @pytest.mark.cluster
 def test_jobs_that_are_finished_begun_or_new(commands, whole):
-    """The first is skipped, the second goes on, and one that has not begun starts."""
+    """The first is skipped, the second is resumed, and one that has not begun starts."""
     out = commands.folder / "out"
     shutil.copytree(str(whole), str(out))
     jobs = ["--resume", "baseline onebit"]
@@ -179,7 +179,7 @@ def write_record(folder, job, end=False):
     return recorder.path
 
 
-def test_the_newest_run_with_an_unfinished_job_goes_on(monkeypatch, tmp_path):
+def test_the_newest_run_with_an_unfinished_job_is_resumed(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BYTEPS_GC_RUN_DIR", raising=False)
     runs = tmp_path / "runs"
@@ -200,7 +200,7 @@ def test_the_newest_run_with_an_unfinished_job_goes_on(monkeypatch, tmp_path):
     assert folder.unfinished(["onebit", "topk"]) == [Task("topk")]
 
 
-def test_a_run_that_goes_on_elsewhere_is_left_alone(tmp_path):
+def test_a_run_that_is_active_elsewhere_is_rejected(tmp_path):
     folder = RunFolder(tmp_path)
     with folder.locked(["onebit"], resume=False):
         with pytest.raises(UserError, match=f"another run is active in {tmp_path}/onebit"):
@@ -213,7 +213,7 @@ def test_a_run_that_goes_on_elsewhere_is_left_alone(tmp_path):
             pass
 
 
-def test_a_record_goes_on(tmp_path):
+def test_a_record_is_continued(tmp_path):
     """From the second of three epochs: the later ones are dropped, the seconds and the start are not."""
     file = write_record(tmp_path, "onebit", end=True)
     with open(file, "a") as stream:
@@ -244,7 +244,7 @@ def test_what_is_not_carried_over():
 
 
 class Written:
-    """In the place of a net and of its trainer: what is saved says which epoch it is of."""
+    """Replaces a net and its trainer: what is saved contains the epoch."""
 
     def __init__(self, epoch):
         self.epoch = epoch

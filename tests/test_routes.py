@@ -82,7 +82,7 @@ def test_a_rescale_of_zero_divides_nothing_by_zero():
 
 
 class Steps:
-    """In the place of a native tensor: what its exchanges were begun with."""
+    """Replaces a native tensor: records the arguments of its exchanges."""
 
     def __init__(self):
         self.begun = []

@@ -216,7 +216,7 @@ def train(commands, name, *flags, epochs):
     return events(commands.folder / f"{name}.jsonl", "epoch"), result.output
 
 
-def test_a_resumed_run_goes_on_where_the_first_one_ended(commands):
+def test_a_resumed_run_continues_where_the_first_one_ended(commands):
     """Parameters, momentum, learning rate and data order: the third epoch is the same, resumed or not."""
     schedule = ["--lr-decay-epoch", "2"]
     whole, _ = train(commands, "whole", *schedule, epochs=3)

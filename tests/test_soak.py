@@ -28,7 +28,7 @@ def test_the_time_ends_it(commands):
     assert result.status == 0 and "\n| ends | 1 | 0 |" in result.output, result.output
 
 
-def test_a_run_that_fails_is_told(commands, tmp_path):
+def test_a_failed_run_is_reported(commands, tmp_path):
     (tmp_path / "byteps").mkdir()
     (tmp_path / "byteps" / "__init__.py").write_text("raise SystemExit('no BytePS today')")
     result = commands.python(SOAK, "--runs", "1", "--part", "race", PYTHONPATH=str(tmp_path))
@@ -38,7 +38,7 @@ def test_a_run_that_fails_is_told(commands, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("setarch"), reason="setarch is missing")
-def test_races_are_told_where_there_are_some(commands):
+def test_data_races_are_reported(commands):
     """None in the engine as it is; some where a fix-up is left out."""
     words = (sys.executable, RACES, "--only", "1", "--steps")
     result = commands.run(*words, "20", timeout=400)

@@ -22,14 +22,14 @@ def roles(**seconds):
     return [supervisor.Role(name, [sys.executable, "-c", sleep, str(span)], {}) for name, span in seconds.items()]
 
 
-def test_a_worker_that_goes_on_without_its_server_is_told(tmp_path):
+def test_a_server_that_exits_before_its_workers_is_reported(tmp_path):
     supervision = supervisor.Supervisor(tmp_path, grace=0.5)
     with pytest.raises(ClusterError, match=r"^server exited while workers were still running; log: .*server\.log"):
         supervision.run(roles(server=0, worker=60))
 
 
-def test_a_machine_that_stands_still_accuses_nobody(tmp_path, monkeypatch):
-    """Between a server's end and its worker's, the clock goes on for more than the grace while nothing runs."""
+def test_a_suspended_machine_ends_no_job(tmp_path, monkeypatch):
+    """Between the exits of server and worker, the clock advances by more than the grace period while nothing runs."""
     supervision, ahead = supervisor.Supervisor(tmp_path, grace=5), [0.0]
     monkeypatch.setattr(clock.time, "monotonic", lambda real=time.monotonic: real() + ahead[0])
 
@@ -42,7 +42,7 @@ def test_a_machine_that_stands_still_accuses_nobody(tmp_path, monkeypatch):
     assert ahead == [100.0]
 
 
-def test_time_between_two_looks_is_bounded(monkeypatch):
+def test_time_between_two_polls_is_bounded(monkeypatch):
     now = itertools.chain([10.0, 10.25, 60.0, 60.5])
     monkeypatch.setattr(clock.time, "monotonic", lambda: next(now))
     polling = clock.PollingClock(most=2.0)
@@ -123,13 +123,13 @@ SMALL = 'mkdir small && mount -t tmpfs -o size=1m tmpfs small && exec "$@"'
 
 
 def launched(*options):
-    """The words that launch two workers which print for ever."""
+    """Return the command that launches two workers which print for ever."""
     launch = [sys.executable, "-m", "byteps_gc", "launch", "--workers", "2", "--servers", "1", *options]
     return [*launch, "--", sys.executable, "-c", NOISY]
 
 
 def test_a_full_disk_under_the_logs_ends_the_job(commands):
-    """Nobody waits for a reader of lines that has stopped."""
+    """No process waits for the thread that has stopped reading its output."""
     result = commands.run(*IN_SMALL, SMALL, "sh", *launched("--quiet", "--logs", "small"), timeout=60)
     (line,) = result.output.splitlines()
     assert result.status == 1 and re.fullmatch(
@@ -140,7 +140,7 @@ def test_a_full_disk_under_the_logs_ends_the_job(commands):
 
 
 @pytest.mark.parametrize("place, why", [("> /dev/full", "No space left on device"), ("| head -1", "Broken pipe")])
-def test_an_output_that_takes_no_more_ends_the_job(commands, place, why):
+def test_an_output_that_cannot_be_written_ends_the_job(commands, place, why):
     words = " ".join(shlex.quote(word) for word in launched("--logs", "logs"))
     result = commands.run("bash", "-c", f"set -o pipefail; {words} {place}", timeout=60)
     line = result.output.splitlines()[-1]
@@ -150,7 +150,7 @@ def test_an_output_that_takes_no_more_ends_the_job(commands, place, why):
 
 
 def ended(tmp_path, program):
-    """How a job is said to have ended whose only role runs a program."""
+    """Return the reported end of a job whose only role runs a program, and its last lines."""
     with pytest.raises(ClusterError) as caught:
         supervisor.Supervisor(tmp_path).run(
             [supervisor.Role("worker-0", [sys.executable, "-c", program], dict(os.environ))]
@@ -183,7 +183,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("engine", ABORTS)
-def test_an_abort_of_the_engine_is_said_by_its_message(tmp_path, engine):
+def test_an_abort_of_the_engine_is_reported_with_its_message(tmp_path, engine):
     how, lines = ended(tmp_path, "import os" + "\n" + ABORTS[engine].strip())
     assert how == f"worker-0 {SAID[engine]}"
     assert len(lines) == 1 and logs.tail(tmp_path / "worker-0.log") == [lines[0][len("  worker-0 | ") :]]
@@ -199,14 +199,14 @@ MEMORY = {
 
 
 @pytest.mark.parametrize("program", MEMORY)
-def test_a_lack_of_memory_is_said_to_be_one(tmp_path, program):
+def test_running_out_of_memory_is_reported(tmp_path, program):
     how, _ = ended(tmp_path, program)
     assert re.fullmatch(
         rf"worker-0 (failed with status 1|was killed by SIGABRT): out of memory \({MEMORY[program]}\)", how
     )
 
 
-def test_the_kernels_killer_is_named(tmp_path, monkeypatch):
+def test_the_out_of_memory_killer_is_reported(tmp_path, monkeypatch):
     """By its count of the cgroup, or of the machine."""
     kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     assert causes.oom_kills() is not None
@@ -219,7 +219,7 @@ def test_the_kernels_killer_is_named(tmp_path, monkeypatch):
     assert ended(tmp_path, kill)[0] == f"{killed}, often sent by the kernel's out-of-memory killer"
 
 
-def test_the_kernels_count_is_that_of_the_own_cgroup(tmp_path, monkeypatch):
+def test_kills_are_counted_in_the_own_cgroup(tmp_path, monkeypatch):
     monkeypatch.setattr(causes, "CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(causes, "MACHINE", tmp_path / "vmstat")
     monkeypatch.setattr(causes, "MEMORY_CGROUPS", [(str(tmp_path), "memory.events")])

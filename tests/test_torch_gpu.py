@@ -1,4 +1,4 @@
-"""What the PyTorch front end does for GPUs, with host memory in the place of theirs, and threads in that of streams.
+"""What the PyTorch front end does for GPUs, with host memory instead of theirs, and threads instead of streams.
 
 Run in the environment of ``./scripts/setup.sh --torch``.
 """

@@ -79,7 +79,7 @@ def test_a_learning_rate_of_zero_is_harmless(commands):
 @pytest.mark.parametrize(
     "row, sizes", [("baseline", [4, 4]), ("baseline", [4, 5]), ("onebit", [4, 5]), ("fp16", [4, 4])]
 )
-def test_gradients_are_sent_while_backward_goes_on(commands, row, sizes):
+def test_gradients_are_sent_during_backward(commands, row, sizes):
     """Backward waits halfway for what has its gradients already: nothing that is done to them may wait for its end."""
     params = json.dumps(ROWS[row].get("params", {}))
     result = commands.launch(PROGRAMS / "overlap.py", params, json.dumps(sizes), BYTEPS_GC_SLOT_BYTES="1000000000")

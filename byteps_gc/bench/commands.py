@@ -18,12 +18,17 @@ def add(commands: Any) -> None:
     add_predict(subjects)
 
 
+def _count(parser: argparse.ArgumentParser, flag: str, default: int, text: str) -> None:
+    """Add a flag that takes a number."""
+    parser.add_argument(flag, type=int, default=default, metavar="N", help=f"{text} (default: {default})")
+
+
 def add_compressors(subjects: Any) -> None:
     """Add ``bench compressors``."""
     parser = subjects.add_parser("compressors", help="measure speed and error of every compressor")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
-    parser.add_argument("--repeats", type=int, default=9, metavar="N", help="measurements per median (default: 9)")
-    parser.add_argument("--partitions", type=int, default=15, metavar="N", help="compress N x 4096000 B (default: 15)")
+    _count(parser, "--repeats", 9, "measurements per median")
+    _count(parser, "--partitions", 15, "compress N x 4096000 B")
     parser.add_argument(
         "--codec",
         action="append",
@@ -39,11 +44,11 @@ def add_step(subjects: Any) -> None:
     parser = subjects.add_parser("step", help="measure a training step with every compressor")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
     parser.add_argument("--model", default="resnet18_v2", help="train this GluonCV model (default: resnet18_v2)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="batch size per worker (default: 32)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="number of workers (default: 2)")
-    parser.add_argument("--servers", type=int, default=2, metavar="N", help="number of servers (default: 2)")
-    parser.add_argument("--steps", type=int, default=20, metavar="N", help="steps per job and round (default: 20)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds per median (default: 5)")
+    _count(parser, "--batch-size", 32, "batch size per worker")
+    _count(parser, "--workers", 2, "number of workers")
+    _count(parser, "--servers", 2, "number of servers")
+    _count(parser, "--steps", 20, "steps per job and round")
+    _count(parser, "--rounds", 5, "rounds per median")
     parser.add_argument(
         "--job", action="append", default=[], metavar="NAME", help="measure only this job and the baseline (repeatable)"
     )
@@ -54,17 +59,13 @@ def add_engine(subjects: Any) -> None:
     """Add ``bench engine``."""
     parser = subjects.add_parser("engine", help="measure an idle cluster, a step, an exchange and a server's CPU time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all values to this file")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds per median (default: 3)")
-    parser.add_argument("--steps", type=int, default=200, metavar="N", help="training steps per round (default: 200)")
-    parser.add_argument(
-        "--exchange-rounds", type=int, default=20, metavar="N", help="exchanges per round (default: 20)"
-    )
+    _count(parser, "--rounds", 3, "rounds per median")
+    _count(parser, "--steps", 200, "training steps per round")
+    _count(parser, "--exchange-rounds", 20, "exchanges per round")
     parser.add_argument(
         "--idle-seconds", type=float, default=10.0, metavar="SECONDS", help="time that the cluster idles (default: 10)"
     )
-    parser.add_argument(
-        "--servers-per-host", type=int, default=1, metavar="N", help="servers per host in the exchange (default: 1)"
-    )
+    _count(parser, "--servers-per-host", 1, "servers per host in the exchange")
     parser.add_argument("--static", action="store_true", help="train with static memory: all gradients arrive at once")
     parser.add_argument(
         "--only",
@@ -114,7 +115,7 @@ def add_peers(subjects: Any) -> None:
         metavar="PATH",
         help="a Python with PyTorch 2 and byteps_gc (default: that of .venv-torch, made by ./scripts/setup.sh --torch)",
     )
-    parser.add_argument("--repeats", type=int, default=2, metavar="N", help="turns per system (default: 2)")
+    _count(parser, "--repeats", 2, "turns per system")
     parser.set_defaults(run=bench_peers)
 
 
@@ -136,9 +137,7 @@ def add_predict(subjects: Any) -> None:
         help="predict a cluster whose hosts' 8 GPUs compute a step of MODEL in SECONDS (repeatable)",
     )
     parser.add_argument("--compressors", type=Path, metavar="FILE", help="speeds, written by bench compressors --json")
-    parser.add_argument(
-        "--cores", type=int, default=16, metavar="N", help="cores per host for compression (default: 16)"
-    )
+    _count(parser, "--cores", 16, "cores per host for compression")
     parser.add_argument(
         "--partition-bytes",
         type=int,

@@ -149,7 +149,7 @@ class ReferenceServer:
         return reply
 
     def _encode(self, total: Entries, frame: Frame) -> Optional[Encoded]:
-        """The payload of the reply, or None if the sum is not finite; E goes on."""
+        """Return the payload of the reply, or None if the sum is not finite; update E."""
         draw = Draw(frame.stream, frame.step, SERVER)
         if not self.feedback:
             return self.compressor.encode_sum(total, frame.d, draw, False)
@@ -171,7 +171,7 @@ class ReferenceServer:
         }
 
     def load_state(self, state: Dict[str, Any]) -> None:
-        """Go on from what :meth:`state` gave."""
+        """Continue from what :meth:`state` returned."""
         self.step, self._known = state["step"], True
         if self.feedback:
             self.feedback.load(state["residual"], state["eta"])

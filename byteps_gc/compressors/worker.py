@@ -69,7 +69,7 @@ class ReferenceWorker:
         return data
 
     def _encode(self, x: np.ndarray, eta: np.float32, flags: int) -> tuple:
-        """The frame to push for x, and whether all is finite; e goes on."""
+        """Return the frame to push for x, and whether all is finite; update e."""
         feedback, draw = self.feedback, Draw(self.stream, self.step, self.worker)
         p = feedback.apply(x, eta) if feedback else x
         encoded = self.compressor.encode(p, draw, feedback is not None) if np.isfinite(p).all() else None
@@ -128,7 +128,7 @@ class ReferenceWorker:
         }
 
     def load_state(self, state: Dict[str, Any]) -> None:
-        """Go on from what :meth:`state` gave."""
+        """Continue from what :meth:`state` returned."""
         self.step = state["step"]
         if self.momentum:
             self.momentum.load(state["momentum"])

@@ -19,7 +19,7 @@ class Momentum:
         self.reset()
 
     def apply(self, gradient: np.ndarray) -> np.ndarray:
-        """x of a gradient float32[d]; m goes on."""
+        """Return x of a gradient float32[d]; update m."""
         self._before = self.m
         with np.errstate(all="ignore"):
             self.m = self.mu * self.m + gradient
@@ -34,7 +34,7 @@ class Momentum:
         self.load(np.zeros(self.d, np.float32))
 
     def load(self, m: np.ndarray) -> None:
-        """Go on from a saved state; there is nothing to take back."""
+        """Continue from a saved state; there is nothing to take back."""
         self.m = self._before = np.array(m, np.float32)
 
 
@@ -78,6 +78,6 @@ class ErrorFeedback:
         self.load(np.zeros(self.d, np.float32), 0.0)
 
     def load(self, e: np.ndarray, eta: float) -> None:
-        """Go on from a saved state; there is nothing to take back."""
+        """Continue from a saved state; there is nothing to take back."""
         self.e, self.eta = np.array(e, np.float32), np.float32(eta)
         self.forget()

@@ -162,7 +162,7 @@ def _notice_failures() -> None:
 
 
 def _leave_first() -> None:
-    """Have this process leave its cluster before all that is registered by now to happen at its end."""
+    """Have this process leave its cluster at exit, before the exit handlers that are registered so far."""
     atexit.unregister(_leave)
     atexit.register(_leave)
 

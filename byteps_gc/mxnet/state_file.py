@@ -50,7 +50,7 @@ class Writer:
         return self._object(value, name)
 
     def _object(self, value: Any, name: str) -> Any:
-        """A scheduler, or a function in the place of one: its class, and its attributes, which say where it is."""
+        """A scheduler, or a function that is used as one: its class, and its attributes, which hold its position."""
         if not callable(value):
             raise ExchangeError(f"save_states cannot save {name}, a {type(value).__name__}")
         attributes = getattr(value, "__dict__", {})

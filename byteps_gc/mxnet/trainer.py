@@ -21,7 +21,7 @@ import mxnet as mx
 
 
 class DistributedTrainer(mx.gluon.Trainer):
-    """Gluon's Trainer with push and pull through BytePS in the place of a KVStore.
+    """Gluon's Trainer with push and pull through BytePS instead of a KVStore.
 
     params: ParameterDict, dict or list of Parameters, the same on all workers;
         each lives on one device (one process drives one device).
@@ -31,7 +31,7 @@ class DistributedTrainer(mx.gluon.Trainer):
     root_rank: the worker whose initial parameters all others receive.
     compression_params: BytePS's dict (see :meth:`Settings.from_params`) or
         :class:`~byteps_gc.compressors.settings.Settings`. Checked before anything is sent.
-    kvstore, update_on_kvstore: None; BytePS is in the place of a KVStore.
+    kvstore, update_on_kvstore: None; BytePS replaces the KVStore.
 
     All workers call the same methods in the same order. A process may have
     several trainers, which all workers make in the same order.

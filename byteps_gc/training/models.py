@@ -12,7 +12,7 @@ GROUPS = 32
 
 
 def group_norm(in_channels: int = 0, **options: Any) -> Any:
-    """MXNet's group normalization in 32 groups, in the place of a BatchNorm; GluonCV's own cannot be hybridized.
+    """MXNet's group normalization in 32 groups, to replace a BatchNorm; GluonCV's own cannot be hybridized.
 
     in_channels: taken from the input instead.
     """

@@ -295,7 +295,7 @@ def rolled_back(optimizer, options, params):
         trainer.load_states(first)
         train(net, trainer, range(4, 8))
         assert all((a == b).all() for a, b in zip(values(net), wanted)), (optimizer, "rolled back")
-        if "lr_scheduler" in options:  # the object went on with the first trainer
+        if "lr_scheduler" in options:  # the first trainer has advanced the object
             options = dict(options, lr_scheduler=mx.lr_scheduler.FactorScheduler(3, 0.5, base_lr=0.9))
         other = build()
         other.load_parameters(parameters)

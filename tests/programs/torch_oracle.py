@@ -393,7 +393,7 @@ def onebit_clean(kind):
 
 
 class SlowStream(lanes.HostStream):
-    """The stream of a GPU, with host memory in the place of the GPU's: what it does takes its time."""
+    """The stream of a GPU, with host memory instead of the GPU's: its work takes time."""
 
     def do(self, work, uses=()):
         def later():

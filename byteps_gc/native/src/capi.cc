@@ -36,6 +36,11 @@ bool registration(const char* options, int dtype, size_t registered, int workers
   return false;
 }
 
+const uint8_t* sized(const bgc::View& frame, size_t* size) {
+  *size = frame.size;
+  return frame.data;
+}
+
 }  // namespace
 
 void* bgc_worker_new(const char* options, int dtype, size_t registered, int workers, int worker, uint32_t stream,
@@ -53,9 +58,7 @@ void bgc_worker_free(void* worker) { delete static_cast<Worker*>(worker); }
 
 const uint8_t* bgc_worker_compress(void* worker, const void* gradient, size_t d, float eta, int before, size_t* size) {
   PlainArithmetic plain;
-  const bgc::View frame = static_cast<Worker*>(worker)->compress(gradient, d, eta, bgc::Before(before));
-  *size = frame.size;
-  return frame.data;
+  return sized(static_cast<Worker*>(worker)->compress(gradient, d, eta, bgc::Before(before)), size);
 }
 
 int bgc_worker_decompress(void* worker, const uint8_t* reply, size_t size, size_t d, void* out, char* why) {
@@ -94,9 +97,7 @@ int bgc_server_push(void* server, const uint8_t* frame, size_t size, char* why) 
 
 const uint8_t* bgc_server_reply(void* server, size_t d, size_t absent, size_t* size) {
   PlainArithmetic plain;
-  const bgc::View frame = static_cast<Server*>(server)->reply(d, absent);
-  *size = frame.size;
-  return frame.data;
+  return sized(static_cast<Server*>(server)->reply(d, absent), size);
 }
 
 int bgc_server_add(void* server, const uint8_t* frame, size_t size, size_t d, float* out, char* why) {

@@ -58,6 +58,12 @@ bool optional(const Texts& texts, const Rule& rule, std::string* text, std::stri
   return accepts(rule, *given) || invalid(why, rule.key, *given);
 }
 
+bool unknown(std::string* why, const std::string& codec) {
+  std::string names;
+  for (const Kind& kind : kinds()) names += (names.empty() ? "" : ", ") + kind.name;
+  return refuse(why, "unknown compressor " + codec.substr(0, 40) + "; the native library has " + names);
+}
+
 bool check_version(const Texts& texts, std::string* why) {
   std::string text = "0";
   if (!optional(texts, integer("version", 0, 1e6), &text, why)) return false;
@@ -117,7 +123,7 @@ bool read_options(const Texts& texts, Options* options, std::string* why) {
   if (!check_version(texts, why)) return false;
   const std::string* codec = find(texts, "codec");
   o.kind = codec ? find_kind(*codec) : nullptr;
-  if (!o.kind) return refuse(why, "unknown compressor " + (codec ? codec->substr(0, 40) : ""));
+  if (!o.kind) return unknown(why, codec ? *codec : "");
   if (!check_keys(texts, *o.kind, why)) return false;
   for (const Rule& rule : o.kind->rules) {
     const std::string* text = find(texts, rule.key);
