@@ -5,7 +5,7 @@ A new compressor adds one :class:`Row` to ROWS for each set of options worth a r
 
 from dataclasses import dataclass, field, replace
 import math
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from byteps_gc.compressors import Compressor
 from byteps_gc.compressors import frame as frames
@@ -108,7 +108,7 @@ class Cluster:
 def bits(value: Any) -> Any:
     """Something that is equal for equal bits: arrays by their bytes, None as zeros."""
     if isinstance(value, np.ndarray):
-        return value.astype(value.dtype.newbyteorder("<")).tobytes().strip(b"\0") and value.tobytes()
+        return value.tobytes() if value.view(np.uint8).any() else b""
     return value or b""
 
 
@@ -360,7 +360,8 @@ ROWS = [
 # Lengths and values
 
 LENGTHS = (1, 7, 8, 31, 32, 33, 63, 64, 65, 1023, 4096, 4097)
-LONG = (1023999, 1024000, 1024001)
+LONG = (65535, 65536, 65537)  # around a multiple of all blocks, and the end of 16 bits
+LONGEST = 1024001  # just above BytePS's default partition
 
 
 def _one(rng: np.random.Generator, d: int) -> np.ndarray:
@@ -472,13 +473,18 @@ NUMBERS = [0, 1, 2, 16, 32, 64, 0xFFFF, 0x80000000, 0xFFFFFFFF, 0x7F800000, 0x7F
 NUMBERS += [0x78000000, 0x78800000, 0x00800000, 0x00400000, 0x3F800000, 0x3F000000]
 
 
-def wrong_fields(good: Frame, fields: Sequence[tuple]) -> Iterator[Tuple[str, bytes, Refusal]]:
+def wrong_fields(good: Frame, fields: Sequence[tuple]) -> Faults:
     """Frames with one wrong field; flags are added to those that the frame has."""
     for name, changed, code in fields:
         changed = dict(changed)
         added = changed.get("flags", 0)
         changed["flags"] = added if added == frames.ERROR | frames.REPLY else good.flags | added
-        yield name, replace(good, **changed).pack(), code
+        yield name, replace(good, **changed), code
+
+
+def packed(one: Union[bytes, Frame]) -> bytes:
+    """The bytes of a wrong frame."""
+    return one if isinstance(one, bytes) else one.pack()
 
 
 def wrong_bytes(data: bytes) -> Iterator[Tuple[str, bytes, Refusal]]:
