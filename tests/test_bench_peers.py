@@ -48,6 +48,7 @@ def test_ours_and_mxnets(commands, tmp_path):
         f"{ours.date}, commit {ours.commit}, {ours.machine}; 1 turns each; other processes used at most "
     )
     assert len(table) == 4 and table[2].startswith(f"| {HERE[0]} | {ours.seconds:.3f} |")
+    assert heading.endswith(", TCP cubic.")
     before = (tmp_path / "out.json").stat().st_mtime_ns
     result = commands.python("-m", "byteps_gc", "bench", "peers", *SMALL, *named(*HERE))
     assert result.status == 0 and (tmp_path / "out.json").stat().st_mtime_ns == before, result.output
@@ -57,7 +58,7 @@ def test_ours_and_mxnets(commands, tmp_path):
 def no_hosts(monkeypatch):
     """Nothing is made for a contest to run on; the machine is called "here"."""
     monkeypatch.setattr(byteps_gc.report.machine, "host", lambda about: "here")
-    monkeypatch.setattr(benchmark, "NamespaceHosts", lambda *arguments: contextlib.nullcontext())
+    monkeypatch.setattr(benchmark, "NamespaceHosts", lambda *arguments, **more: contextlib.nullcontext())
     monkeypatch.setattr(benchmark, "require", lambda packages: None)
 
 
@@ -206,6 +207,16 @@ def test_another_file_is_not_overwritten(capsys, monkeypatch, tmp_path):
             f"cannot continue --json {file}: bench peers did not write this file; choose another\n"
         )
         assert file.read_text() == text
+
+
+def test_a_file_has_one_congestion_control(capsys, monkeypatch, no_hosts, tmp_path):
+    """Exchanges with cubic and with bbr do not meet in one table."""
+    monkeypatch.setattr(benchmark, "take", lambda peer, *arguments: turn(1.0, peer=peer.name, rate="1gbit"))
+    words = ["bench", "peers", *SMALL[:-1], str(tmp_path / "out.json"), *named(HERE[0])]
+    assert command_line.main(words) == 0
+    assert command_line.main([*words, "--congestion", "bbr"]) == 2
+    error = capsys.readouterr().err
+    assert error.endswith("it was measured with TCP cubic, and here is bbr; choose another file\n")
 
 
 def test_the_models_are_those_of_the_guide():

@@ -88,7 +88,7 @@ def test_hosts_are_isolated(machine):
         assert hosts[1].run(["pwd"], folder="/tmp") == "/tmp\n"
         assert hosts[1].run(["cat"], text="words") == "words"
         routes = hosts[0].run(["ip", "route"]).splitlines()
-        assert routes == ["10.99.0.0/24 dev eth0 proto kernel scope link src 10.99.0.1 "]
+        assert routes == ["10.99.0.0/24 dev eth0 proto kernel scope link src 10.99.0.1 congctl cubic "]
         with pytest.raises(ClusterError, match=r"host-2: ls failed with status 2: ls: cannot access '/no'"):
             hosts[1].run(["ls", "/no"])
         inside = {os.readlink(f"/proc/{one.pid}/ns/net") for one in [*hosts, *others, hosts.console, others.console]}

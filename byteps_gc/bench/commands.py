@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from byteps_gc import env
+from byteps_gc.cluster.namespaces import CONGESTION
 
 
 def add(commands: Any) -> None:
@@ -97,6 +98,12 @@ def add_peers(subjects: Any) -> None:
         action="append",
         metavar="RATE",
         help="bandwidth of each simulated host's link (repeatable; default: 100mbit, 1gbit and unshaped)",
+    )
+    parser.add_argument(
+        "--congestion",
+        default=CONGESTION,
+        metavar="NAME",
+        help=f"TCP's congestion control between the hosts, such as bbr (default: {CONGESTION}, Linux's default)",
     )
     contestants = parser.add_mutually_exclusive_group()
     contestants.add_argument(

@@ -36,6 +36,7 @@ BURST = 0.002  # size of the token bucket, in seconds at the rate, but at least
 LEAST_BURST = 128 * 1024  # bytes: two of the largest packets of a sender
 QUEUE = 0.2  # length of the queue, in seconds at the rate, but at least
 LEAST_QUEUE = 10**6  # bytes; more are dropped
+CONGESTION = "cubic"  # TCP's congestion control between hosts, Linux's default, whatever this machine's is
 
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 PROGRAMS = {
@@ -191,18 +192,20 @@ class NamespaceHosts(Sequence[Namespace]):
     """A context: ``count`` hosts and a ``console`` on one bridge.
 
     rate: bandwidth of each host's link in each direction, for example "100mbit"; empty: no limit.
+    congestion: TCP's congestion control between hosts, such as "bbr".
     own_files: whether what a host writes to the home folder and /tmp stays in it.
     Raises :class:`SettingsError` for invalid arguments, and :class:`ClusterError` if the kernel creates no namespace.
     """
 
     console: Optional[Namespace] = None
 
-    def __init__(self, count: int, rate: str = "", own_files: bool = True):
+    def __init__(self, count: int, rate: str = "", own_files: bool = True, congestion: str = CONGESTION):
         if not 1 <= count <= MOST_HOSTS:
             raise SettingsError(f"cannot simulate {count} hosts; accepted: 1 to {MOST_HOSTS}")
         self.rate = bits_per_second(rate) if rate else 0
         self.count = count
         self.own_files = own_files
+        self.congestion = congestion
         self._hosts: List[Namespace] = []
 
     def __len__(self) -> int:
@@ -254,6 +257,8 @@ class NamespaceHosts(Sequence[Namespace]):
         for host in self._hosts:
             host.network("ip", "addr", "add", self._inside(host), "dev", LINK)
             host.network("ip", "link", "set", LINK, "up")
+            route = [str(NETWORK), "dev", LINK, "proto", "kernel", "scope", "link", "src", host.address]
+            host.network("ip", "route", "replace", *route, "congctl", self.congestion)
             self._shape(host, LINK)
             self._shape(self.console, host.name)
 

@@ -124,7 +124,8 @@ class Contest:
             if not self.left(setting, self.options.repeats):
                 continue
             self.forget_other_machines(setting)
-            with NamespaceHosts(setting.hosts, "" if setting.rate == UNSHAPED else setting.rate) as hosts:
+            rate = "" if setting.rate == UNSHAPED else setting.rate
+            with NamespaceHosts(setting.hosts, rate, congestion=self.options.congestion) as hosts:
                 for number in range(1, self.options.repeats + 1):
                     for peer in self.left(setting, number):
                         progress(f"{setting}, turn {number} of {self.options.repeats}: {peer.name}")
@@ -201,7 +202,7 @@ def met(rows: Sequence[Row]) -> Iterator[Tuple[str, List[Row]]]:
 
 
 def environment(contest: Contest) -> str:
-    """The versions of Python and of the contestants."""
+    """The versions of Python and of the contestants, and TCP's congestion control."""
     versions = (f"{name} {version}" for name, version in contest.about["versions"].items())
     return ", ".join([f"Python {contest.about['python']}", *versions])
 
@@ -266,7 +267,7 @@ def main(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="byteps_gc-") as folder, Console(stderr=True).status("") as status:
         needs = {peer.needs for peer in peers}
         places = environments.prepare(needs, Path(folder), status.update, options.torch_python)
-        versions = environments.versions(places, mxnet=needs != {"torch"})
+        versions = {**environments.versions(places, mxnet=needs != {"torch"}), "TCP": options.congestion}
         about = {**machine.about(sorted(os.sched_getaffinity(0))), "versions": versions}
         contest = Contest(options, peers, places, about)
         contest.run(status.update)
