@@ -2,11 +2,11 @@
 //
 // Workers and servers connect to the scheduler, and workers to servers: by TCP, or by a local socket if both processes
 // belong to one user on one host. Messages in the other direction use the same connections. Every thread sends its
-// messages itself; one thread, that of Van::Receiving, receives from all sockets (receiver.h). Connections are authenticated and
-// encrypted if the job has a secret (secret.h).
+// messages itself; one thread, that of Van::Receiving, receives from all sockets (receiver.h). Connections are
+// authenticated and encrypted if the job has a secret (secret.h).
 //
-// A message is [sender's name] [header] [data...] (wire.h). Its data are [keys] [values] [lengths]. If the values are in
-// a slot, their [place] comes last (slots.h). A message with an empty header is a text for liveness (liveness.h).
+// A message is [sender's name] [header] [data...] (wire.h). Its data are [keys] [values] [lengths]. If the values are
+// in a slot, their [place] comes last (slots.h). A message with an empty header is a text for liveness (liveness.h).
 //
 // Messages that their sender may not send, or whose lengths are wrong, are dropped (message_filter.h). A worker keeps
 // every request until its reply arrives (pending_requests.h), and sends it again if the connection was lost. A server

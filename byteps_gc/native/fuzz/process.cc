@@ -87,7 +87,7 @@ struct Process::Van : ps::ZMQVan {
     live.start_limit_ = 300;
     live.beat_ = 1;
     live.say_ = [this](const std::string& to, const std::string& text) { Say(to, text); };
-    if (is_scheduler_) live.Differs(live.Name(), live.Settings());
+    if (is_scheduler_) live.settings_.Compare(live.Name(), ps::Settings::Own(false));
     for (int i = 0; i < (is_scheduler_ ? 1 : is_worker_ ? 0 : 2); ++i)
       connections_.AddListener(std::make_shared<ps::Socket>(context_, ZMQ_ROUTER));
     if (role == Node::SERVER) {
