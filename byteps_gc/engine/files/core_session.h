@@ -11,12 +11,10 @@
 #include <unordered_map>
 
 #include "byteps_gc_core_api.h"
+#include "common.h"
 
 namespace byteps {
 namespace common {
-
-class BPSContext;
-
 namespace core {
 
 using StepFunction = void (*)(int compressor, float rate, int before, float factor);
