@@ -310,7 +310,7 @@ def test_hosts_compare_what_the_engines_processes_compare(monkeypatch):
     for name in equality.ENGINE:
         monkeypatch.delenv(name, raising=False)
     mine = equality.settings(LoopbackHost(ADDRESSES, ADDRESSES[0], 1, 1, 2, "", 0))
-    text = (ROOT / "byteps_gc" / "engine" / "files" / "liveness.h").read_text()
+    text = (ROOT / "byteps_gc" / "engine" / "files" / "settings.h").read_text()
     table = dict(re.findall(r'\{"(\w+)", (?:"(.*?)"|nullptr), (?:true|false)\}', text))
     assert set(table) == {"BYTEPS_GC_BUILD", "DMLC_NUM_WORKER", "DMLC_NUM_SERVER", *equality.ENGINE}
     assert {name: table[name] for name in equality.ENGINE} == {name: mine[f"{name}="] for name in equality.ENGINE}

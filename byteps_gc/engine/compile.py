@@ -49,7 +49,7 @@ CORE = (
     + COMPRESSORS
 )
 # The C surface for front ends, of the fix-up core-surface, which may be left out.
-SURFACE = "byteps/common/byteps_gc_core_api.cc"
+SURFACE = ("byteps/common/byteps_gc_core_api.cc", "byteps/common/byteps_gc_core_session.cc")
 PS_LITE = tuple(f"3rdparty/ps-lite/src/{name}.cc" for name in ("van", "postoffice", "customer"))
 
 COMPLETE = "-Wl,--no-undefined"
@@ -172,7 +172,7 @@ def worker_flags(device: Device) -> Tuple[str, ...]:
 
 def core_sources(build: Build) -> Tuple[str, ...]:
     """Return the sources of the worker's library."""
-    return CORE + tuple(name for name in (SURFACE,) if (build.tree / name).is_file())
+    return CORE + tuple(name for name in SURFACE if (build.tree / name).is_file())
 
 
 def build_core(build: Build, device: Device, program: Path, *flags: str) -> Path:

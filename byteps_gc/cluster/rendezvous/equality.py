@@ -7,7 +7,7 @@ from byteps_gc.cluster.build_version import engine_build
 from byteps_gc.cluster.cluster_spec import Host
 from byteps_gc.variables import TABLE
 
-# the engine's processes compare these, too, see engine/files/liveness.h: not all of them are started by run.sh
+# the engine's processes compare these, too, see engine/files/settings.h: not all of them are started by run.sh
 ENGINE = (
     "BYTEPS_PARTITION_BYTES",
     "BYTEPS_MIN_COMPRESS_BYTES",

@@ -38,6 +38,7 @@
 #include <utility>
 #include <vector>
 
+#include "./byteps_gc_settings.h"
 #include "./byteps_gc_zmq_socket.h"
 #include "ps/byteps_gc_name.h"
 
@@ -75,15 +76,17 @@ class Liveness {
     self_ = self;
     scheduler_ = scheduler;
     say_ = std::move(say);
-    limit_ = Seconds("BYTEPS_GC_DEATH_TIMEOUT", 60);
-    start_limit_ = Seconds("BYTEPS_GC_START_TIMEOUT", 300);
+    limit_ = SecondsOf("BYTEPS_GC_DEATH_TIMEOUT", 60);
+    start_limit_ = SecondsOf("BYTEPS_GC_START_TIMEOUT", 300);
     beat_ = std::min(1.0, limit_ / 8);
-    if (schedules()) Differs(Name(), Settings());
+    if (schedules()) settings_.Compare(Name(), Settings::Own(false));
     thread_ = std::thread(&Liveness::Run, this);
   }
 
   // What a member says of itself, before anything else.
-  std::string Hello() const { return "hello " + std::to_string(worker()) + " " + Name() + Settings(); }
+  std::string Hello() const {
+    return "hello " + std::to_string(worker()) + " " + Name() + Settings::Own(worker() >= 0);
+  }
 
   // Ends the job of a worker that cannot call a server: it would wait for its answers for ever. If the server has left
   // because the job ends already, the scheduler knows why; so its word is awaited for a moment.
@@ -193,49 +196,8 @@ class Liveness {
     bool left = false, closed = false;  // it has sent "bye"; its connection has ended
   };
 
-  struct Setting {
-    const char* name;
-    const char* otherwise;  // its value if it is not set; without one, it is not compared then
-    bool workers;           // only workers use it
-  };
-
-  // cluster/equality.py compares the same ones between hosts.
-  static const std::vector<Setting>& AllSettings() {
-    static const std::vector<Setting> settings{
-        {"BYTEPS_GC_BUILD", nullptr, false},    {"DMLC_NUM_WORKER", "1", false},
-        {"DMLC_NUM_SERVER", "1", false},           {"BYTEPS_GC_ENCRYPT", "1", false},
-        {"BYTEPS_PARTITION_BYTES", "(unset)", true}, {"BYTEPS_MIN_COMPRESS_BYTES", "65536", true},
-        {"BYTEPS_GC_CHECK_STEPS", "200", true},    {"BYTEPS_KEY_HASH_FN", "(unset)", true},
-        {"BYTEPS_ENABLE_ASYNC", "0", false},
-    };
-    return settings;
-  }
-
-  // ";NAME=VALUE..." of this process.
-  std::string Settings() const {
-    std::string text;
-    for (const Setting& one : AllSettings()) {
-      if (one.workers && worker() < 0) continue;
-      const char* value = getenv(one.name);
-      if (!value || !*value) value = one.otherwise;
-      if (value) text += std::string(";") + one.name + "=" + std::string(value).substr(0, 64);
-    }
-    return text;
-  }
-
   static bool Printable(const std::string& text) {
     return std::all_of(text.begin(), text.end(), [](char one) { return one >= ' ' && one <= '~'; });
-  }
-
-  static double Seconds(const char* name, double otherwise) {
-    const char* text = getenv(name);
-    const double seconds = text ? atof(text) : 0;
-    return seconds > 0 ? seconds : otherwise;
-  }
-
-  static int Number(const char* name) {
-    const char* text = getenv(name);
-    return text ? atoi(text) : 0;
   }
 
   static std::string Text(double seconds) {
@@ -260,7 +222,7 @@ class Liveness {
   }
 
   bool schedules() const { return self_.role == Node::SCHEDULER; }
-  int worker() const { return self_.role == Node::WORKER ? Number("DMLC_WORKER_ID") : -1; }
+  int worker() const { return self_.role == Node::WORKER ? NumberOf("DMLC_WORKER_ID") : -1; }
 
   std::string Name() const { return ProcessName(self_); }
 
@@ -282,11 +244,11 @@ class Liveness {
         return "worker " + std::to_string(worker) +
                " of the job at this address has joined already; every worker needs a DMLC_WORKER_ID of its own";
     }
-    const std::string differs = Differs(name, ";" + settings);
+    const std::string differs = settings_.Compare(name, ";" + settings);
     if (!differs.empty()) {
       verdict_ = differs;
       doomed_ = true;
-    } else if (worker >= Number("DMLC_NUM_WORKER") || (worker < 0 && servers >= Number("DMLC_NUM_SERVER"))) {
+    } else if (worker >= NumberOf("DMLC_NUM_WORKER") || (worker < 0 && servers >= NumberOf("DMLC_NUM_SERVER"))) {
       return "the job at this address has " + Size();
     }
     members_[connection] = worker;
@@ -294,29 +256,14 @@ class Liveness {
   }
 
   std::string Size() const {
-    return std::to_string(Number("DMLC_NUM_WORKER")) + " workers and " + std::to_string(Number("DMLC_NUM_SERVER")) + " servers";
+    return std::to_string(NumberOf("DMLC_NUM_WORKER")) + " workers and " + std::to_string(NumberOf("DMLC_NUM_SERVER")) +
+           " servers";
   }
 
   // Why this worker cannot call a server; empty if it can.
   std::string Unreached() {
     std::lock_guard<std::mutex> guard(mu_);
     return unreached_;
-  }
-
-  // How a process's settings differ from what another has said. By mu_.
-  std::string Differs(const std::string& name, const std::string& settings) {
-    for (const Setting& one : AllSettings()) {
-      const std::string begin = std::string(";") + one.name + "=";
-      const size_t at = settings.find(begin);
-      if (at == std::string::npos) continue;
-      const size_t from = at + begin.size();
-      const std::string value = settings.substr(from, settings.find(';', from) - from);
-      auto& first = settings_.emplace(one.name, std::make_pair(name, value)).first->second;
-      if (first.second != value)
-        return name + " has " + one.name + "=" + value + ", " + first.first + " has " + first.second +
-               "; it must be the same in all processes of a job. This job stops";
-    }
-    return "";
   }
 
   void Run() {
@@ -420,13 +367,13 @@ class Liveness {
     std::string who;
     auto name = [&who](const std::string& one) { who += (who.empty() ? "" : ", ") + one; };
     std::set<int> workers;
-    int servers = Number("DMLC_NUM_SERVER");
+    int servers = NumberOf("DMLC_NUM_SERVER");
     const std::string all = std::to_string(servers);
     {
       std::lock_guard<std::mutex> guard(mu_);
       for (auto& member : members_) member.second < 0 ? void(--servers) : void(workers.insert(member.second));
     }
-    for (int i = 0; i < Number("DMLC_NUM_WORKER"); ++i) {
+    for (int i = 0; i < NumberOf("DMLC_NUM_WORKER"); ++i) {
       if (!workers.count(i)) name("worker " + std::to_string(i));
     }
     if (servers > 0) name(std::to_string(servers) + " of " + all + " servers");
@@ -459,7 +406,7 @@ class Liveness {
   std::deque<std::pair<std::string, std::string>> heard_;                // texts, by the connections they came by
   std::map<std::string, int> members_;                                   // on the scheduler, by connection: worker, or -1
   std::set<std::string> refused_;                                        // connections that have got the reason
-  std::map<std::string, std::pair<std::string, std::string>> settings_;  // who said them first, and what
+  Settings settings_;                                                    // of the first processes that sent them
   std::string verdict_, unreached_;
   bool doomed_ = false;
 

@@ -3,6 +3,7 @@
 #define BYTEPS_GC_PROTOCOL_H
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <sstream>
@@ -18,6 +19,18 @@ constexpr int kPushPullRequest = 0, kCompressorRequest = 2, kMembership = 3;
 enum Membership { kJoin, kLeave };
 
 inline int Command(int type, int dtype) { return (type + dtype) * (type + dtype + 1) / 2 + dtype; }
+
+struct Request {
+  int type, detail;  // detail: the dtype, or what the worker does
+};
+
+// The inverse of Command(); -1 for both if there is none.
+inline Request ReadCommand(int command) {
+  if (command < 0) return {-1, -1};
+  const int64_t sum = static_cast<int64_t>((std::sqrt(8.0 * command + 1) - 1) / 2);
+  const int64_t detail = command - sum * (sum + 1) / 2;
+  return {static_cast<int>(sum - detail), static_cast<int>(detail)};
+}
 
 // A worker's description of one part of a tensor, the first thing that it sends of it. In bytes: a line of numbers, then
 // a line for each text.

@@ -62,7 +62,7 @@ class Listener {
     liveness_.say_ = [](const std::string&, const std::string& text) {
       require(!text.empty() && printable(text), "a text that nobody reads");
     };
-    if (schedules_) liveness_.Differs(liveness_.Name(), liveness_.Settings());
+    if (schedules_) liveness_.settings_.Compare(liveness_.Name(), ps::Settings::Own(false));
   }
 
   void Hear(const std::string& connection, const std::string& text) {

@@ -87,9 +87,9 @@ struct Process::Van : ps::ZMQVan {
     live.start_limit_ = 300;
     live.beat_ = 1;
     live.say_ = [this](const std::string& to, const std::string& text) { Say(to, text); };
-    if (is_scheduler_) live.Differs(live.Name(), live.Settings());
+    if (is_scheduler_) live.settings_.Compare(live.Name(), ps::Settings::Own(false));
     for (int i = 0; i < (is_scheduler_ ? 1 : is_worker_ ? 0 : 2); ++i)
-      listeners_.push_back(std::make_shared<ps::Socket>(context_, ZMQ_ROUTER));
+      connections_.AddListener(std::make_shared<ps::Socket>(context_, ZMQ_ROUTER));
     if (role == Node::SERVER) {
       for (int rank = 0; rank < kPeers; ++rank) given_.givers_[kWorkerIds[rank]].regions = {Shared(rank)};
     }
@@ -97,9 +97,9 @@ struct Process::Van : ps::ZMQVan {
   }
 
   ps::Socket* Source(int node) {
-    if (node < 0) return listeners_.empty() ? nullptr : listeners_[(node == Arrival::kInside) % listeners_.size()].get();
-    const auto socket = Sender(node);
-    return socket.get();
+    const auto& listeners = connections_.listeners_;
+    if (node < 0) return listeners.empty() ? nullptr : listeners[(node == Arrival::kInside) % listeners.size()].get();
+    return connections_.To(node).get();
   }
 };
 
@@ -130,7 +130,7 @@ Arrival Process::List(Node::Role role) {
 
 void Process::Join() {
   van_->my_node_.id = role == Node::SERVER ? kServerIds[0] : kWorkerIds[0];
-  van_->joined_ = true;
+  van_->filter_.joined_ = true;
   for (int rank = 0; rank < kPeers; ++rank) van_->Connect(NodeOf(Node::SERVER, kServerIds[rank], 9001 + rank));
 }
 
@@ -152,8 +152,9 @@ bool Process::Deliver(const Arrival& arrival) {
 }
 
 void Process::Happen(int node, int event) {
-  auto found = van_->calls_.find(node);
-  if (found == van_->calls_.end()) return;
+  const auto& events = van_->connections_.events_;
+  const auto found = events.find(node);
+  if (found == events.end()) return;
   line(found->second->socket_.handle()).arriving.push_back({Bytes(uint64_t(event)), Bytes(uint64_t(0)), "", ""});
 }
 
@@ -163,15 +164,16 @@ void Process::Judge(double passed) {
 }
 
 bool Process::Dropped() {
-  const bool dropped = !van_->reported_.empty();
-  van_->reported_.clear();
+  auto& reported = van_->filter_.reported_;
+  const bool dropped = !reported.empty();
+  reported.clear();
   return dropped;
 }
 
 void Process::Expect(int last) {
   for (int rank = 0; rank < kPeers; ++rank) {
     const int server = kServerIds[rank];
-    auto& asked = van_->asked_[server];
+    auto& asked = van_->pending_.requests_[server];
     for (int timestamp = 1; asked.size() < size_t(last) && timestamp <= last; ++timestamp) {
       Message& one = asked[timestamp];
       one.meta = DataMeta(true, true, 0, timestamp, true);
@@ -184,7 +186,7 @@ void Process::Expect(int last) {
 
 void Process::Answer(Message* message) { van_->Send(*message); }
 
-const std::vector<Parts>& Process::Sent() const { return line(van_->listeners_[0]->handle()).sent; }
+const std::vector<Parts>& Process::Sent() const { return line(van_->connections_.Listener()->handle()).sent; }
 
 void Process::SendToSelf(Control::Command command) {
   Message message;
@@ -215,6 +217,6 @@ std::string Packed(const Meta& meta) {
   return bytes;
 }
 
-std::string Name(int id) { return ps::ZMQVan::Name(id); }
+std::string Name(int id) { return ps::ConnectionName(id); }
 
 }  // namespace fuzz

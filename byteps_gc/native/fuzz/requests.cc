@@ -25,7 +25,6 @@ using byteps::common::Announcement;
 using byteps::common::Command;
 using byteps::common::compressor::Compressor;
 using byteps::common::compressor::tensor_t;
-using byteps::server::Lane;
 using byteps::server::Server;
 
 constexpr int kDtypes[] = {0, 2, 6};  // of the keys 0, 1 and 2
@@ -86,8 +85,9 @@ class Requests {
   }
 
   bool Next() {
-    if (changed_) count(server_->dropped_.empty());
-    server_->dropped_.clear();
+    auto& dropped = server_->responder_.dropped_;
+    if (changed_) count(dropped.empty());
+    dropped.clear();
     changed_ = in_->left() > 0;
     if (in_->left()) return Ask();
     return Finish();
@@ -147,8 +147,8 @@ class Requests {
 
   // Whether a worker waits for the sum of its last push.
   bool Pushed(int worker, uint64_t key) {
-    const auto found = server_->keys_.find(key);
-    return found != server_->keys_.end() && found->second->members[size_t(worker - 9) / 2].round != byteps::server::Member::kIdle;
+    const auto found = server_->job_.keys.find(key);
+    return found != server_->job_.keys.end() && found->second->members[size_t(worker - 9) / 2].round != byteps::server::Member::kIdle;
   }
 
   std::string Options(uint8_t how) {
@@ -174,11 +174,11 @@ class Requests {
 
   // Lets the server's threads do some of their tasks.
   void Work(int tasks) {
-    for (auto& lane : server_->lanes_) {
-      for (int i = 0; i < tasks && !lane->tasks_.empty(); ++i) {
-        byteps::server::Task task = std::move(lane->tasks_.front());
-        lane->tasks_.pop_front();
-        server_->Do(&task);
+    for (auto& thread : server_->threads_.threads_) {
+      for (int i = 0; i < tasks && !thread->tasks_.empty(); ++i) {
+        byteps::server::Task task = std::move(thread->tasks_.front());
+        thread->tasks_.pop_front();
+        server_->aggregator_.Run(&task);
       }
     }
   }
@@ -208,7 +208,7 @@ class Requests {
       uint64_t key;
       memcpy(&key, parts[3].data(), sizeof key);
       if (key > kNewKey) continue;  // about membership
-      require(server_->keys_.count(key) && parts[4].size() <= server_->keys_[key]->size, "an answer longer than its key");
+      require(server_->job_.keys.count(key) && parts[4].size() <= server_->job_.keys[key]->size, "an answer longer than its key");
       if (key != kNewKey) continue;
       const float round = float(meta.timestamp - kNewTimestamp);
       const float sum[] = {2 * (1.5f + round), 1};
