@@ -26,7 +26,7 @@ from byteps_gc.core import broadcast as broadcasting
 from byteps_gc.core import exchange as exchanging
 from byteps_gc.core.exchange import Handle
 from byteps_gc.core.routes import Route, Scaling, routes
-from byteps_gc.core.session import local_rank, local_size, rank, sent_bytes, shutdown, size
+from byteps_gc.core.session import local_rank, local_size, rank, received_bytes, sent_bytes, shutdown, size
 from byteps_gc.errors import CompressionError, ExchangeError
 import numpy as np
 
@@ -41,6 +41,7 @@ __all__ = [
     "push_pull",
     "push_pull_async",
     "rank",
+    "received_bytes",
     "sent_bytes",
     "shutdown",
     "size",

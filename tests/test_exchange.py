@@ -75,16 +75,18 @@ def test_each_server_gets_as_many_bytes(commands, partition, hash_function, coun
 
 
 def test_the_first_exchange_sends_no_more_than_others(commands):
-    """Servers get the size of a tensor first; its bytes are sent when they are exchanged, and only then."""
+    """Servers get the size of a tensor first; its bytes are sent when they are exchanged, as are sums."""
     program = (
-        "import byteps_gc.numpy as bps, numpy as np; bps.init(); before = bps.sent_bytes()\n"
+        "import byteps_gc.numpy as bps, numpy as np; bps.init()\n"
+        "def counts(): return np.array([bps.sent_bytes(), bps.received_bytes()])\n"
+        "before = counts()\n"
         "for number in (1, 2):\n"
         "    bps.push_pull(np.ones(3000000, 'f4'), 'a')\n"
-        "    now = bps.sent_bytes(); print(f'sent {(now - before) / 1e6:.1f} MB'); before = now\n"
+        "    now = counts(); print('MB: {:.1f} {:.1f}'.format(*(now - before) / 1e6)); before = now\n"
     )
     result = commands.launch("-c", program, BYTEPS_GC_SLOT_BYTES="1000000000")
     assert result.status == 0, result.output
-    assert result.output.count("sent 12.0 MB") == 4, result.output
+    assert result.output.count("MB: 12.0 12.0") == 4, result.output
 
 
 def test_a_failing_worker_ends_all_at_once(commands):

@@ -79,6 +79,15 @@ def test_long_runs_are_compared_at_their_ends(tmp_path):
     assert "topk(k=0.001), seed 0: 95.00%" in page and "Final accuracy" in page
 
 
+def test_bytes_of_replies_have_a_column(tmp_path):
+    """Where records have them: older ones do not."""
+    write(tmp_path / "baseline.jsonl", {})
+    write(tmp_path / "topk.jsonl", TOPK, received=5.25)
+    head, _, baseline, topk = table.markdown(rows.group(rows.find([tmp_path]))).splitlines()
+    assert head.endswith(" | MB/step | MB received/step | Seeds |")
+    assert baseline.endswith(" | 4.500 |  | 1 |") and topk.endswith(" | 4.500 | 5.250 | 1 |")
+
+
 def test_rows_are_in_the_order_of_the_configuration(tmp_path):
     """Not of the files' times, which a clone does not keep."""
     write(tmp_path / "seed-0" / "a" / "a.jsonl", TOPK)

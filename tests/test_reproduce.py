@@ -40,7 +40,7 @@ def test_it_resumes_where_it_was_interrupted(commands, tmp_path):
     assert lines[0] == "1 of 2: topk, seed 0: already finished"
     assert lines[1].startswith("2 of 2: topk, seed 1; 0 s elapsed, about ") and lines[1].endswith(" s left")
     table = (out / "table.md").read_text().splitlines()[2:]
-    assert [(row.split("|")[1].strip(), row.split("|")[6].strip()) for row in table] == [("topk(k=0.001)", "2")]
+    assert [(row.split("|")[1].strip(), row.split("|")[7].strip()) for row in table] == [("topk(k=0.001)", "2")]
     (topk,) = json.loads((out / "table.json").read_text())
     configuration = json.loads((out / "configuration.json").read_text())
     assert configuration["configuration"]["min_compress_bytes"] == int(NAMES["BYTEPS_MIN_COMPRESS_BYTES"])

@@ -11,7 +11,7 @@ import pytest
 
 VALUES = dict(
     accuracy=0.5, top5=0.9, train_accuracy=0.25, loss=1.5, learning_rate=0.1, samples_per_second=100.0,
-    sent_mb_per_step=4.5, compute_seconds=0.25, exchange_seconds=0.125, skipped_steps=2,
+    sent_mb_per_step=4.5, received_mb_per_step=3.5, compute_seconds=0.25, exchange_seconds=0.125, skipped_steps=2,
 )  # fmt: skip
 TAGS = {
     "accuracy/validation": 0.5,
@@ -21,6 +21,7 @@ TAGS = {
     "learning_rate": 0.1,
     "throughput/images_per_second": 100.0,
     "communication/sent_mb_per_step": 4.5,
+    "communication/received_mb_per_step": 3.5,
     "steps/compute_seconds": 0.25,
     "steps/exchange_seconds": 0.125,
     "steps/skipped": 2,

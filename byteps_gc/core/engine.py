@@ -174,7 +174,17 @@ def local_size() -> int:
 
 def sent_bytes() -> int:
     """Return how many bytes this process has sent to scheduler and servers since it connected."""
-    counter = library().byteps_gc_sent_bytes
+    return count("sent")
+
+
+def received_bytes() -> int:
+    """Return how many bytes this process has received from scheduler and servers since it connected."""
+    return count("received")
+
+
+def count(which: str) -> int:
+    """Return one of the library's counters of bytes."""
+    counter = library()[f"byteps_gc_{which}_bytes"]
     counter.restype = ctypes.c_uint64
     return counter()
 

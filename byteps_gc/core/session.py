@@ -115,6 +115,11 @@ def sent_bytes() -> int:
     return engine.sent_bytes()
 
 
+def received_bytes() -> int:
+    """Return the bytes that this process has received from them since it started; 0 with one worker."""
+    return engine.received_bytes()
+
+
 def before_shutdown(drain: Callable[[], Any]) -> None:
     """Have :func:`shutdown` call ``drain`` first, which waits for the exchanges that a framework has queued.
 

@@ -15,7 +15,7 @@ import byteps_gc.before_mxnet  # noqa: F401  isort: skip  before MXNet
 from byteps.mxnet import DistributedOptimizer
 from byteps_gc.core import session
 from byteps_gc.core.exchange import declare
-from byteps_gc.core.session import local_rank, local_size, rank, sent_bytes, shutdown, size
+from byteps_gc.core.session import local_rank, local_size, rank, received_bytes, sent_bytes, shutdown, size
 from byteps_gc.mxnet.broadcast import broadcast
 from byteps_gc.mxnet.exchange import push_pull
 from byteps_gc.mxnet.join import join
@@ -33,6 +33,7 @@ __all__ = [
     "local_size",
     "push_pull",
     "rank",
+    "received_bytes",
     "sent_bytes",
     "shutdown",
     "size",

@@ -29,6 +29,7 @@ EPOCHS = (
     ("Step", "step", "d"),
     ("Samples/s", "samples_per_second", ".1f"),
     ("MB/step", "sent_mb_per_step", ".3f"),
+    ("MB received/step", "received_mb_per_step", ".3f"),
     ("Compute (s)", "compute_seconds", ".4f"),
     ("Exchange (s)", "exchange_seconds", ".4f"),
     ("Skipped steps", "skipped_steps", "d"),
@@ -96,6 +97,7 @@ def results(rows: Sequence[Row]) -> str:
     note = "Means over seeds, the range in parentheses. Speedup: the baseline's time divided by the row's, at the last"
     note += (
         " epoch that both completed. MB/step: 10⁶ bytes that one worker sends; with PyTorch, one host with its servers."
+        " MB received/step: what servers reply to it."
     )
     return html.table(table.titles(rows), table.body(rows)) + html.paragraph(note)
 

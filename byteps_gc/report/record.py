@@ -4,12 +4,13 @@
 {"event": "progress", "epoch": 0, "batch": 12, "batches": 48}
 {"event": "epoch", "epoch": 0, "seconds": 19.3, "accuracy": 0.61, "train_accuracy": ...,
  "loss": ..., "learning_rate": ..., "samples_per_second": ..., "sent_mb_per_step": ...,
- "compute_seconds": ..., "exchange_seconds": ..., "skipped_steps": ...}
+ "received_mb_per_step": ..., "compute_seconds": ..., "exchange_seconds": ..., "skipped_steps": ...}
 {"event": "resume", "first_epoch": 1}
 {"event": "end"}
 
 ``environment`` is what :func:`byteps_gc.report.environment.about` returns. ``seconds`` count from the first batch.
-``sent_mb_per_step`` is what one worker sends, in 10^6 bytes. ``compute_seconds`` is the time of a step until all
+``sent_mb_per_step`` is what one worker sends, in 10^6 bytes, ``received_mb_per_step`` what servers reply to it; records
+without it exist. ``compute_seconds`` is the time of a step until all
 gradients are computed, ``exchange_seconds`` the rest of the step: medians over a few steps of worker 0 that wait in
 between, without the overlap of ordinary steps. An epoch of one step has neither. ``skipped_steps`` is the number of
 steps that all workers skipped, because a gradient was not finite; records without it exist.

@@ -118,6 +118,11 @@ class Row:
         return self.step("sent_mb_per_step")
 
     @property
+    def received(self) -> Optional[float]:
+        """MB (10^6 bytes) that one worker receives per step."""
+        return self.step("received_mb_per_step")
+
+    @property
     def compute(self) -> Optional[float]:
         """Seconds per step until all gradients are computed."""
         return self.step("compute_seconds")
@@ -139,6 +144,7 @@ class Row:
             "target": self.runs[0].start.get("target"),
             "seconds_to_target": self.to_target,
             "sent_mb_per_step": self.sent,
+            "received_mb_per_step": self.received,
             "compute_seconds_per_step": self.compute,
             "exchange_seconds_per_step": self.exchange,
             "epochs": [one.epochs for one in self.runs],

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 COLUMNS = ("Compressor", "Val Accu", "Time(s)", "Speedup", "MB/step", "Seeds")
+DIFFERENCE, RECEIVED = "Points vs. baseline", "MB received/step"
 
 
 def shown(value: Optional[Spread], form: str, unit: str = "") -> str:
@@ -27,38 +28,45 @@ def percent(value: Spread) -> Spread:
 
 
 def titles(rows: Sequence[Row]) -> List[str]:
-    """Return the titles: with columns for validation loss and target if the runs have them.
+    """Return the titles: with columns for validation loss, target and received bytes if the runs have them.
 
     Long runs have one for the difference from the baseline.
     """
     wanted = rows[0].runs[0].start.get("target")
     found = list(COLUMNS)
     found[2:2] = ["Val Loss"] if rows[0].loss else []
-    found[2:2] = ["Points vs. baseline"] if any(row.long for row in rows) else []
+    found[2:2] = [DIFFERENCE] if any(row.long for row in rows) else []
     at = found.index("Speedup") + 1
     found[at:at] = [f"Time to {target.name(wanted)}(s)"] if wanted else []
+    found[-1:-1] = [RECEIVED] if any(row.received for row in rows) else []
     return found
 
 
-def cells(row: Row, long: bool = False) -> List[str]:
-    """Return a row's cells, for :func:`titles`; long: with the difference from the baseline."""
+def cells(row: Row, optional: Sequence[str] = ()) -> List[str]:
+    """Return a row's cells, for :func:`titles`; optional: those of DIFFERENCE and RECEIVED that there are."""
     return [
         row.name + ("" if row.finished else " (unfinished)"),
         shown(percent(row.accuracy), ".2f", "%"),
-        *([shown(row.difference and percent(row.difference), "+.2f")] if long else []),
+        *([shown(row.difference and percent(row.difference), "+.2f")] if DIFFERENCE in optional else []),
         *([shown(row.loss, ".3f")] if row.loss else []),
         shown(row.seconds, ".2f"),
         shown(row.speedup, ".2f"),
         *([reached(row.to_target)] if row.runs[0].start.get("target") else []),
-        "" if row.sent is None else f"{row.sent:.3f}",
+        megabytes(row.sent),
+        *([megabytes(row.received)] if RECEIVED in optional else []),
         str(len(row.runs)),
     ]
 
 
 def body(rows: Sequence[Row]) -> List[List[str]]:
     """Return the cells of all rows."""
-    long = any(row.long for row in rows)
-    return [cells(row, long) for row in rows]
+    head = titles(rows)
+    return [cells(row, head) for row in rows]
+
+
+def megabytes(value: Optional[float]) -> str:
+    """Return MB for a cell."""
+    return "" if value is None else f"{value:.3f}"
 
 
 def reached(seconds: Sequence[Optional[float]]) -> str:
@@ -85,14 +93,14 @@ def comma_separated(rows: Sequence[Row]) -> str:
     """Return the table as CSV: plain numbers, accuracy from 0 to 1."""
     names = ("accuracy", "difference", "seconds", "speedup")
     head = ["compressor", "runs", *(f"{name}{end}" for name in names for end in ("", "_min", "_max"))]
-    head += ["sent_mb_per_step", "compute_seconds_per_step", "exchange_seconds_per_step"]
+    head += ["sent_mb_per_step", "received_mb_per_step", "compute_seconds_per_step", "exchange_seconds_per_step"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
     for row in rows:
         spreads = [getattr(row, name) for name in names]
         numbers = [number for one in spreads for number in ((one.mean, one.min, one.max) if one else ("", "", ""))]
-        writer.writerow([row.name, len(row.runs), *numbers, row.sent, row.compute, row.exchange])
+        writer.writerow([row.name, len(row.runs), *numbers, row.sent, row.received, row.compute, row.exchange])
     return text.getvalue()
 
 

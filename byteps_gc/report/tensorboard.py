@@ -16,6 +16,7 @@ SCALARS = {
     "learning_rate": "learning_rate",
     "samples_per_second": "throughput/images_per_second",
     "sent_mb_per_step": "communication/sent_mb_per_step",
+    "received_mb_per_step": "communication/received_mb_per_step",
     "skipped_steps": "steps/skipped",
     "compute_seconds": "steps/compute_seconds",
     "exchange_seconds": "steps/exchange_seconds",

@@ -119,7 +119,7 @@ class Run:
             mx.random.seed(train_data.seed % 2**31)
         self._right, self._losses = mx.nd.zeros(1, ctx=self.context), mx.nd.zeros(1, ctx=self.context)
         self._parts = []
-        tic, sent, skipped = time.time(), 0, self.trainer.skipped_steps
+        tic, sent, received, skipped = time.time(), 0, 0, self.trainer.skipped_steps
         for batch, one in enumerate(train_data, 1):
             self._timed = batch % SPLIT == 2
             self._begin = self.moment()
@@ -127,7 +127,7 @@ class Run:
             self._losses.wait_to_read()
             if batch == 1:  # the very first step broadcasts the parameters as well
                 mx.nd.waitall()
-                sent = bps.sent_bytes()
+                sent, received = bps.sent_bytes(), bps.received_bytes()
             self.recorder.progress(epoch=epoch, batch=batch, batches=batches)
             if self.log_interval and batch % self.log_interval == 0:
                 self.log_step(epoch, batch, time.time() - tic)
@@ -135,6 +135,7 @@ class Run:
         self._epoch.update(
             seconds=time.time() - tic,
             sent_mb_per_step=(bps.sent_bytes() - sent) / max(1, batches - 1) / 1e6,
+            received_mb_per_step=(bps.received_bytes() - received) / max(1, batches - 1) / 1e6,
             skipped_steps=self.trainer.skipped_steps - skipped,
         )
         totals = [float(self._right.asscalar()), float(self._losses.asscalar())]
@@ -184,7 +185,8 @@ class Run:
         self.recorder.write(
             "epoch", epoch=epoch, seconds=time.time() - now["started"], accuracy=accuracy, **more,
             train_accuracy=now["right"] / samples, loss=now["losses"] / samples, learning_rate=rate,
-            samples_per_second=speed, sent_mb_per_step=now["sent_mb_per_step"], skipped_steps=now["skipped_steps"],
+            samples_per_second=speed,
+            **{name: now[name] for name in ("sent_mb_per_step", "received_mb_per_step", "skipped_steps")},
             **dict(zip(("compute_seconds", "exchange_seconds"), map(median, zip(*self._parts)))),
         )  # fmt: skip
         self.save(epoch, accuracy, self.progress["best"])
