@@ -53,6 +53,7 @@ class Compiler:
         self.progress = progress
         self.version = compiler()
         self.running: Set[subprocess.Popen] = set()
+        self.stopped = False
         objects.mkdir(parents=True, exist_ok=True)
 
     def run(self, *command: str, cwd: Path = None, env: dict = None) -> bytes:
@@ -94,6 +95,10 @@ class Compiler:
                 whole.write_bytes(text)
                 self.run("g++", *rest, "-c", str(whole), "-o", str(partial))
                 partial.replace(target)
+            except EngineError:
+                if not self.stopped:  # compile the source itself, so that the error names its file and line
+                    self.run("g++", *flags, "-c", source, "-o", str(partial))
+                raise
             finally:
                 for leftover in (whole, partial):
                     if leftover.exists():
@@ -110,5 +115,6 @@ class Compiler:
             except BaseException:
                 for future in pending:
                     future.cancel()
+                self.stopped = True
                 stop(list(self.running), grace=0)
                 raise

@@ -11,7 +11,7 @@ import zipfile
 from byteps_gc import env
 from byteps_gc.engine import build, compile, fixups, source
 from byteps_gc.errors import EngineError
-from byteps_gc.toolchain import locked
+from byteps_gc.toolchain import Compiler, locked
 import pytest
 
 
@@ -110,6 +110,15 @@ def test_the_build_command_finds_the_wheel_and_says_only_its_path(commands):
     assert wheel.is_file() and wheel.name.startswith("byteps-0.2.5.post15+gc.host.")
     result = commands.python("-m", "byteps_gc", "engine", "build", "--cuda-home", "/nowhere")
     assert (result.status, result.output) == (2, "byteps_gc: --cuda-home and --nccl-home must be given together\n")
+
+
+def test_a_compile_error_names_the_line_of_the_source(tmp_path):
+    """Although what is compiled is preprocessed text."""
+    (tmp_path / "broken.cc").write_text("#include <cstddef>\n\nint x = y;\n")
+    objects = tmp_path / "objects"
+    with pytest.raises(EngineError, match=r"^g\+\+ failed with status 1: broken\.cc:3:9: error: "):
+        Compiler(tmp_path, objects, 1, lambda source: None).compile_all(("broken.cc",), ("-std=c++17",))
+    assert not list(objects.iterdir())
 
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
