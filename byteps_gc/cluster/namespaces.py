@@ -72,7 +72,10 @@ exec env --ignore-signal=CHLD cat
 
 
 class Traffic(NamedTuple):
-    """Bytes that passed a host's link, including headers."""
+    """Bytes that passed a host's link, with one header for every packet of up to 64 KiB that TCP gives the link.
+
+    The link also carries a header for each of the frames that such a packet is cut into, 4.6 % more.
+    """
 
     sent: int
     received: int

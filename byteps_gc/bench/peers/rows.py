@@ -47,7 +47,8 @@ class Entry:
 
 @dataclass
 class Row(Entry):
-    """A contestant's rounds; MB are 10^6 bytes of one host in a round, the median host's, headers included.
+    """A contestant's rounds; MB are 10^6 bytes of one host in a round, the median host's, counted as
+    :class:`~byteps_gc.cluster.namespaces.Traffic` does.
 
     limit_seconds: what the link takes for the more of the bytes sent and received; goal_seconds: what a round may take
     (:class:`~byteps_gc.bench.peers.jobs.Goal`); cpu_seconds: of all processes, with
