@@ -56,7 +56,9 @@ def test_runs_are_compared_with_predictions(tmp_path, capsys):
     ]
     check, fast = step_check.check([one for place in places for one in step_check.measured(place)])
     network = 3.2 * HEADERS
-    assert check.run == Measured("baseline", 2, "100mbit", 0.3, 40e6, pytest.approx(4), "net", partition=10**6)
+    assert check.run == Measured(
+        "baseline", 2, "100mbit", 0.3, 40e6, pytest.approx(4), "net", 2, 10**6, check.run.folder
+    )
     assert check.efficiency == 1 and 0.1 + network < check.predicted < 0.45 + network
     assert fast.predicted == pytest.approx(0.45, rel=0.01) and fast.ratio == pytest.approx(1, rel=0.01)
     assert command_line.main(["bench", "predict", *map(str, places)]) == 0

@@ -4,7 +4,7 @@ A run without a bandwidth limit measures the time in which the processors comput
 a limit they take as long, if the machine is as fast. Gradients become ready evenly in this time after forward, the last
 layer's first, and :mod:`byteps_gc.bench.links` sends them.
 
-The machine's speed: the median, over the rows that both networks have, of the compute seconds' ratio.
+The machine's speed: the median, over the rows that both folders have, of the compute seconds' ratio.
 
 TCP does not fill links as the fluid model does. So an uncompressed row has an efficiency: the share of the bandwidth
 with which the fluid model takes the measured time. No row is predicted with its own. An uncompressed row gets the mean
@@ -45,6 +45,7 @@ class Measured:
     model: str = ""
     servers_per_host: int = SERVERS
     partition: int = env.PARTITION_BYTES
+    folder: str = ""
 
     @property
     def bits(self) -> float:
@@ -76,6 +77,7 @@ def measured(folder: Path) -> Iterator[Measured]:
             model=start["model"],
             servers_per_host=about.get("servers_per_host", SERVERS),
             partition=start.get("partition_bytes", env.PARTITION_BYTES),
+            folder=str(folder),
         )
 
 
@@ -143,14 +145,17 @@ class Check:
 
 
 def limited(runs: Sequence[Measured]) -> List[Limited]:
-    """Pair each run that has a bandwidth limit with the run of the same compressor and hosts without one."""
-    free = {(one.compressor, one.hosts): one for one in runs if not one.rate}
+    """Pair each run that has a bandwidth limit with the first run of the same compressor and hosts without one."""
+    free: Dict[Tuple[str, int], Measured] = {}
+    for one in runs:
+        if not one.rate:
+            free.setdefault((one.compressor, one.hosts), one)
     pairs = [(one, free.get((one.compressor, one.hosts))) for one in runs if one.rate]
-    speeds: Dict[Tuple[int, str], List[float]] = {}
+    speeds: Dict[Tuple[str, str], List[float]] = {}
     for one, base in pairs:
         if base:
-            speeds.setdefault((one.hosts, one.rate), []).append(one.compute / base.compute)
-    return [Limited(one, base, median(speeds[one.hosts, one.rate])) for one, base in pairs if base]
+            speeds.setdefault((one.folder, base.folder), []).append(one.compute / base.compute)
+    return [Limited(one, base, median(speeds[one.folder, base.folder])) for one, base in pairs if base]
 
 
 def expected_efficiency(one: Limited, others: Sequence[Limited]) -> float:
