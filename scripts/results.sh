@@ -77,7 +77,9 @@ for table in $chosen; do
         peers) bench peers --json "$folder/peers.json" --markdown "$folder/peers.md" ;;
         compressors) bench compressors --json "$folder/compressors.json" ;;
         step-model)  # from the other tables; compute seconds of V100s with the guide's batch sizes
-            bench predict "$folder"/[24]-hosts* --markdown "$folder/step_model.md" \
+            folders=("$folder"/[24]-hosts*)
+            [ ! -d "$folder/accuracy" ] || folders+=("$folder/accuracy")  # rows without a limit that 2-hosts lacks
+            bench predict "${folders[@]}" --markdown "$folder/step_model.md" \
                 --compressors "$folder/compressors.json" --partition-bytes 1024000 \
                 --compute resnet50_v2=0.167 --compute vgg16=0.133 ;;
     esac

@@ -4,7 +4,7 @@ import json
 import os
 
 from byteps_gc import cli
-from byteps_gc.bench import step, step_model, tables
+from byteps_gc.bench import prediction, step, tables
 from byteps_gc.bench.kernels import benchmark, contestants
 from byteps_gc.bench.stock.compressors import Released
 from byteps_gc.compressors import known
@@ -150,7 +150,7 @@ def test_steps_are_measured_on_clusters(tmp_path, capsys):
     ],
 )
 def test_a_wrong_flag_is_one_line(capsys, monkeypatch, subject, words, reason):
-    for module, begins in ((benchmark, "one_core"), (step, "once"), (step_model, "check")):
+    for module, begins in ((benchmark, "one_core"), (step, "once"), (prediction, "check")):
         monkeypatch.setattr(module, begins, lambda *arguments: pytest.fail("the benchmark has started"))
     assert cli.main(["bench", subject, *words]) == 2
     error = capsys.readouterr().err

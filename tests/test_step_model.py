@@ -4,13 +4,15 @@ import json
 import math
 
 from byteps_gc import cli as command_line
-from byteps_gc.bench import step_model
-from byteps_gc.bench.step_model import Kernels, Measured
+from byteps_gc.bench import step_check, step_model
+from byteps_gc.bench.links import HEADERS
+from byteps_gc.bench.step_check import Limited, Measured
+from byteps_gc.bench.step_model import Kernels
 import pytest
 
 SECONDS = {"compute_seconds": 0.3, "exchange_seconds": 0.1, "accuracy": 0.5, "seconds": 10.0, "sent_mb_per_step": 40.0}
-START = dict.fromkeys(("train_samples", "val_samples", "min_compress_bytes", "partition_bytes"), 0)
-START.update(model="net", dataset="images")
+START = dict.fromkeys(("train_samples", "val_samples", "min_compress_bytes"), 0)
+START.update(model="net", dataset="images", partition_bytes=10**6)
 
 
 def folder(place, hosts=2, rate="", step=0.3):
@@ -30,10 +32,11 @@ def test_what_is_exchanged_while_backward_computes_costs_nothing():
 
 
 def test_a_host_sends_what_goes_to_others_and_its_server_s_answers():
-    assert step_model.network(12.5e6, hosts=2, bits=100e6) == pytest.approx(1.0)
-    assert step_model.network(12.5e6, hosts=4, bits=100e6) == pytest.approx(1.5)
+    seconds = 8 * 12.5e6 / 100e6 * HEADERS
+    assert step_model.network(12.5e6, hosts=2, bits=100e6) == pytest.approx(seconds)
+    assert step_model.network(12.5e6, hosts=4, bits=100e6) == pytest.approx(1.5 * seconds)
     assert step_model.network(12.5e6, hosts=4, bits=math.inf) == 0
-    assert step_model.network(12.5e6, hosts=4, bits=100e6, share=0.5) == pytest.approx(3 * 0.5 + 0.5)
+    assert step_model.network(12.5e6, hosts=4, bits=100e6, share=0.5) == pytest.approx((3 * 0.5 + 0.5) * seconds)
 
 
 def test_parts_go_to_the_server_that_has_the_fewest_bytes():
@@ -45,19 +48,58 @@ def test_parts_go_to_the_server_that_has_the_fewest_bytes():
 
 
 def test_runs_are_compared_with_predictions(tmp_path, capsys):
-    """40 MB at 100 Mbit are 3.2 s, and a third of computing comes before; a fast link costs nothing."""
+    """40 MB at 100 Mbit are 3.2 s and their headers, after forward; a fast link costs nothing."""
     places = [
         folder(tmp_path / "free", step=0.45),
-        folder(tmp_path / "slow", rate="100mbit", step=3.63),
+        folder(tmp_path / "slow", rate="100mbit", step=4),
         folder(tmp_path / "fast", rate="100gbit", step=0.45),
     ]
-    check, fast = step_model.check([one for place in places for one in step_model.measured(place)])
-    assert check.run == Measured("baseline", 2, "100mbit", 0.3, 40e6, pytest.approx(3.63))
-    assert check.predicted == pytest.approx(0.1 + 3.2) and check.ratio == pytest.approx(1.1)
-    assert fast.predicted == pytest.approx(0.45) and fast.ratio == pytest.approx(1)
+    check, fast = step_check.check([one for place in places for one in step_check.measured(place)])
+    network = 3.2 * HEADERS
+    assert check.run == Measured(
+        "baseline", 2, "100mbit", 0.3, 40e6, pytest.approx(4), "net", 2, 10**6, check.run.folder
+    )
+    assert check.efficiency == 1 and 0.1 + network < check.predicted < 0.45 + network
+    assert fast.predicted == pytest.approx(0.45, rel=0.01) and fast.ratio == pytest.approx(1, rel=0.01)
     assert command_line.main(["bench", "predict", *map(str, places)]) == 0
     shown = capsys.readouterr().out.split()
-    assert shown[-14:-7] == ["baseline", "2", "100mbit", "40.00", "3.300", "3.630", "1.10"]
+    row = ["40.00", "1.00", f"{check.predicted:.3f}", "4.000", f"{check.ratio:.2f}"]
+    assert shown[-16:-8] == ["baseline", "2", "100mbit", *row]
+
+
+def pair(name="baseline", hosts=2, rate="100mbit", step=9.0):
+    """A run with a bandwidth limit and the one without, on a machine that became slower by a tenth."""
+    return Limited(
+        Measured(name, hosts, rate, 0.33, 40e6, step, partition=10**6),
+        Measured(name, hosts, "", 0.3, 40e6, 0.4, partition=10**6),
+        slower=1.1,
+    )
+
+
+def test_with_its_own_efficiency_a_step_takes_what_was_measured():
+    one = pair()
+    assert one.step(one.efficiency) == pytest.approx(9, rel=0.01)
+    assert one.step(2 * one.efficiency) < 6
+    assert math.isnan(pair(step=0.45).efficiency)  # the processors take 0.44 s
+    assert math.isnan(pair("topk(k=0.001)").efficiency)
+
+
+def test_a_run_gets_the_efficiency_of_others():
+    """Of the same dtype and bandwidth first, then of the same bandwidth, then of any; a compressed run of all alike."""
+    one, same, narrow, fast = pair(), pair(hosts=4, step=12), pair("baseline, fp16", step=8), pair(rate="1gbit", step=2)
+    runs = [one, same, narrow, fast, pair("topk(k=0.001)")]
+    expected = [step_check.expected_efficiency(run, runs) for run in runs]
+    alike = (one.efficiency + same.efficiency + narrow.efficiency) / 3
+    assert expected[:2] == [same.efficiency, one.efficiency]
+    assert expected[2:] == pytest.approx([(one.efficiency + same.efficiency) / 2, alike, alike])
+    assert step_check.expected_efficiency(one, [one]) == 1
+
+
+def test_the_machine_s_speed_is_that_of_the_median_row():
+    names = ("baseline", "onebit", "topk")
+    free = [Measured(name, 2, "", 0.2, 1e6, 0.3) for name in names]
+    slow = [Measured(name, 2, "1gbit", compute, 1e6, 0.3) for name, compute in zip(names, (0.1, 0.22, 0.24))]
+    assert [one.slower for one in step_check.limited(free + slow)] == [pytest.approx(1.1)] * 3
 
 
 def kernels_file(place, codecs=step_model.CODECS):
@@ -88,7 +130,7 @@ def test_clusters_are_predicted(tmp_path, capsys):
     vgg16 = step_model.model_gradients.MODELS["vgg16"]
     share = step_model.most(vgg16, 8, 4096000)
     assert dense.speedup == 1
-    assert dense.step == pytest.approx(0.2 / 3 + 8 * vgg16.bytes * (7 * share + 1 - share) / 10e9)
+    assert dense.step == pytest.approx(0.2 / 3 + 8 * HEADERS * vgg16.bytes * (7 * share + 1 - share) / 10e9)
     onebit = found[8, "10gbit", "onebit scaling"]
     assert onebit.step == pytest.approx(0.2) and onebit.speedup == pytest.approx(dense.step / 0.2)
     assert found[64, "10gbit", "none"].step > dense.step > found[8, "100gbit", "none"].step

@@ -179,9 +179,9 @@ def bench_engine(options: argparse.Namespace) -> int:
 
 def bench_predict(options: argparse.Namespace) -> int:
     """Compare the model of a step with runs, and predict steps."""
-    from byteps_gc.bench import step_model
+    from byteps_gc.bench import prediction
 
-    return step_model.main(options)
+    return prediction.main(options)
 
 
 def bench_peers(options: argparse.Namespace) -> int:
