@@ -16,6 +16,8 @@ import pytest
 
 import marks
 
+sys.modules.setdefault("scipy.stats", None)  # as for the Pythons that tests start, see tests/start
+
 if importlib.util.find_spec("hypothesis"):  # PyTorch's environment has none
     import hypothesis
 
