@@ -16,8 +16,6 @@ import pytest
 
 import marks
 
-sys.modules.setdefault("scipy.stats", None)  # as for the Pythons that tests start, see tests/start
-
 if importlib.util.find_spec("hypothesis"):  # PyTorch's environment has none
     import hypothesis
 
@@ -26,7 +24,6 @@ if importlib.util.find_spec("hypothesis"):  # PyTorch's environment has none
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "tests" / "programs"
-START = ROOT / "tests" / "start"  # what Pythons begin with, see there
 EXAMPLE = ROOT / "example" / "mxnet" / "gradient_compression"
 # for scripts that set up: this environment, as its own Python would set it up
 THIS_PYTHON = Path(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info[:2]))
@@ -72,13 +69,13 @@ class Commands:
 
     def environment(self, **extra: str) -> dict:
         """A clean environment: nothing of the caller's cluster, only what the test asks for."""
-        prefixes = ("BYTEPS_", "DMLC_", "OMP_", "NVIDIA_")
+        prefixes = ("BYTEPS_", "DMLC_", "OMP_", "NVIDIA_", "PYTHONPATH")
         env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
         for name in ("BYTEPS_GC_CACHE",):
             if name in os.environ:
                 env[name] = os.environ[name]
         name, _, value = self.mark.partition("=")
-        env.update({name: value, "PYTHONPATH": str(START), **extra})
+        env.update({name: value, **extra})
         return env
 
     def start(self, *command: object, cwd: Optional[Path] = None, **env: str) -> subprocess.Popen:

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 from pathlib import Path
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import zipfile
 from byteps_gc.native import build as native
 import pytest
 
-from conftest import PROGRAMS, ROOT, SET_UP, START, commands_in
+from conftest import PROGRAMS, ROOT, SET_UP, commands_in
 from environments import packages, path_without_compiler
 
 
@@ -79,7 +78,7 @@ def test_a_host_without_a_compiler_trains(commands, wheels, tmp_path):
     env = dict(
         SET_UP,
         PATH=path_without_compiler(tmp_path / "programs"),
-        PYTHONPATH=os.pathsep.join((str(START), str(installed))),
+        PYTHONPATH=str(installed),
         BYTEPS_GC_CACHE=str(tmp_path / "cache"),
         BYTEPS_GC_VENV=str(host),
     )

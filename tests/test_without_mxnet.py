@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from conftest import ROOT, START, THIS_PYTHON, commands_in
+from conftest import ROOT, THIS_PYTHON, commands_in
 from environments import packages
 
 # what needs the extras for MXNet, or another framework
@@ -43,7 +43,7 @@ def environment(request, tmp_path_factory):
     """PYTHONPATH for a Python without this environment's MXNet."""
     folder = tmp_path_factory.mktemp(request.param)
     more = ("byteps_gc", "mxnet", "gluoncv", "cv2", "opencv", "torch")
-    paths = [START, ROOT, packages(folder / "packages", without=more)]
+    paths = [ROOT, packages(folder / "packages", without=more)]
     if request.param == "newest":
         with commands_in(folder) as commands:
             pip = ("-m", "pip", "install", "--quiet", "--no-deps", "--target", folder / "numpy", "numpy")
