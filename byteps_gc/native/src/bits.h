@@ -104,7 +104,7 @@ class BitReader {
         const int q = held ? __builtin_ctzll(held) : 64;
         held >>= q & 63;
         gap = (uint64_t(q) << b) + (held >> 1 & mask);
-        held = held >> b >> 1;
+        held >>= b + 1;
         have -= q + 1 + b;
       }
       if (have < 0) break;
@@ -113,6 +113,32 @@ class BitReader {
       give(i, gaps);
     }
     return i;
+  }
+  // Reads a number in Rice's code, a sign and, if `gamma`, a level as signed_gamma() writes it, else a level of 1; false,
+  // and nothing is read, if they are not short.
+  bool short_entry(int b, bool gamma, uint64_t* gap, uint32_t* sign, uint32_t* level) {
+    fill();
+    uint64_t held = held_;
+    const int q = held ? __builtin_ctzll(held) : 64;
+    held >>= q & 63;
+    *gap = (uint64_t(q) << b) + (held >> 1 & ((uint64_t(1) << b) - 1));
+    held >>= b + 1;
+    *sign = uint32_t(held & 1);
+    held >>= 1;
+    *level = 1;
+    int bits = q + b + 2;
+    if (gamma) {
+      const int n = held ? __builtin_ctzll(held) : 64;
+      held = held >> (n & 63) >> 1;
+      const uint64_t power = uint64_t(1) << (n & 31);
+      *level = uint32_t(power | (held & (power - 1)));
+      held >>= n & 31;
+      bits += 2 * n + 1;
+    }
+    if (bits > have_) return false;
+    held_ = held;
+    have_ -= bits;
+    return true;
   }
   bool take(int bits, uint32_t* value) {  // bits <= 32
     fill();

@@ -20,7 +20,7 @@ bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uin
   const int b = rice_parameter(d, count);
   uint64_t next = 0;  // checked after a run of short gaps, whose sum does not overflow
   for (size_t i = 0; i < count;) {
-    BitReader local = bits;  // in registers
+    BitReader local = bits;  // stays in registers
     i += local.short_rices(count - i, b, [&next, out = indices + i](size_t at, const uint64_t* gaps) {
       for (size_t k = 0; k < 4; ++k) {
         out[at + k] = uint32_t(next + gaps[k]);
