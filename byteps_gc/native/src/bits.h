@@ -90,8 +90,8 @@ class BitReader {
     uint32_t rest = 0;
     return q <= most && take(b, &rest) ? (q << b) + rest : past;
   }
-  // Reads up to n numbers in Rice's code, four at a time while four fit into the held bits. Calls give(i, gaps) with the
-  // number of those before and four more; returns how many were read.
+  // Reads up to n numbers in Rice's code, four at a time while four fit into the held bits. Calls give(i, gaps) for
+  // numbers i to i + 3; returns how many were read.
   template <typename Give>
   size_t short_rices(size_t n, int b, Give give) {
     const uint64_t mask = (uint64_t(1) << b) - 1;
@@ -114,8 +114,8 @@ class BitReader {
     }
     return i;
   }
-  // Reads a number in Rice's code, a sign and, if `gamma`, a level as signed_gamma() writes it, else a level of 1; false,
-  // and nothing is read, if they are not short.
+  // Reads a number in Rice's code, a sign and, if `gamma`, a level as signed_gamma() writes it, else a level of 1.
+  // False, and nothing is read, if they are not short.
   bool short_entry(int b, bool gamma, uint64_t* gap, uint32_t* sign, uint32_t* level) {
     fill();
     uint64_t held = held_;
@@ -162,8 +162,8 @@ class BitReader {
     drop(q + 1 + b);
     return true;
   }
-  // Holds at least 56 bits, or all that are left. Far from the end, without a branch: the bytes that do not fit entirely
-  // are read again.
+  // Holds at least 56 bits, or all that are left. Far from the end there is one branch: a byte that does not fit
+  // entirely is read again.
   void fill() {
     if (left_ >= 8) {
       uint64_t word;

@@ -8,7 +8,7 @@ namespace bgc {
 namespace {
 
 // Memory is slower than the conversion of a block, and than its checksum: each of the two prefetches half a block. The
-// conversion begins with so many values prefetched and ends with half a block fewer.
+// conversion of a block begins with kFetched values prefetched and ends with half a block fewer.
 constexpr size_t kFetched = kBlock / 2 + 1024;
 
 // Values are converted as they are scanned. The unit of float16 is that of the last step, or of the largest value so

@@ -180,7 +180,7 @@ bool SparseCodec::write(const Header& h, const uint8_t* payload, float* out, Ref
   float* values;
   if (!read(h, payload, &indices, &values, why)) return false;
   uint32_t i = 0;
-  for (size_t offset = 0; offset < h.d; offset += kBlock) {  // zeros do not leave the cache before values overwrite them
+  for (size_t offset = 0; offset < h.d; offset += kBlock) {  // values overwrite zeros while these are in the cache
     const size_t end = std::min<size_t>(offset + kBlock, h.d);
     std::memset(out + offset, 0, (end - offset) * 4);
     for (; i < h.count && indices[i] < end; ++i) out[indices[i]] = values[i];
