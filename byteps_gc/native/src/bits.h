@@ -60,7 +60,7 @@ class BitWriter {
   int used_ = 0;
 };
 
-// Reads a stream of n bytes, a multiple of 4; what is behind its end reads as zeros, and is reported.
+// Reads a stream of n bytes; what is behind its end reads as zeros, and is reported.
 class BitReader {
  public:
   BitReader(const uint8_t* data, size_t n) : data_(data), left_(n) {}
@@ -69,9 +69,8 @@ class BitReader {
     uint64_t n = 0;
     while (true) {
       fill();
-      const uint64_t valid = held_ & mask();
-      if (valid) {
-        const int zeros = __builtin_ctzll(valid);
+      const int zeros = trailing_zeros();
+      if (zeros < have_) {
         drop(zeros + 1);
         n += uint64_t(zeros);
         return n > most ? most + 1 : n;
@@ -85,16 +84,61 @@ class BitReader {
   // A number in Rice's code; `past` or more if it is not below that, or does not end.
   uint64_t rice(uint64_t past, int b) {
     fill();
-    const uint64_t valid = held_ & mask();
-    const int quick = valid ? __builtin_ctzll(valid) : 64;
-    if (quick + 1 + b <= have_) {
-      const uint64_t rest = valid >> quick >> 1 & ((uint64_t(1) << b) - 1);
-      drop(quick + 1 + b);
-      return (uint64_t(quick) << b) + rest;
-    }
+    uint64_t gap;
+    if (held_rice(b, &gap)) return gap;
     const uint64_t most = past >> b, q = zeros(most);
     uint32_t rest = 0;
     return q <= most && take(b, &rest) ? (q << b) + rest : past;
+  }
+  // Reads up to n numbers in Rice's code, four at a time while four fit into the held bits. Calls give(i, gaps) for
+  // numbers i to i + 3; returns how many were read.
+  template <typename Give>
+  size_t short_rices(size_t n, int b, Give give) {
+    const uint64_t mask = (uint64_t(1) << b) - 1;
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+      fill();
+      uint64_t held = held_, gaps[4];
+      int have = have_;
+      for (uint64_t& gap : gaps) {
+        const int q = held ? __builtin_ctzll(held) : 64;
+        held >>= q & 63;
+        gap = (uint64_t(q) << b) + (held >> 1 & mask);
+        held >>= b + 1;
+        have -= q + 1 + b;
+      }
+      if (have < 0) break;
+      held_ = held;
+      have_ = have;
+      give(i, gaps);
+    }
+    return i;
+  }
+  // Reads a number in Rice's code, a sign and, if `gamma`, a level as signed_gamma() writes it, else a level of 1.
+  // False, and nothing is read, if they are not short.
+  bool short_entry(int b, bool gamma, uint64_t* gap, uint32_t* sign, uint32_t* level) {
+    fill();
+    uint64_t held = held_;
+    const int q = held ? __builtin_ctzll(held) : 64;
+    held >>= q & 63;
+    *gap = (uint64_t(q) << b) + (held >> 1 & ((uint64_t(1) << b) - 1));
+    held >>= b + 1;
+    *sign = uint32_t(held & 1);
+    held >>= 1;
+    *level = 1;
+    int bits = q + b + 2;
+    if (gamma) {
+      const int n = held ? __builtin_ctzll(held) : 64;
+      held = held >> (n & 63) >> 1;
+      const uint64_t power = uint64_t(1) << (n & 31);
+      *level = uint32_t(power | (held & (power - 1)));
+      held >>= n & 31;
+      bits += 2 * n + 1;
+    }
+    if (bits > have_) return false;
+    held_ = held;
+    have_ -= bits;
+    return true;
   }
   bool take(int bits, uint32_t* value) {  // bits <= 32
     fill();
@@ -104,30 +148,43 @@ class BitReader {
     return true;
   }
   bool padding() {  // whether only zeros are left, fewer than a word
-    if (left_) return false;
-    return have_ < 32 && !(held_ & mask());
+    fill();
+    return !left_ && have_ < 32 && trailing_zeros() >= have_;
   }
 
  private:
-  uint64_t mask() const { return have_ == 64 ? ~uint64_t(0) : (uint64_t(1) << have_) - 1; }
-  void fill() {
-    while (have_ <= 32 && left_) {
-      uint32_t word;
-      std::memcpy(&word, data_, 4);
-      held_ |= uint64_t(word) << have_;
-      have_ += 32;
-      data_ += 4;
-      left_ -= 4;
-    }
+  int trailing_zeros() const { return held_ ? __builtin_ctzll(held_) : 64; }
+  // A number in Rice's code whose bits are all held.
+  bool held_rice(int b, uint64_t* gap) {
+    const int q = trailing_zeros();
+    if (q + 1 + b > have_) return false;
+    *gap = (uint64_t(q) << b) + (held_ >> q >> 1 & ((uint64_t(1) << b) - 1));
+    drop(q + 1 + b);
+    return true;
   }
-  void drop(int bits) {
-    held_ = bits == 64 ? 0 : held_ >> bits;
+  // Holds at least 56 bits, or all that are left. Far from the end there is one branch: a byte that does not fit
+  // entirely is read again.
+  void fill() {
+    if (left_ >= 8) {
+      uint64_t word;
+      std::memcpy(&word, data_, 8);
+      held_ |= word << have_;
+      const size_t bytes = size_t(63 - have_) / 8;
+      data_ += bytes;
+      left_ -= bytes;
+      have_ |= 56;  // have_ + 8 * bytes
+      return;
+    }
+    for (; have_ < 56 && left_; have_ += 8, --left_) held_ |= uint64_t(*data_++) << have_;
+  }
+  void drop(int bits) {  // bits < 64
+    held_ >>= bits;
     have_ -= bits;
   }
   const uint8_t* data_;
   size_t left_;
-  uint64_t held_ = 0;
-  int have_ = 0;
+  uint64_t held_ = 0;  // the lowest have_ bits come next; those above are zeros, or the first of what is at data_
+  int have_ = 0;       // at most 63
 };
 
 }  // namespace bgc

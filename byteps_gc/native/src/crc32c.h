@@ -16,8 +16,9 @@ namespace bgc {
 inline uint32_t crc32c_zeros(uint32_t crc, size_t n);
 
 #ifdef __SSE4_2__
-// The instruction takes three cycles but one can begin in each: three parts of a long text are read at a time.
-constexpr size_t kCrcPart = 1024;
+// The instruction takes three cycles but one can begin in each: four parts of a long text are read at a time.
+constexpr size_t kCrcPart = 1024, kCrcParts = 4;
+constexpr size_t kCrcAhead = 6 * 1024;  // distance of the prefetch
 
 inline uint32_t crc32c_skip_part(uint32_t crc) {
   static const auto tables = [] {
@@ -36,22 +37,10 @@ inline uint64_t crc32c_word(uint64_t crc, const uint8_t* data) {
 }
 #endif
 
-inline uint32_t crc32c_more(uint32_t crc, const uint8_t* data, size_t n) {
+// The register after n more bytes, one word after the other.
+inline uint32_t crc32c_words(uint32_t crc, const uint8_t* data, size_t n) {
 #ifdef __SSE4_2__
   uint64_t wide = crc;
-  for (; n >= 3 * kCrcPart; n -= 3 * kCrcPart, data += 3 * kCrcPart) {
-    uint64_t second = 0, third = 0;
-    for (size_t line = 0; line < kCrcPart; line += 64) {
-      for (size_t k = 3; k < 6; ++k) __builtin_prefetch(data + line + k * kCrcPart);
-      for (size_t i = line; i < line + 64; i += 8) {
-        wide = crc32c_word(wide, data + i);
-        second = crc32c_word(second, data + i + kCrcPart);
-        third = crc32c_word(third, data + i + 2 * kCrcPart);
-      }
-    }
-    wide = crc32c_skip_part(uint32_t(wide)) ^ second;
-    wide = crc32c_skip_part(uint32_t(wide)) ^ third;
-  }
   for (; n >= 8; n -= 8, data += 8) wide = crc32c_word(wide, data);
   crc = uint32_t(wide);
   for (; n; --n) crc = _mm_crc32_u8(crc, *data++);
@@ -78,6 +67,35 @@ inline uint32_t crc32c_more(uint32_t crc, const uint8_t* data, size_t n) {
   for (; n; --n) crc = crc >> 8 ^ tables[0][(crc ^ *data++) & 255];
 #endif
   return crc;
+}
+
+// The register after n more bytes. Calls see(line) for every whole 64 bytes from the first on, in any order, before
+// their checksum is computed.
+template <typename See>
+inline uint32_t crc32c_more(uint32_t crc, const uint8_t* data, size_t n, See see) {
+#ifdef __SSE4_2__
+  for (; n >= kCrcParts * kCrcPart; n -= kCrcParts * kCrcPart, data += kCrcParts * kCrcPart) {
+    uint64_t parts[kCrcParts] = {crc};
+    for (size_t line = 0; line < kCrcPart; line += 64) {
+      // Prefetch by ascending address. In the order of the parts, the same checksum takes 1.6 times as long.
+      for (size_t k = 0; k < kCrcParts; ++k) __builtin_prefetch(data + kCrcAhead + kCrcParts * line + 64 * k);
+      for (size_t k = 0; k < kCrcParts; ++k) see(data + line + k * kCrcPart);
+      for (size_t i = line; i < line + 64; i += 8)
+        for (size_t k = 0; k < kCrcParts; ++k) parts[k] = crc32c_word(parts[k], data + i + k * kCrcPart);
+    }
+    crc = uint32_t(parts[0]);
+    for (size_t k = 1; k < kCrcParts; ++k) crc = crc32c_skip_part(crc) ^ uint32_t(parts[k]);
+  }
+#endif
+  for (; n >= 64; n -= 64, data += 64) {
+    see(data);
+    crc = crc32c_words(crc, data, 64);
+  }
+  return crc32c_words(crc, data, n);
+}
+
+inline uint32_t crc32c_more(uint32_t crc, const uint8_t* data, size_t n) {
+  return crc32c_more(crc, data, n, [](const uint8_t*) {});
 }
 
 inline uint32_t crc32c_zeros(uint32_t crc, size_t n) {

@@ -252,22 +252,35 @@ class Dithering : public SparseCodec {
     return bits.padding() || refuse(why, Code::PADDING);
   }
 
+  // The same as short_entry(), of any length; false if it does not end, or the gap is not below `past`.
+  __attribute__((noinline)) bool long_entry(BitReader* bits, uint64_t past, int b, uint64_t* gap, uint32_t* sign,
+                                            uint32_t* level) const {
+    uint32_t low = 0;
+    *gap = bits->rice(past, b);
+    *level = 1;
+    if (*gap >= past || !bits->take(1, sign)) return false;
+    if (s_ == 1) return true;
+    const uint64_t n = bits->zeros(20);
+    if (n > 20 || !bits->take(int(n), &low)) return false;
+    *level = 1u << n | low;
+    return true;
+  }
+
   bool read_sparse(const Header& h, const uint8_t* data, size_t bytes, uint32_t* indices, uint32_t* levels,
                    Refusal* why) const {
     BitReader bits(data, bytes);
     const int b = rice_parameter(h.d, h.count);
     uint64_t next = 0;
     for (uint32_t i = 0; i < h.count; ++i) {
-      uint32_t sign = 0, low = 0;
-      const uint64_t index = next + bits.rice(h.d - next, b);
-      if (index >= h.d) return refuse(why, Code::CODE);
-      if (!bits.take(1, &sign)) return refuse(why, Code::CODE);
-      uint32_t level = 1;
-      if (s_ > 1) {
-        const uint64_t n = bits.zeros(20);
-        if (n > 20 || !bits.take(int(n), &low)) return refuse(why, Code::CODE);
-        level = 1u << n | low;
+      uint64_t gap;
+      uint32_t sign = 0, level = 1;
+      if (!bits.short_entry(b, s_ > 1, &gap, &sign, &level)) {
+        BitReader copy = bits;  // so that the other stays in registers
+        if (!long_entry(&copy, h.d - next, b, &gap, &sign, &level)) return refuse(why, Code::CODE);
+        bits = copy;
       }
+      const uint64_t index = next + gap;
+      if (index >= h.d) return refuse(why, Code::CODE);
       if (level > s_) return refuse(why, Code::CODE);
       indices[i] = uint32_t(index);
       levels[i] = level | (sign ? kNegative : 0);

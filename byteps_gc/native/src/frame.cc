@@ -1,5 +1,6 @@
 #include "frame.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -22,29 +23,25 @@ uint32_t checksum(const uint8_t* frame, size_t length) {
   return ~crc32c_more(crc, frame + kHeader, length);
 }
 
-uint16_t largest_word(const uint8_t* data, size_t n) {
-  uint16_t most = 0;
-  for (size_t i = 0; i + 2 <= n; i += 2) {
-    uint16_t word;
-    std::memcpy(&word, data + i, 2);
-    word &= 0x7fff;
-    most = most > word ? most : word;
-  }
-  return most;
-}
-
 // A frame's checksum, and the largest word of its payload, which is looked for while it is in the cache.
 uint32_t checksum_of_words(const uint8_t* frame, size_t length, uint16_t* largest) {
-  constexpr size_t part = 4 * 3 * 1024;
-  uint32_t crc = crc32c_more(~0u, frame, kHeader - 4);
+  typedef int16_t Words __attribute__((vector_size(32)));
+  Words most[2] = {};
+  const uint8_t* payload = frame + kHeader;
+  const uint32_t crc = crc32c_more(crc32c_more(~0u, frame, kHeader - 4), payload, length, [&most](const uint8_t* line) {
+    for (Words& seen : most) {
+      Words words;
+      std::memcpy(&words, line, sizeof words);
+      words &= 0x7fff;
+      seen = words > seen ? words : seen;
+      line += sizeof words;
+    }
+  });
+  int16_t words[4 * 16] = {};
+  std::memcpy(words, most, sizeof most);
+  std::memcpy(words + 2 * 16, payload + length / 64 * 64, length % 64);
   *largest = 0;
-  for (const uint8_t* at = frame + kHeader; length;) {
-    const size_t n = length < part ? length : part;
-    crc = crc32c_more(crc, at, n);
-    const uint16_t most = largest_word(at, n);
-    *largest = *largest > most ? *largest : most;
-    at += n, length -= n;
-  }
+  for (int16_t word : words) *largest = std::max(*largest, uint16_t(word & 0x7fff));
   return ~crc;
 }
 

@@ -18,11 +18,21 @@ size_t write_indices(const uint32_t* indices, size_t count, size_t d, uint8_t* o
 bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uint32_t* indices, Refusal* why) {
   BitReader bits(data, bytes);
   const int b = rice_parameter(d, count);
-  uint64_t next = 0;
-  for (size_t i = 0; i < count; ++i) {
+  uint64_t next = 0;  // checked after a run of short gaps, whose sum does not overflow
+  for (size_t i = 0; i < count;) {
+    BitReader local = bits;  // stays in registers
+    i += local.short_rices(count - i, b, [&next, out = indices + i](size_t at, const uint64_t* gaps) {
+      for (size_t k = 0; k < 4; ++k) {
+        out[at + k] = uint32_t(next + gaps[k]);
+        next += gaps[k] + 1;
+      }
+    });
+    bits = local;
+    if (next > d) return refuse(why, Code::CODE);
+    if (i == count) break;
     const uint64_t index = next + bits.rice(d - next, b);
     if (index >= d) return refuse(why, Code::CODE);
-    indices[i] = uint32_t(index);
+    indices[i++] = uint32_t(index);
     next = index + 1;
   }
   return bits.padding() || refuse(why, Code::PADDING);
@@ -86,6 +96,23 @@ void read_values(const Header& h, const uint8_t* data, size_t count, float* valu
     std::memcpy(values, data, count * 4);
 }
 
+bool read_checked(const Header& h, const uint8_t* data, size_t count, float* values, Refusal* why) {
+  if (h.flags & (kHalf | kBfloat16)) {
+    if (!check_values(h, data, count, why)) return false;
+    read_values(h, data, count, values);
+    return true;
+  }
+  uint32_t most = 0;
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, data + 4 * i, 4);
+    std::memcpy(values + i, &bits, 4);
+    bits &= 0x7fffffffu;
+    most = bits > most ? bits : most;
+  }
+  return most < kInfinityBits || refuse(why, Code::VALUE);
+}
+
 Union::Union(uint32_t d)
     : d_(d),
       sums_(scratch<float>(Scratch::kUnion).reserve(d)),
@@ -137,9 +164,7 @@ bool SparseCodec::union_entries(const Header& h, const uint8_t* payload, uint32_
   if (h.length < uint64_t(h.count) * 4 || h.length % 4) return refuse(why, Code::PAYLOAD);
   const size_t bytes = h.length - size_t(h.count) * 4;
   if (!read_indices(payload, bytes, h.d, h.count, indices, why)) return false;
-  if (!check_values(h, payload + bytes, h.count, why)) return false;
-  read_values(h, payload + bytes, h.count, values);
-  return true;
+  return read_checked(h, payload + bytes, h.count, values, why);
 }
 
 bool SparseCodec::read(const Header& h, const uint8_t* payload, uint32_t** indices, float** values,
@@ -154,8 +179,12 @@ bool SparseCodec::write(const Header& h, const uint8_t* payload, float* out, Ref
   uint32_t* indices;
   float* values;
   if (!read(h, payload, &indices, &values, why)) return false;
-  std::memset(out, 0, size_t(h.d) * 4);
-  for (uint32_t i = 0; i < h.count; ++i) out[indices[i]] = values[i];
+  uint32_t i = 0;
+  for (size_t offset = 0; offset < h.d; offset += kBlock) {  // values overwrite zeros while these are in the cache
+    const size_t end = std::min<size_t>(offset + kBlock, h.d);
+    std::memset(out + offset, 0, (end - offset) * 4);
+    for (; i < h.count && indices[i] < end; ++i) out[indices[i]] = values[i];
+  }
   return true;
 }
 

@@ -39,6 +39,8 @@ size_t write_values(const float* values, size_t count, Narrow as, uint8_t* out, 
 // Checks that all values are finite, also times their unit.
 bool check_values(const Header& header, const uint8_t* data, size_t count, Refusal* why);
 void read_values(const Header& header, const uint8_t* data, size_t count, float* values);
+// Does both, in one pass if they travel as float32.
+bool read_checked(const Header& header, const uint8_t* data, size_t count, float* values, Refusal* why);
 
 inline size_t value_bytes(uint16_t flags, size_t count) { return count * (flags & (kHalf | kBfloat16) ? 2 : 4); }
 

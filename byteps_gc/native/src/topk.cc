@@ -64,9 +64,7 @@ class TopK : public KeepingCodec {
     if (h.length < bytes || (h.length - bytes) % 4) return refuse(why, Code::PAYLOAD);
     const size_t stream = h.length - bytes;
     if (!read_indices(payload, stream, h.d, h.count, indices, why)) return false;
-    if (!check_values(h, payload + stream, h.count, why)) return false;
-    read_values(h, payload + stream, h.count, values);
-    return true;
+    return read_checked(h, payload + stream, h.count, values, why);
   }
 
  private:
