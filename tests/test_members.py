@@ -3,6 +3,7 @@
 Both workers of a job with one server have no engine (:mod:`member`): the test decides what they send, and when.
 """
 
+import re
 import threading
 
 from byteps_gc.cluster import roles, secret, supervisor
@@ -114,7 +115,8 @@ def test_workers_that_disagree_about_who_exchanges_a_tensor_end_the_job(started)
     first, other = started.members
     first.announce()
     other.announce(workers=1)
-    assert "exchanges 'a' among 1 workers, " in started.fails()
+    # the server may receive either announcement first
+    assert re.search(r"exchanges 'a' among (1 workers, .* among 0|0 workers, .* among 1) \(0: all\)", started.fails())
 
 
 def test_a_repeated_push_is_counted_once(job):
