@@ -1,8 +1,8 @@
-// Where compressors register and are made (byteps_gc's own implementation of
-// the released interface).
+// Registration and creation of compressors (byteps_gc's own implementation of
+// BytePS's interface).
 //
-// The table lives inside a function, so that it exists before the first
-// registration whatever the order in which objects are linked.
+// The table is a static object of a function, so it exists before the first
+// registration in any link order.
 #include "compressor_registry.h"
 
 #include <unistd.h>

@@ -97,7 +97,7 @@ uint64_t Session::Connect(std::string* why) {
   return Send(nullptr, "the first tensor");
 }
 
-// Queues an errand; the lock is held.
+// Queues an errand. The lock is held.
 uint64_t Session::Send(Declared* tensor, const std::string& name) {
   const uint64_t ticket = Add(1, false, name);
   errands_.push_back({tensor, ticket});
@@ -129,7 +129,7 @@ void Session::RunErrands() {
   }
 }
 
-// Marks all tensors as busy, or none.
+// Marks all tensors as busy, or none of them.
 bool Session::Claim(int count, const byteps_gc_core_exchange_of* each, std::string* why) {
   int claimed = 0;
   for (; claimed < count; ++claimed) {

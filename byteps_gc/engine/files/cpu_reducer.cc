@@ -26,11 +26,11 @@ namespace {
 
 using mshadow::half::half_t;
 
-// A block is what one thread sums at a time: small enough to share the work
-// evenly, large enough that the cost of starting it does not matter.
+// Elements that one thread sums at a time: few enough to balance the load,
+// enough to make the scheduling overhead negligible.
 const size_t kBlock = 64 * 1024;
 
-// Bytes for which a thread of its own is worth to be woken.
+// Bytes for which waking one more thread pays off.
 const size_t kShare = 1024 * 1024;
 
 int Share(int threads, size_t bytes) {
@@ -86,7 +86,7 @@ AddHalf ChooseAddHalf() {
   return AddHalfPortable;
 }
 
-// What values are added as: integers as unsigned ones, which wrap around.
+// The types in which values are added: integers as unsigned, which wrap around.
 template <typename T, bool = std::is_integral<T>::value>
 struct Addend {
   typedef T type;
@@ -173,7 +173,7 @@ CpuReducer::CpuReducer(std::shared_ptr<BytePSComm> comm) {
   threads_ = std::max(1, threads ? atoi(threads) : std::min(4, omp_get_num_procs()));
 #ifndef BYTEPS_BUILDING_SERVER
   if (comm) {
-    // the processes at the same place of every PCIe switch reduce together
+    // processes with the same rank on their PCIe switches reduce together
     std::vector<int> peers;
     const int stride = BytePSGlobal::GetPcieSwitchSize();
     const int first = BytePSGlobal::GetLocalRank() % stride;

@@ -1,10 +1,10 @@
 // Element-wise sums and copies on the host (byteps_gc's own implementation of
-// the interface that BytePS's reducer has).
+// the interface of BytePS's reducer).
 //
-// The released file picks its instructions when it is compiled, which ties a
-// build to the processor it was made on. Here every processor runs the same
-// library: the kernels are compiled for AVX2 and for plain x86-64 and chosen at
-// run time. A sum has the same bits either way (no fused multiply-add).
+// Stock BytePS selects instructions at compile time, which ties a build to the
+// processor of the build machine. Here one library runs on every x86-64
+// processor: the kernels are compiled for AVX2 and for plain x86-64, and chosen
+// at run time. Both give the same bits (no fused multiply-add).
 #ifndef BYTEPS_CPU_REDUCER_H
 #define BYTEPS_CPU_REDUCER_H
 

@@ -1,7 +1,7 @@
-// Something that happens, and threads that wait for it without missing it.
+// An event that several threads can wait for without missing it.
 //
-// Who waits takes the count, looks, and waits only if the count is still the same: what happens in between
-// is not lost. The wait is bounded, as a safety net.
+// A waiting thread reads the count, checks its condition, and waits only while the count is unchanged, so it does not
+// miss an event in between. The wait is bounded, as a safety net.
 #ifndef BYTEPS_GC_EVENT_H
 #define BYTEPS_GC_EVENT_H
 
@@ -31,7 +31,7 @@ class Event {
     changed_.wait_for(guard, std::chrono::milliseconds(500), [this, seen] { return count_.load() != seen; });
   }
 
-  // Raises at the end of a scope, when the locks that are taken after it have been released.
+  // Raises the event at the end of a scope, after the locks that were taken later in the scope have been released.
   class Raiser {
    public:
     explicit Raiser(Event& event) : event_(event) {}

@@ -1,18 +1,18 @@
-// Whether the other processes of a job live, so that none waits for one that does not.
+// Failure detection: a job ends if one of its processes has died or stalled, instead of waiting for it.
 //
-// Every worker and server introduces itself to the scheduler. Both then send "alive" a few times in the limit, and "bye"
-// when the job is done, all on the connection that the member has made. If a connection ends without a "bye", its
-// process has died; if it is silent for longer than the limit, its process has stopped, or its host is gone. The
-// scheduler then sends the reason to all others, and every process ends with that reason and status 69; a worker that
-// cannot call a server, with 68; a process whose scheduler does not let it in, with 67. A member that finds a reason to
-// end the job sends it to the scheduler. Time counts as the process has lived through it: a machine that slept accuses
-// nobody.
+// Every worker and server introduces itself to the scheduler. Both then send a heartbeat ("alive") several times within
+// the timeout, and "bye" when the job is done, on the connection that the member has made. If a connection ends without
+// a "bye", its process has died. If it is silent for longer than the timeout, its process has stalled, or its host is
+// unreachable. The scheduler then sends the reason to all others, and every process ends with this reason and status
+// 69. A worker that cannot connect to a server ends with 68, a process that the scheduler rejects with 67. A member
+// that finds a reason to end the job sends it to the scheduler. The time for which a process did not run, as on a
+// suspended machine, does not count.
 //
-// An introduction also holds the settings that must be the same in all processes: the first two that differ end the
-// job before anything is exchanged.
+// An introduction also contains the settings that must be the same in all processes (settings.h). If two processes
+// differ, the job ends before the first exchange.
 //
-//   BYTEPS_GC_DEATH_TIMEOUT   seconds of silence that are a death (60)
-//   BYTEPS_GC_START_TIMEOUT   seconds within which all have to arrive (300)
+//   BYTEPS_GC_DEATH_TIMEOUT   timeout of silence in seconds (60)
+//   BYTEPS_GC_START_TIMEOUT   seconds within which all processes have to connect (300)
 #ifndef BYTEPS_GC_LIVENESS_H
 #define BYTEPS_GC_LIVENESS_H
 
@@ -44,16 +44,15 @@
 
 namespace ps {
 
-// Where others reach a node: "10.0.0.2:1234".
+// The address of a node, such as "10.0.0.2:1234".
 inline std::string AddressOf(const Node& node) { return node.hostname + ":" + std::to_string(node.port); }
 
-// Time that this process has lived through: a time in which it did not run, as on a machine that slept, counts as no
-// more than `most` seconds.
+// The time for which this process has run. A pause, as on a suspended machine, counts as `most` seconds at most.
 class Clock {
  public:
   explicit Clock(double most) : most_(most) {}
 
-  // Seconds since the last call.
+  // Returns the seconds since the last call.
   double Passed() {
     const auto before = last_;
     last_ = std::chrono::steady_clock::now();
@@ -67,10 +66,10 @@ class Clock {
 
 class Liveness {
  public:
-  // Sends a text by a connection: on the scheduler a member's, on a member the scheduler's, whose name is empty.
+  // Sends a text on a connection: of a member on the scheduler, and to the scheduler (with an empty name) on a member.
   using Say = std::function<void(const std::string& connection, const std::string& text)>;
 
-  static constexpr size_t kText = 2048;  // bytes of a text, at most
+  static constexpr size_t kText = 2048;  // maximum bytes of a text
 
   void Start(const Node& self, const Node& scheduler, Say say) {
     self_ = self;
@@ -83,13 +82,13 @@ class Liveness {
     thread_ = std::thread(&Liveness::Run, this);
   }
 
-  // What a member says of itself, before anything else.
+  // The first text of a member, its introduction.
   std::string Hello() const {
     return "hello " + std::to_string(worker()) + " " + Name() + Settings::Own(worker() >= 0);
   }
 
-  // Ends the job of a worker that cannot call a server: it would wait for its answers for ever. If the server has left
-  // because the job ends already, the scheduler knows why; so its word is awaited for a moment.
+  // Ends the job of a worker that cannot connect to a server, instead of waiting for replies forever. The server may
+  // have left because the job is ending already: then the scheduler, which is asked first, gives that reason.
   void Reach(const Node& server) {
     if (!Unreached().empty() || Answers(server.hostname, server.port)) return;
     const std::string why = Name() + " reaches the scheduler, but not the server at " + AddressOf(server) +
@@ -102,27 +101,27 @@ class Liveness {
     alarm_.Raise();
   }
 
-  // Seconds of silence that are a death.
+  // The timeout of silence in seconds.
   double limit() const { return limit_; }
 
-  // Ends the job of a worker that has lost its connection to a server, and gets no other.
+  // Ends the job of a worker that has lost its connection to a server and cannot connect again.
   [[noreturn]] void Cut(const std::string& server) {
     Abort(Name() + " lost its connection to the server at " + server + " and could not connect again within " + Text(limit_) +
               ". This job stops; check the network between them",
           kUnreached);
   }
 
-  // All have arrived.
+  // All processes have connected.
   void Begin() { started_ = true; }
 
-  // The job is done: from now on others may go.
+  // The job is done: other processes may end.
   void End() {
     ended_ = true;
     alarm_.Raise();
     if (thread_.joinable()) thread_.join();
   }
 
-  // Ends the job, on all hosts, for a reason that this process has found. Returns never.
+  // Ends the job, on all hosts, for a reason that this process has found.
   [[noreturn]] void Abort(const std::string& why, int status) {
     if (!schedules()) {
       say_("", "end " + why);
@@ -136,10 +135,10 @@ class Liveness {
     while (true) pause();
   }
 
-  // A text that has come by a connection; returns what is wrong with it. The first one of a member is its "hello":
-  // who is not let in gets the reason.
+  // Handles a text from a connection; returns the reason to drop it, or nullptr. The first text of a member is its
+  // "hello". A member that is rejected gets the reason.
   const char* Heard(const std::string& connection, const std::string& text) {
-    // an empty one stands for the end of a connection
+    // the empty text represents the end of a connection
     if (text.empty() || text.size() > kText || !Printable(text)) return "a text that is none";
     std::lock_guard<std::mutex> guard(mu_);
     const bool hello = text.compare(0, 6, "hello ") == 0;
@@ -154,7 +153,7 @@ class Liveness {
     return nullptr;
   }
 
-  // A connection has ended.
+  // Handles the end of a connection.
   void Closed(const std::string& connection) {
     std::lock_guard<std::mutex> guard(mu_);
     refused_.erase(connection);
@@ -163,20 +162,20 @@ class Liveness {
     alarm_.Raise();
   }
 
-  // On the scheduler: whether processes have met whose settings differ.
+  // On the scheduler: whether settings of processes differ.
   bool Doomed() {
     std::lock_guard<std::mutex> guard(mu_);
     return doomed_;
   }
 
-  // On the scheduler: whether a connection is that of a member of a role.
+  // On the scheduler: whether a connection belongs to a worker or, with `worker` false, to a server.
   bool Member(const std::string& connection, bool worker) {
     std::lock_guard<std::mutex> guard(mu_);
     auto found = members_.find(connection);
     return found != members_.end() && (found->second >= 0) == worker;
   }
 
-  // On a member: what answers at the scheduler's address does not let it in.
+  // On a member: the process at the scheduler's address has rejected the connection.
   [[noreturn]] void Refused() const {
     Leave("what answers at " + AddressOf(scheduler_) + " does not accept " + Name() +
               ": it is another program or version, or its secret differs (BYTEPS_GC_SECRET_FILE)",
@@ -184,10 +183,10 @@ class Liveness {
   }
 
  private:
-  static constexpr double kFarewell = 1;  // seconds in which the others learn why the job ends
-  static constexpr double kPatience = 5;  // seconds that a node waits longer than the scheduler, which knows more
-  static constexpr double kLeft = 30;     // seconds that a node has to leave after the scheduler
-  static constexpr int kReach = 10;       // seconds
+  static constexpr double kFarewell = 1;  // seconds for sending the reason before this process ends
+  static constexpr double kPatience = 5;  // additional seconds that a node waits, as the scheduler knows more
+  static constexpr double kLeft = 30;     // seconds in which a node has to end after the scheduler
+  static constexpr int kReach = 10;       // seconds for a test connection to a server
   static constexpr int kStatus = 69, kUnreached = 68, kTurnedAway = 67;
 
   struct Peer {
@@ -206,7 +205,7 @@ class Liveness {
     return text;
   }
 
-  // Whether a connection to a port can be made.
+  // Whether a process accepts connections at a port.
   static bool Answers(const std::string& host, int port) {
     addrinfo hints{}, *found = nullptr;
     hints.ai_family = AF_INET;
@@ -226,7 +225,7 @@ class Liveness {
 
   std::string Name() const { return ProcessName(self_); }
 
-  // Makes a member of who says "WORKER NAME;SETTINGS"; returns why not, if not. By mu_.
+  // Accepts a member with the introduction "WORKER NAME;SETTINGS", or returns the reason to reject it. mu_ is held.
   std::string Admit(const std::string& connection, const std::string& text) {
     std::istringstream words(text);
     int worker = -2;
@@ -260,7 +259,7 @@ class Liveness {
            " servers";
   }
 
-  // Why this worker cannot call a server; empty if it can.
+  // Why this worker cannot connect to a server; empty if it can.
   std::string Unreached() {
     std::lock_guard<std::mutex> guard(mu_);
     return unreached_;
@@ -286,7 +285,7 @@ class Liveness {
     SayAll("bye");
   }
 
-  // To all members, or to the scheduler, that are still there.
+  // Sends a text to all members that have not left, or to the scheduler.
   void SayAll(const std::string& text) {
     if (!schedules() && peers_.empty()) return say_("", text);
     for (auto& peer : peers_) {
@@ -294,7 +293,7 @@ class Liveness {
     }
   }
 
-  // Why this job has to end; empty if it need not.
+  // Returns the reason to end this job, or an empty text.
   std::string Judge(double passed) {
     std::deque<std::pair<std::string, std::string>> heard;
     std::string why;
@@ -311,7 +310,7 @@ class Liveness {
     for (auto& one : peers_) {
       Peer& peer = one.second;
       if (!why.empty()) break;
-      // the others leave when all are done; a node that is left behind has missed the word for it
+      // the others leave when all are done; a node that remains has missed the notice
       if (peer.left && (schedules() || peer.silent < kLeft)) continue;
       if (peer.left) why = Lost(peer.name, "has left before this process had finished");
       else if (peer.closed) why = Lost(peer.name, "has died or lost its connection");
@@ -329,7 +328,7 @@ class Liveness {
     return waited_ > start_limit_ + kPatience ? NoBegin() : "";
   }
 
-  // Takes in a text, empty at the end of a connection; returns why the job has to end, if it says so.
+  // Handles a text, or, if it is empty, the end of a connection; returns a reason to end the job, or an empty text.
   std::string Take(const std::string& connection, const std::string& text) {
     if (text.compare(0, 6, "hello ") == 0) {
       const size_t begin = text.find(' ', 6) + 1;
@@ -382,7 +381,7 @@ class Liveness {
            ". This job stops; check the log there and start the job again, or increase BYTEPS_GC_START_TIMEOUT";
   }
 
-  // Lets all others know, and ends this process.
+  // Sends the reason to all other processes, and ends this one.
   [[noreturn]] void Finish(const std::string& why) {
     if (schedules()) SayAll("end " + why);
     Leave(why, why == Unreached() ? kUnreached : kStatus, schedules() ? kFarewell : 0);

@@ -1,4 +1,4 @@
-// Names of shared memory and sockets that no other worker of the host has.
+// Names of shared memory and sockets that are unique to each worker of a host.
 #ifndef BYTEPS_GC_LOCAL_SCOPE_H
 #define BYTEPS_GC_LOCAL_SCOPE_H
 
@@ -17,8 +17,8 @@
 namespace byteps {
 namespace common {
 
-// The processes of one worker share a scope, other workers have another one.
-// bpslaunch names it; a worker of one process needs nobody to name it.
+// The processes of one worker share a scope, and other workers have other
+// scopes. bpslaunch names it, except for a worker of one process.
 inline std::string LocalScope() {
   const char* named = getenv("BYTEPS_GC_LOCAL_SCOPE");
   if (named) return std::string("byteps_gc_") + named + "_";
@@ -35,8 +35,8 @@ inline std::string LocalScope() {
   return scope + "_";
 }
 
-// An address in Linux's abstract namespace: it needs no folder that can be
-// written to, and ends with the process whatever ends that.
+// An address in Linux's abstract namespace: it needs no writable folder, and
+// disappears with the process however that ends.
 inline socklen_t AbstractAddress(const std::string& name, sockaddr_un* address) {
   BPS_CHECK_LT(name.size(), sizeof(address->sun_path) - 1)
       << "socket name " << name << " is too long; set a shorter BYTEPS_SOCKET_PATH";
@@ -47,14 +47,14 @@ inline socklen_t AbstractAddress(const std::string& name, sockaddr_un* address) 
                                 name.size());
 }
 
-// Before the socket is bound: ReceiveOwn() learns who has sent.
+// Lets ReceiveOwn() see the senders; called before the socket is bound.
 inline void ShowSenders(int fd) {
   const int on = 1;
   BPS_CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on), 0) << std::strerror(errno);
 }
 
-// recv() of what this user's processes send. Whoever knows an abstract address
-// can send as well; that is dropped.
+// recv() from this user's processes. Any user can send to an abstract address;
+// messages of other users are dropped.
 inline ssize_t ReceiveOwn(int fd, void* data, size_t size) {
   while (true) {
     iovec content{data, size};

@@ -1,4 +1,4 @@
-// How a worker tells all servers that it has no more data, or that it leaves.
+// Notification of all servers that a worker has no more data, or leaves.
 #ifndef BYTEPS_GC_MEMBERSHIP_H
 #define BYTEPS_GC_MEMBERSHIP_H
 
@@ -14,11 +14,11 @@
 namespace byteps {
 namespace common {
 
-// This worker, as messages name it.
+// The name of this worker in messages.
 inline std::string WorkerName() { return ps::ProcessName(ps::Postoffice::Get()->van()->my_node()); }
 
-// Tells every server what this worker does, and a text to the first one. Returns what that one answers when all have
-// answered. The key is the last one of each server's range, which no tensor has.
+// Notifies every server, and sends a text to the first one. Waits for all replies, and returns that of the first
+// server. The key is the last one of each server's range, which no tensor uses.
 inline std::string TellServers(ps::KVWorker<char>* worker, Membership what, int rank, const std::string& text) {
   struct Request {
     ps::SArray<ps::Key> keys;

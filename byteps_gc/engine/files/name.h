@@ -1,4 +1,4 @@
-// What messages call a process.
+// The name of a process in messages.
 #ifndef BYTEPS_GC_NAME_H
 #define BYTEPS_GC_NAME_H
 
@@ -9,7 +9,8 @@
 
 namespace ps {
 
-// The name of this process, which is `self` in its job: as its launcher calls it, and its host, "worker-1 on 10.0.0.2".
+// The name of this process, which is `self` in its job: its launcher's name for it, and its host, such as
+// "worker-1 on 10.0.0.2".
 inline std::string ProcessName(const Node& self) {
   const char* role = getenv("BYTEPS_GC_ROLE");
   const char* worker = getenv("DMLC_WORKER_ID");

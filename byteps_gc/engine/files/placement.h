@@ -1,4 +1,4 @@
-// Which server a partition goes to: the one that has the fewest bytes so far.
+// Placement of partitions on servers: each goes to the server with the fewest bytes so far.
 #ifndef BYTEPS_GC_PLACEMENT_H
 #define BYTEPS_GC_PLACEMENT_H
 
@@ -13,8 +13,8 @@
 namespace byteps {
 namespace common {
 
-// All workers add the same tensors in the same order, that in which they
-// declare them, so all of them place every partition alike.
+// All workers add the same tensors in the same order, the order of declaration,
+// so their placements are the same.
 class Placement {
  public:
   static Placement& Get() {
@@ -22,8 +22,8 @@ class Placement {
     return placement;
   }
 
-  // A tensor of `bytes` bytes, in partitions of at most `bound` with the keys
-  // from `first` on. A user who has named a hash function gets that instead.
+  // Places a tensor of `bytes` bytes, in partitions of at most `bound` with keys
+  // from `first` on. Does nothing if the user has set a hash function.
   void Add(uint64_t first, size_t bytes, size_t bound) {
     const int servers = Number("DMLC_NUM_SERVER");
     if (servers < 1 || getenv("BYTEPS_KEY_HASH_FN") ||
@@ -41,7 +41,7 @@ class Placement {
     }
   }
 
-  // Whether the key's tensor was added, and then its server.
+  // Gets the server of a key; false if its tensor was not added.
   bool Find(uint64_t key, int* server) {
     std::lock_guard<std::mutex> lock(mutex_);
     const auto found = servers_.find(key);
@@ -63,7 +63,7 @@ class Placement {
   }
 
   std::mutex mutex_;
-  std::vector<size_t> loads_;  // bytes of each server
+  std::vector<size_t> loads_;  // bytes on each server
   std::unordered_map<uint64_t, int> servers_;
 };
 

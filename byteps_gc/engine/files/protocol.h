@@ -1,4 +1,4 @@
-// What workers and servers say to each other apart from gradients: what a tensor is, and who takes part.
+// The messages of workers and servers apart from gradients: announcements of tensors, and changes of membership.
 #ifndef BYTEPS_GC_PROTOCOL_H
 #define BYTEPS_GC_PROTOCOL_H
 
@@ -13,15 +13,15 @@
 namespace byteps {
 namespace common {
 
-// Types of requests: BytePS's own, and ours. A command pairs one with a dtype as Cantor does; that of kMembership is
-// paired with what the worker does.
+// Types of requests: BytePS's and ours. A command is the Cantor pairing of a type and a detail: the dtype, or, for
+// kMembership, the change of membership.
 constexpr int kPushPullRequest = 0, kCompressorRequest = 2, kMembership = 3;
 enum Membership { kJoin, kLeave };
 
 inline int Command(int type, int dtype) { return (type + dtype) * (type + dtype + 1) / 2 + dtype; }
 
 struct Request {
-  int type, detail;  // detail: the dtype, or what the worker does
+  int type, detail;
 };
 
 // The inverse of Command(); -1 for both if there is none.
@@ -32,18 +32,18 @@ inline Request ReadCommand(int command) {
   return {static_cast<int>(sum - detail), static_cast<int>(detail)};
 }
 
-// A worker's description of one part of a tensor, the first thing that it sends of it. In bytes: a line of numbers, then
-// a line for each text.
+// A worker's description of one partition of a tensor, sent before its first value. As bytes: a line of numbers, and a
+// line for each text.
 struct Announcement {
-  uint64_t bytes = 0, tensor_bytes = 0, partition_bytes = 0;  // of this part, of all, and of a part at most
+  uint64_t bytes = 0, tensor_bytes = 0, partition_bytes = 0;  // of this partition, the tensor, and a partition at most
   uint32_t part = 0;
-  uint32_t workers = 0;        // that exchange it: as many as announce it, or 0 for all
-  std::string worker, tensor;  // "worker-1 on 10.0.0.2", and the name that the tensor was declared with
-  std::string label;           // what else messages call it, such as the parameter; may be empty, and may differ
-  std::string options;         // "key=value" of its compressor, sorted, with a space between; empty without one
+  uint32_t workers = 0;        // number of workers that exchange it, or 0 for all
+  std::string worker, tensor;  // such as "worker-1 on 10.0.0.2"; the declared name of the tensor
+  std::string label;           // additional name in messages, such as the parameter's; may be empty, and may differ
+  std::string options;         // of its compressor, "key=value key=value..." in order; empty without one
 
-  static constexpr size_t kMost = 4096, kText = 256;  // bytes of all, and of a name
-  static constexpr uint64_t kMostBytes = INT32_MAX;   // of a part: messages count them as int
+  static constexpr size_t kMost = 4096, kText = 256;  // bytes of an announcement, and of a name
+  static constexpr uint64_t kMostBytes = INT32_MAX;   // of a partition: lengths in messages are of type int
 
   std::string Write() const {
     std::ostringstream text;
@@ -53,7 +53,7 @@ struct Announcement {
     return text.str();
   }
 
-  // False, having changed only this object, if the bytes are no announcement.
+  // Returns false if the bytes are not an announcement.
   bool Read(const char* data, size_t size) {
     if (size > kMost) return false;
     std::istringstream text(std::string(data, size));
@@ -81,7 +81,7 @@ struct Announcement {
     return text;
   }
 
-  // A text of one line without control characters, and no longer than `most` bytes.
+  // Truncates a text to `most` bytes, and replaces control characters.
   static std::string Printable(std::string text, size_t most) {
     if (text.size() > most) text.resize(most);
     for (char& one : text) {
@@ -91,8 +91,8 @@ struct Announcement {
   }
 };
 
-// What a worker says when it joins or leaves, and the answer to a worker that has joined: a line with a rank, one with
-// a name, and any text. The answer's are those of the worker that joined last.
+// The message of a worker that joins or leaves, and the reply to a join: a line with a rank, a line with a name, and
+// any text. The reply has those of the worker that joined last.
 struct Member {
   int rank = 0;
   std::string name, text;

@@ -1,7 +1,7 @@
 // Regions of memory that a worker shares with a server of its host.
 //
-// A region is a file without a name, which the worker passes to the server (SCM_RIGHTS). It exists until the last process
-// that has mapped it ends.
+// A region is a file without a name, which the worker passes to the server (SCM_RIGHTS). It exists until the last
+// process that has mapped it ends.
 #ifndef BYTEPS_GC_REGIONS_H
 #define BYTEPS_GC_REGIONS_H
 
@@ -21,21 +21,21 @@
 
 namespace ps {
 
-// Where the bytes of a message are; what the message holds in their place.
+// A reference to bytes in a region, sent instead of the bytes.
 struct Place {
-  uint64_t region;  // its number, of those that the worker has given to the server
+  uint64_t region;  // number of the region among those that the worker has passed to the server
   uint64_t offset;
   uint64_t size;
 };
 
-// What is said of a region that is given.
+// The message that passes a region to a server.
 struct Gift {
   int worker;
-  int number;  // its first one is 0
+  int number;  // of the region, from 0
   uint64_t size;
 };
 
-// A datagram socket with a name that is no file's.
+// A datagram socket with an abstract address.
 class RegionSocket {
  public:
   explicit RegionSocket(const std::string& name) : fd_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
@@ -55,7 +55,7 @@ class RegionSocket {
     return setsockopt(fd_, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0 && bind(fd_, address(), length_) == 0;
   }
 
-  // Gives a file to whoever listens; false if nobody has taken it within some seconds.
+  // Passes a file to the listening process; returns false after a few seconds without success.
   bool Give(int file, Gift gift) {
     const timeval patience{5, 0};
     setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
@@ -71,7 +71,8 @@ class RegionSocket {
     return sendmsg(fd_, &envelope.message, MSG_NOSIGNAL) == sizeof gift;
   }
 
-  // The next gift, false if there is none. Its file is -1 unless a process of this user gave it, and gave only this one.
+  // Receives the next file; returns false if there is none. The file is -1 unless it is the only one of its message,
+  // and the sender is a process of this user.
   bool Take(Gift* gift, int* file) {
     Envelope envelope(gift);
     *file = -1;
@@ -106,7 +107,8 @@ class RegionSocket {
     alignas(cmsghdr) char room[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(ucred))] = {};
   };
 
-  // Takes the first file that was sent, and closes others: where one fits, two do, as room is aligned. Whether it was one.
+  // Takes the first file of a message and closes the others: padding leaves room for two. Returns whether there was
+  // only one.
   static bool TakeFile(cmsghdr* control, int* file) {
     const size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof *file;
     for (size_t i = count; i > 0; --i) {
@@ -123,22 +125,22 @@ class RegionSocket {
   socklen_t length_;
 };
 
-// Memory that two processes have; mapped until the process ends, as a message may still point there.
+// Memory that two processes share. It stays mapped until the process ends, as a message may still refer to it.
 class Region {
  public:
-  // A new one.
+  // Creates a region.
   explicit Region(size_t size) : file_(memfd_create("byteps_gc", MFD_CLOEXEC | MFD_ALLOW_SEALING)), size_(size) {
     if (file_ >= 0 && ftruncate(file_, size) == 0 && fcntl(file_, F_ADD_SEALS, kSeals) == 0) Map();
   }
-  // Whether a file that another process has given has the size that it says, for good: whoever mapped it could
-  // otherwise be ended by the other process, which only had to make it shorter.
+  // Whether a file from another process has the announced size, and is sealed. Otherwise the other process could
+  // truncate it, and any access would then end this process.
   static bool Sound(int file, size_t size) {
     struct stat found;
     const int seals = fcntl(file, F_GET_SEALS);
     return seals >= 0 && (seals & kSeals) == kSeals && fstat(file, &found) == 0 && size > 0 &&
            static_cast<size_t>(found.st_size) == size;
   }
-  // One that another process has given.
+  // Maps a region from another process.
   Region(int file, size_t size) : file_(file), size_(size) {
     Map();
     close(file);
@@ -146,7 +148,7 @@ class Region {
   Region(const Region&) = delete;
 
   int file() const { return file_; }
-  // nullptr if there is no such place
+  // Returns nullptr if the place is outside the region.
   char* At(const Place& place) const {
     return base_ && place.offset <= size_ && place.size <= size_ - place.offset ? base_ + place.offset : nullptr;
   }

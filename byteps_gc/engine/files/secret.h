@@ -1,13 +1,12 @@
-// The job's secret, and who is let in with it.
+// The job's secret, and the authentication of connections with it.
 //
-// The secret is a CURVE key (https://rfc.zeromq.org/spec/26) that every process of the job has and nobody else. All of
-// them use it both as the key of a server and as that of a client: a server's handler of ZAP
-// (https://rfc.zeromq.org/spec/27) accepts a client only if it has proved that it has the same key. Cryptography is
-// ZeroMQ's and libsodium's.
+// The secret is a CURVE key (https://rfc.zeromq.org/spec/26) that only the processes of the job have. All of them use
+// it both as the key of a server and as that of a client: a server's ZAP handler (https://rfc.zeromq.org/spec/27)
+// accepts a client only if it has proved that it has the same key. Cryptography is ZeroMQ's and libsodium's.
 //
-//   BYTEPS_GC_SECRET_FILE   holds the secret key, 40 characters of Z85; without it, whoever reaches a port is let in
-//   BYTEPS_GC_ENCRYPT       0: gradients travel in clear, and a worker shows a server the token that the scheduler has
-//                           passed on to it, encrypted (1)
+//   BYTEPS_GC_SECRET_FILE   file with the secret key, 40 characters of Z85; without it, every connection is accepted
+//   BYTEPS_GC_ENCRYPT       0: gradients are not encrypted, and a worker sends a server the token that it has received
+//                           from the scheduler, encrypted (default: 1)
 #ifndef BYTEPS_GC_SECRET_H
 #define BYTEPS_GC_SECRET_H
 
@@ -31,14 +30,14 @@ class Secret {
  public:
   static constexpr size_t kToken = 32;  // characters of a server's token
 
-  // Read once; a file that cannot be used ends the process.
+  // Reads the file once; an invalid file ends the process.
   static const Secret& Get() {
     static const Secret secret;
     return secret;
   }
 
   bool exists() const { return !key_.empty(); }
-  // Whether what workers and servers exchange is encrypted.
+  // Whether messages between workers and servers are encrypted.
   bool encrypts() const { return encrypts_; }
   const std::string& bytes() const { return bytes_; }
 
@@ -55,16 +54,16 @@ class Secret {
     return text;
   }
 
-  // Before a socket is bound. token: what a caller has to show where nothing is encrypted.
+  // Sets the options of a socket before it is bound. token: what clients have to send if nothing is encrypted.
   void Guard(Socket* socket, const std::string& token = "") const {
-    socket->Set(ZMQ_ZAP_DOMAIN, "byteps_gc");  // also turns away protocols older than ZMTP 3
+    socket->Set(ZMQ_ZAP_DOMAIN, "byteps_gc");  // also rejects protocols older than ZMTP 3
     if (!exists()) return;
     if (!token.empty()) return socket->Set(ZMQ_PLAIN_SERVER, 1);
     socket->Set(ZMQ_CURVE_SERVER, 1);
     socket->Set(ZMQ_CURVE_SECRETKEY, key_);
   }
 
-  // Before a socket calls. token: that of the server, if nothing is encrypted.
+  // Sets the options of a socket before it connects. token: that of the server, if nothing is encrypted.
   void Identify(Socket* socket, const std::string& token = "") const {
     socket->Set(ZMQ_ZAP_DOMAIN, "byteps_gc");
     if (!exists()) return;
@@ -100,10 +99,10 @@ class Secret {
   bool encrypts_;
 };
 
-// Answers ZeroMQ's questions about who calls, and reports, once for each address, whom it has turned away.
+// Handles ZeroMQ's authentication requests, and reports rejected connections, once for each address.
 class Authenticator {
  public:
-  // token: what a caller has to show where nothing is encrypted.
+  // token: what clients have to send if nothing is encrypted.
   Authenticator(void* context, const std::string& token) : context_(context), token_(token), questions_(context, ZMQ_REP) {
     CHECK_EQ(zmq_bind(questions_.handle(), "inproc://zeromq.zap.01"), 0) << zmq_strerror(errno);
   }
@@ -112,13 +111,13 @@ class Authenticator {
     if (thread_.joinable()) thread_.join();
   }
 
-  // Before the socket is bound.
+  // Adds a socket, before it is bound.
   void Watch(Socket* socket) {
     constexpr int kEvents = ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
     listeners_.emplace_back(new Events(context_, socket, kEvents));
   }
 
-  // When it watches all.
+  // Starts the thread, after all sockets have been added.
   void Start() { thread_ = std::thread(&Authenticator::Run, this); }
 
  private:

@@ -1,4 +1,5 @@
-// The aggregation of a round: decompresses and adds the pushes, compresses the sum, and replies to the workers that wait.
+// The aggregation of a round: decompresses and adds the pushes, compresses the sum, and replies to the workers that
+// wait.
 #ifndef BYTEPS_GC_SERVER_AGGREGATOR_H
 #define BYTEPS_GC_SERVER_AGGREGATOR_H
 

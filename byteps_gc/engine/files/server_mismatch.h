@@ -45,7 +45,7 @@ inline void CheckAnnouncement(const Key& key, const Announcement& is, int dtype)
     Fail(is.worker + " " + Compression(is.options, was.options, quoted) + ", " + was.worker + " " +
          Compression(was.options, is.options, "it") +
          ": use the same compression_params (also fp16 and bf16) and BYTEPS_MIN_COMPRESS_BYTES on all workers");
-  // what a worker derives from the above
+  // values that a worker derives from those above
   if (is.partition_bytes != was.partition_bytes)
     Fail(is.worker + " has BYTEPS_PARTITION_BYTES=" + std::to_string(is.partition_bytes) + ", " + was.worker + " has " +
          std::to_string(was.partition_bytes) + ", as " + quoted + " shows: set the same value on all hosts");

@@ -1,9 +1,9 @@
-// What a worker exchanges with a server of its host: through memory that both see, instead of a socket.
+// Exchange of values between a worker and a server of its host through shared memory instead of a socket.
 //
-// A worker has a slot for each key that it pushes. The bytes go into the slot, a message says where they are, and the
-// answer comes back in the same slot. A worker pushes a key again only when it has the answer, and the server answers
-// when it has no more use for what was pushed: so a slot belongs to one side at a time. Slots are in regions, which
-// are files without a name that the server is given (SCM_RIGHTS) and that end with the last process that has them.
+// A worker has a slot for each key that it pushes. It writes the values to the slot and sends a message with their
+// place; the reply comes back in the same slot. A worker pushes a key again only after the reply, and the server
+// replies only when it does not need the pushed values any more, so a slot belongs to one side at a time. Slots are in
+// shared regions (regions.h).
 #ifndef BYTEPS_GC_SLOTS_H
 #define BYTEPS_GC_SLOTS_H
 
@@ -25,15 +25,15 @@ namespace ps {
 // A worker's slots.
 class Slots {
  public:
-  // A server of this host, which takes regions at `name`.
+  // Adds a server of this host, which receives regions at the address `name`.
   void Meet(int server, const std::string& name, int worker) {
     std::lock_guard<std::mutex> guard(mu_);
-    auto& peer = peers_[server] = Peer();  // what an earlier one of this number was given is not its
+    auto& peer = peers_[server] = Peer();  // an earlier server with this number had other regions
     peer.name = name;
     peer.worker = worker;
   }
 
-  // Copies to the slot of a key; false if the server has none for so much.
+  // Copies values to the slot of a key; returns false if there is no slot of this size.
   bool Put(int server, uint64_t key, const char* data, size_t size, Place* place) {
     char* there;
     {
@@ -41,7 +41,7 @@ class Slots {
       auto peer = peers_.find(server);
       if (peer == peers_.end()) return false;
       Place& slot = peer->second.slots[key];
-      // what a compressor makes is now longer, now shorter
+      // the size of compressed values varies
       if (slot.size < size && !peer->second.Allocate(std::max(size, 2 * slot.size), &slot)) return false;
       *place = {slot.region, slot.offset, size};
       there = peer->second.regions[slot.region]->At(*place);
@@ -50,7 +50,7 @@ class Slots {
     return true;
   }
 
-  // What the server has answered; nullptr if there is no such place.
+  // The values of a server's reply; nullptr if there is no such place.
   char* At(int server, const Place& place) {
     std::lock_guard<std::mutex> guard(mu_);
     auto peer = peers_.find(server);
@@ -93,7 +93,7 @@ class Slots {
   std::unordered_map<int, Peer> peers_;  // by server
 };
 
-// The regions that a server has been given, and where each worker's keys are.
+// The regions that workers have passed to a server, and the places of each worker's keys.
 class GivenRegions {
  public:
   void Listen(const std::string& name) {
@@ -102,8 +102,8 @@ class GivenRegions {
   }
   int fd() const { return socket_ ? socket_->fd() : -1; }
 
-  // Takes all that have been given by now. A region is a worker's next one, never one in the place of another; what
-  // is not sound is left out, and its worker's messages then refer to nothing.
+  // Takes all regions that have arrived. A region never replaces an earlier one of its worker. Invalid regions are
+  // ignored, so references to them are invalid, too.
   void Take() {
     Gift gift;
     for (int file; socket_ && socket_->Take(&gift, &file);) {
@@ -118,7 +118,7 @@ class GivenRegions {
     }
   }
 
-  // What a worker has pushed, nullptr if there is no such place; its answer goes there as well.
+  // The values of a push; nullptr if there is no such place. The reply goes to the same place.
   char* Pushed(int worker, uint64_t key, const Place& place) {
     std::unique_lock<std::mutex> guard(mu_);
     auto& giver = givers_[worker];
@@ -133,7 +133,7 @@ class GivenRegions {
     return there;
   }
 
-  // Copies an answer to where the key was pushed from; false if that is not a place for so much.
+  // Copies a reply to the place of the push; returns false if there is none of this size.
   bool Answer(int worker, uint64_t key, const char* data, size_t size, Place* place) {
     char* there;
     {

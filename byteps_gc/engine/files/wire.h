@@ -1,8 +1,7 @@
-// What a message between two nodes says of itself, in bytes, and what of it can be believed.
+// The headers of messages between two nodes, as bytes, and their validation.
 //
-// A message is a header, an entry for each node that it names, and data. Whatever does not start with the header's first
-// word, has another length than its own numbers say, or holds a value that no node sends, is not a message: Read returns
-// false, having touched nothing but the bytes it was given.
+// A message is a header, an entry for each node that it names, and data. Read() rejects bytes with another magic
+// number, another length than the header implies, or a value that no node sends. It accesses no other bytes.
 #ifndef BYTEPS_GC_WIRE_H
 #define BYTEPS_GC_WIRE_H
 
@@ -32,12 +31,12 @@ static_assert(sizeof(Header) == 32, "the header has no gaps");
 struct NodeEntry {
   int32_t id, port, customer, user;
   uint8_t role, recovery, unused[2];
-  char host[kHost];    // ends with a zero
-  char token[kToken];  // what a server wants to see, or zeros
+  char host[kHost];    // terminated by a zero
+  char token[kToken];  // that a server expects from workers, or zeros
 };
 static_assert(sizeof(NodeEntry) == 116, "an entry has no gaps");
 
-// A node's token is where ps-lite has the name of an endpoint, and its user where it has an auxiliary number.
+// ps-lite's field for the name of an endpoint holds a node's token, and its auxiliary number the node's user.
 static_assert(sizeof(Node::endpoint_name) >= kToken, "a token has room");
 
 inline std::string Token(const Node& node) { return std::string(node.endpoint_name, node.endpoint_name_len); }
@@ -64,7 +63,7 @@ inline void Write(const Meta& meta, char* bytes) {
   header.app = meta.app_id;
   header.customer = meta.customer_id;
   header.timestamp = meta.timestamp;
-  if (meta.control.empty()) header.option = meta.option;  // others leave it as it was in memory
+  if (meta.control.empty()) header.option = meta.option;  // control messages do not initialize it
   if (meta.control.cmd == Control::BARRIER && meta.request) header.group = meta.control.barrier_group;
   memcpy(bytes, &header, sizeof header);
   bytes += sizeof header;
@@ -99,7 +98,7 @@ inline bool Read(const NodeEntry& entry, Node* node) {
   return true;
 }
 
-// Reads a header and its entries; false if the bytes are not those of a message.
+// Reads a header and its entries; returns false if they are invalid.
 inline bool Read(const char* bytes, size_t size, Meta* meta) {
   Header header;
   if (size < sizeof header) return false;
@@ -115,7 +114,7 @@ inline bool Read(const char* bytes, size_t size, Meta* meta) {
       break;
     case Control::BARRIER:
       if (header.nodes || header.group < 0 || header.group > 7) return false;
-      if ((header.flags & kRequest) != (header.group ? kRequest : 0)) return false;  // an answer names no group
+      if ((header.flags & kRequest) != (header.group ? kRequest : 0)) return false;  // a reply names no group
       break;
     default:
       return false;

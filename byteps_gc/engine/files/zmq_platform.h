@@ -1,4 +1,4 @@
-// What libzmq's configure script would find on Linux with glibc 2.17 or newer, and which of its parts we build.
+// The results of libzmq's configure script on Linux with glibc 2.17 or newer, and the parts of libzmq that we build.
 //
 // The I/O threads wait with epoll. CURVE is libsodium's. WebSockets, PGM, NORM, TIPC, VMCI and GSSAPI are left out.
 #ifndef BYTEPS_GC_ZMQ_PLATFORM_H

@@ -1,10 +1,9 @@
 // ZeroMQ sockets that several threads share, and a thread that waits for many.
 //
-// A ZeroMQ socket may be used by one thread at a time, so each has a lock. Its
-// file descriptor says only that something has happened to the socket, and says
-// it once: whoever looks at the socket takes the news away. A waiting thread
-// therefore has a second descriptor, the alarm, which a sender raises when it
-// has taken news that was meant for the receiver.
+// Only one thread at a time may use a ZeroMQ socket, so each has a lock. Its
+// file descriptor is edge-triggered: any use of the socket consumes the event.
+// A waiting thread therefore has a second descriptor, the alarm, which a sender
+// raises when it may have consumed an event of the receiver.
 #ifndef BYTEPS_GC_ZMQ_SOCKET_H
 #define BYTEPS_GC_ZMQ_SOCKET_H
 
@@ -47,7 +46,7 @@ class Alarm {
   const int fd_;
 };
 
-// One part of a message. It may be handed on to whoever keeps its bytes.
+// One part of a message. release() passes the ownership of its bytes on.
 class Part {
  public:
   Part() : message_(new zmq_msg_t) { zmq_msg_init(message_.get()); }
@@ -56,7 +55,7 @@ class Part {
     if (data) memcpy(this->data(), data, size);
   }
   explicit Part(const std::string& text) : Part(text.data(), text.size()) {}
-  // bytes that stay where they are; release(hint) when they have been sent
+  // Refers to bytes without a copy; release(hint) is called when they have been sent.
   Part(void* data, size_t size, zmq_free_fn* release, void* hint) : message_(new zmq_msg_t) {
     CHECK_EQ(zmq_msg_init_data(message_.get(), data, size, release, hint), 0) << "out of memory";
   }
@@ -84,16 +83,16 @@ class Socket {
  public:
   Socket(void* context, int type) : handle_(zmq_socket(context, type)) {
     CHECK(handle_) << "cannot create a socket: " << zmq_strerror(errno) << "; raise BYTEPS_ZMQ_MAX_SOCKET or ulimit -n";
-    // what is queued is bounded by the tensors; a sender that waits would hold the lock that the receiver needs
+    // the tensors bound the queues; a blocked sender would hold the lock that the receiver needs
     Set(ZMQ_SNDHWM, 0);
     Set(ZMQ_RCVHWM, 0);
-    // what waits for a caller that has gone can never be sent, and must not keep the context from ending
+    // messages to a process that has ended cannot be delivered, and must not keep the context open
     Set(ZMQ_LINGER, 0);
-    // a firewall on the way may forget a connection that nothing is said on, as while a net is validated
+    // a firewall may drop an idle connection, as during validation
     Set(ZMQ_TCP_KEEPALIVE, 1);
     Set(ZMQ_TCP_KEEPALIVE_IDLE, 60);
   }
-  // what was sent is still delivered, to whoever listens: the last word of the scheduler is what all others wait for
+  // Sent messages are still delivered: all other processes wait for the scheduler's last message.
   ~Socket() {
     Set(ZMQ_LINGER, patience_);
     zmq_close(handle_);
@@ -106,7 +105,7 @@ class Socket {
   void Set(int option, const std::string& value) {
     CHECK_EQ(zmq_setsockopt(handle_, option, value.data(), value.size()), 0) << zmq_strerror(errno);
   }
-  // For how many milliseconds what was sent is still delivered when the socket is closed.
+  // Sets the milliseconds in which sent messages are still delivered after the socket is closed.
   void SetPatience(int milliseconds) { patience_ = milliseconds; }
   void* handle() { return handle_; }
   std::mutex& lock() { return lock_; }
@@ -118,7 +117,7 @@ class Socket {
     return fd;
   }
 
-  // The next message, if one is there.
+  // Receives the next message; returns false if there is none.
   bool Receive(std::vector<Part>* parts) {
     std::lock_guard<std::mutex> guard(lock_);
     parts->clear();
@@ -132,8 +131,8 @@ class Socket {
     return true;
   }
 
-  // Sends all parts as one message; false if the peer that the first part names is not there.
-  // `alarm` is raised if a message may have come in meanwhile.
+  // Sends all parts as one message; returns false if the peer that the first part names is not connected. Raises the
+  // alarm if a message may have arrived in the meantime.
   bool Send(std::vector<Part>* parts, Alarm* alarm) {
     std::lock_guard<std::mutex> guard(lock_);
     for (size_t i = 0; i < parts->size(); ++i) {
@@ -162,7 +161,7 @@ class Socket {
   int patience_ = 20000;
 };
 
-// What happens to the connections of a socket; made before the socket is bound or connected.
+// The events of a socket's connections; created before the socket is bound or connected.
 class Events {
  public:
   Events(void* context, Socket* socket, int wanted) : socket_(context, ZMQ_PAIR) {
@@ -174,7 +173,7 @@ class Events {
 
   int fd() { return socket_.fd(); }
 
-  // The next event, if there is one, and the other side's address, such as "tcp://10.0.0.2:1234".
+  // Gets the next event and the peer's address, such as "tcp://10.0.0.2:1234"; returns false if there is none.
   bool Next(int* event, std::string* remote) {
     std::vector<Part> parts;
     uint64_t kind = 0;
@@ -189,12 +188,12 @@ class Events {
 
  private:
   static constexpr int kVersion = 2;   // of events
-  static constexpr size_t kParts = 4;  // of an event, at least: what, how many values, both addresses
+  static constexpr size_t kParts = 4;  // of an event, at least: kind, number of values, both addresses
 
   Socket socket_;
 };
 
-// Until a descriptor has news, but for `milliseconds` at most.
+// Waits until a descriptor is ready, for `milliseconds` at most.
 inline void Await(std::vector<pollfd>* news, int milliseconds) { poll(news->data(), news->size(), milliseconds); }
 
 }  // namespace ps

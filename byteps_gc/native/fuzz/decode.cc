@@ -1,9 +1,9 @@
-// Fuzzing of what reads bytes from the network: pushes to a server, replies to a worker, registered options.
+// Fuzzing of the decoders of bytes from the network: pushes to a server, replies to a worker, registered options.
 //
-// An input chooses a partition, then says how one of its frames is changed. Whatever the change was: nothing is read
-// or written that should not be (ASan, UBSan), a frame is accepted or refused with a reason, the step is answered,
-// and the next good frames give the bytes that they give to a server and a worker that never met the bad one.
-// A target is CODEC-push, CODEC-reply or options; the first argument of the program names it.
+// An input chooses a partition, and then how one of its frames is modified. After any modification: no invalid memory
+// is accessed (ASan, UBSan), a frame is accepted or rejected with a reason, the step gets a reply, and the next valid
+// frames give the same bytes as on a server and a worker that have not received the modified one. A target is
+// CODEC-push, CODEC-reply or options; the first argument of the program names it.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -51,10 +51,10 @@ using Bytes = std::vector<uint8_t>;
 
 constexpr size_t kRoom = 1 << 15;  // bytes of the longest frame
 constexpr size_t kLongest = 3500;  // elements
-constexpr uint32_t kStep = 2;      // the step whose frames are changed
+constexpr uint32_t kStep = 2;      // the step whose frames are modified
 constexpr float kEta = 0.1f;
 
-// Memory of which only the first bytes may be touched.
+// Memory of which only the first bytes may be accessed.
 class Guarded {
  public:
   Guarded() : data_(static_cast<uint8_t*>(std::aligned_alloc(64, kRoom))) { std::memset(data_, 0, kRoom); }
@@ -72,7 +72,7 @@ class Guarded {
   uint8_t* const data_;
 };
 
-// A frame while it is changed.
+// A frame that is being modified.
 struct Frame {
   uint8_t* data;
   size_t size;
@@ -97,7 +97,7 @@ uint32_t get(View frame, Field field) {
   return value;
 }
 
-// A place in the payload, or in all of it where there is none.
+// An offset in the payload, or in the whole frame without a payload.
 size_t place(const Frame& frame, Input* in) {
   const size_t first = frame.size > kHeader ? kHeader : 0;
   return frame.size > first ? first + in->two() % (frame.size - first) : 0;
@@ -163,7 +163,7 @@ void change(Frame* frame, Input* in) {
   }
 }
 
-// The length that the frame has, and a checksum that is right.
+// Sets the correct length and checksum.
 void repair(Frame* frame, bool length, bool checksum) {
   if (frame->size < kHeader) return;
   if (length) set(frame, {40, 4}, uint32_t(frame->size - kHeader));
@@ -172,7 +172,7 @@ void repair(Frame* frame, bool length, bool checksum) {
   set(frame, {44, 4}, ~bgc::crc32c_more(crc, frame->data + kHeader, frame->size - kHeader));
 }
 
-// Values of gradients: like a bell, few that are not zero, or of all magnitudes.
+// Gradients: bell-shaped, mostly zeros, or of all magnitudes.
 Bytes gradient(size_t d, bgc::DType dtype, int pattern, uint32_t seed) {
   Bytes bytes(d * (dtype == bgc::kFloat16 ? 2 : 4));
   for (size_t i = 0; i < d; ++i) {
@@ -204,14 +204,14 @@ bool travels_raw(const Registration& r) {
   return kHeader + bgc::make_codec(r.options)->max_payload(r.bytes / r.element()) > r.bytes - r.alignment();
 }
 
-// The least length at which frames travel; 1 if there is none.
+// The smallest length at which frames are sent; 1 if there is none.
 size_t least_framed(const Texts& options, bgc::DType dtype) {
   for (size_t d = 1; d < kLongest; d += 16)
     if (!travels_raw(registration(options, dtype, d, 1))) return d;
   return 1;
 }
 
-// One partition, its frames in step kStep, and what good frames have to give.
+// One partition, its frames in step kStep, and the expected results of valid frames.
 struct Case {
   Case(const Texts& options, bgc::DType dtype, size_t d, int workers, int pattern);
   void make_odd_frames();
@@ -220,9 +220,9 @@ struct Case {
   const Registration r;
   const size_t d, bytes;
   const bool raw;
-  std::vector<Bytes> pushes, others;  // others: frames that do not belong where a push or a reply does
+  std::vector<Bytes> pushes, others;  // others: frames that are neither a valid push nor a valid reply here
   Bytes reply, fresh_reply, expected;
-  std::vector<float> residual, residual_after, sum;  // of the server; sum: what add() makes of the first push
+  std::vector<float> residual, residual_after, sum;  // of the server; sum: the result of add() for the first push
   bool adds;
   float eta;
   std::unique_ptr<Server> server;
@@ -280,7 +280,7 @@ void Case::make_odd_frames() {
   }
 }
 
-// The good frames are accepted and give what they have to.
+// Checks that the valid frames are accepted and give the expected results.
 void Case::end_as_expected(Server* one, bool fresh) const {
   bgc::Refusal why;
   for (const Bytes& push : pushes)
@@ -304,7 +304,7 @@ void forget(bgc::Array<T>* array) {
   new (array) bgc::Array<T>();
 }
 
-// Scratch never shrinks: where a longer partition was before, ASan would not see who writes past its end.
+// Frees the scratch memory. It never shrinks, so after a longer partition ASan would not detect writes past the end.
 void forget_scratch() {
   for (int purpose = 0; purpose < int(bgc::Scratch::kEnd); ++purpose) {
     forget(&bgc::scratch<uint8_t>(bgc::Scratch(purpose)));
@@ -314,7 +314,7 @@ void forget_scratch() {
   }
 }
 
-// One of the case's frames, changed as the input says.
+// One of the case's frames, modified by the input.
 View changed(const Case& c, const Bytes& base, uint8_t control, Input* in) {
   Frame frame{frame_memory().all(), 0};
   const uint8_t which = in->byte();
@@ -326,13 +326,13 @@ View changed(const Case& c, const Bytes& base, uint8_t control, Input* in) {
   return {frame_memory().only(frame.size), frame.size};
 }
 
-// What reads a frame: it is refused with a code that the table has, or accepted without one.
+// Counts a result, and checks it: rejected with a known code, or accepted without a code.
 void count(bool accepted, const bgc::Refusal& why) {
   count(accepted);
   require(accepted == !why && (accepted || *bgc::name_of(why.code)), "refused without a code, or accepted with one");
 }
 
-// Whether a push names what the others of its step do.
+// Whether two pushes have the same number of elements, step, stream and learning rate.
 bool agrees(View one, const Bytes& other) {
   for (const Field field : {Field{8, 4}, {16, 4}, {24, 4}, {32, 4}})
     if (get(one, field) != get({other.data(), other.size()}, field)) return false;
@@ -348,7 +348,7 @@ bool all_nan(const Case& c, View reply) {
   return reply.size == c.bytes;
 }
 
-// What the workers get for a step with a changed frame.
+// Checks the reply of a step with a modified frame.
 void check_answer(const Case& c, View reply, bool accepted, bool agreed) {
   static float out[kLongest];
   bgc::Refusal why;
@@ -387,7 +387,7 @@ void attack_push(Case& c, uint8_t control, Input* in) {
   c.end_as_expected(server, is_fresh);
 }
 
-// What is accepted is finite.
+// Checks that accepted values are finite.
 void require_finite(const Case& c, size_t size, uint8_t flags, const void* values) {
   if (size == c.bytes || flags & bgc::kNonfinite) return;
   uint32_t most = 0;
@@ -416,7 +416,7 @@ void attack_reply(Case& c, uint8_t control, Input* in) {
   static Guarded out;
   bgc::Refusal why;
   const View bad = changed(c, c.reply, control, in);
-  const bool in_place = control >> 6 & 1 && bad.size <= c.bytes;  // as BytePS has it
+  const bool in_place = control >> 6 & 1 && bad.size <= c.bytes;  // as in BytePS
   uint8_t* values = in_place ? frame_memory().only(c.bytes) : out.only(c.bytes);
   const uint8_t flags = uint8_t(get(bad, {6, 2}));
   const bool accepted = c.worker->decompress(bad, c.d, values, &why);
@@ -430,11 +430,11 @@ void attack_reply(Case& c, uint8_t control, Input* in) {
   require(std::memcmp(values, c.expected.data(), c.bytes) == 0, "a good reply gives something else");
 }
 
-// Numbers that an option is tried with, where its rule accepts them.
+// Values that are tried for a numeric option, if its rule accepts them.
 const char* const kNumbers[] = {"0.1", "0.3", "0.5", "0", "1", "2", "4", "5", "7", "30", "127", "512", "1000",
                                 "1048576", "1000000000", "4294967295"};
 
-// An empty one stands for an option that is not there.
+// An empty text stands for a missing option.
 std::vector<std::string> texts_of(const bgc::Rule& rule) {
   if (!rule.needed) return {rule.choices[0], ""};
   if (rule.type == bgc::Rule::kFlag) return {"true", "false"};
@@ -448,7 +448,7 @@ bool are_accepted(const Texts& options) {
   return bgc::read_options(options, &read, &why);
 }
 
-// Some combinations of all options of a codec, without and with error feedback; always the same.
+// Fixed combinations of all options of a codec, without and with error feedback.
 std::vector<Texts> rows(const std::string& codec) {
   constexpr size_t count = 12;
   const bgc::Kind* kind = bgc::find_kind(codec);
@@ -468,7 +468,7 @@ std::vector<Texts> rows(const std::string& codec) {
   return found;
 }
 
-// The cases of one codec, made when they are first chosen.
+// The cases of one codec, created at first use.
 class Cases {
  public:
   explicit Cases(const std::string& codec) : rows_(rows(codec)) {
@@ -505,7 +505,7 @@ const char* const kWords[] = {
     "-1",      "-0",      "0x1p3",       "1e400",      "1e-320",      "inf",                "nan",   " ",
     "\nef=vanilla", "\nmu=0.9"};
 
-// Those, and the keys and choices of all codecs.
+// kWords, and the keys and choices of all codecs.
 std::vector<std::string> words() {
   std::vector<std::string> found(std::begin(kWords), std::end(kWords));
   for (const bgc::Kind& kind : bgc::kinds())
@@ -516,7 +516,7 @@ std::vector<std::string> words() {
   return found;
 }
 
-// For every codec its name, and a registration of some of its options.
+// For every codec, its name and registrations with some of its options.
 std::vector<std::string> begins() {
   std::vector<std::string> found;
   for (const bgc::Kind& kind : bgc::kinds()) {
@@ -530,7 +530,7 @@ std::vector<std::string> begins() {
   return found;
 }
 
-// Mostly options that could be meant: words behind a good registration, or behind a version and a compressor.
+// Mostly plausible options: words after a valid registration, or after a version and a compressor.
 std::string text_of(Input* in) {
   static const std::vector<std::string> known = words(), firsts = begins();
   std::string text;
@@ -553,7 +553,7 @@ Texts lines_of(const std::string& text) {
   return texts;
 }
 
-// Two steps of a partition whose options were accepted.
+// Runs two steps of a partition with accepted options.
 void use(const Registration& r, size_t d, int pattern) {
   Server server(r);
   std::vector<std::unique_ptr<Worker>> workers;
@@ -577,7 +577,7 @@ void attack_options(Input* in) {
   static constexpr int dtypes[] = {0, 2, 0, 2, 0, 2, 1, -1};
   static constexpr int counts[] = {1, 2, 1, 3, 0, -1, 65534, 65535};
   const uint8_t head = in->byte(), length = in->byte();
-  const bool used = in->byte() % 32 == 1;  // it takes long
+  const bool used = in->byte() % 32 == 1;  // a slow check
   const int dtype = dtypes[head & 7], workers = counts[head >> 3 & 7];
   const size_t align = dtype == bgc::kFloat16 ? 32 : 128;
   size_t bytes = (1 + length % 32) * align;
@@ -614,7 +614,7 @@ void attack(Input* in) {
 
 }  // namespace
 
-// Takes the target's name away from the arguments.
+// Removes the target's name from the arguments.
 extern "C" int LLVMFuzzerInitialize(int* count, char*** words) {
   if (*count < 2) fail("the first argument has to be a target: CODEC-push, CODEC-reply or options");
   target() = (*words)[1];

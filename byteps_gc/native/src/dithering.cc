@@ -1,5 +1,5 @@
-// dithering: unbiased rounding of x / ||x|| to few levels, entropy coded
-// (arXiv 1610.02132 linear levels; arXiv 1905.10988 natural ones).
+// dithering: unbiased rounding of x / ||x|| to a few levels, entropy coded
+// (arXiv 1610.02132: linear levels; arXiv 1905.10988: natural levels).
 #include <algorithm>
 #include <cmath>
 
@@ -116,8 +116,8 @@ class Dithering : public SparseCodec {
     return level & kNegative ? -size : size;
   }
 
-  // Whether values[first, end) of one bucket are: its highest level is looked at first. Inlined into finish(), it makes
-  // g++ 12 compile the rounding to code that is 1.6 times as slow.
+  // Whether values[first, end) of one bucket are finite. Checks the highest level first. Not inlined into finish(), as
+  // g++ 12 would compile the rounding to code that is 1.6 times as slow.
   __attribute__((noinline)) bool are_finite(const float* values, uint32_t first, uint32_t end, float unit) const {
     if (std::isfinite(value_of(s_, unit))) return true;
     return std::all_of(values + first, values + end, [](float value) { return std::isfinite(value); });
@@ -144,7 +144,7 @@ class Dithering : public SparseCodec {
     draw.seed = seed_, draw.domain = kUpperDomain;
     const float least = natural_ ? power_of_two(int(s_) - 1) : 0;
     const float factor = 256 * (natural_ ? least : float(s_)) / norm * (1 + 0x1p-20f);
-    const bool rare = l2_ && !bucket_;  // levels above zero, beside the norm of a whole partition
+    const bool rare = l2_ && !bucket_;  // few levels are above zero with the L2 norm of a whole partition
     auto eight = [&](size_t i, const uint8_t* upper) {
       if (round_eight(p + i, norm, s_, least, upper, uint32_t(i), indices, levels, &found_)) return;
       for (size_t j = 0; j < 8; ++j) one(p, i + j, norm, upper[j], draw, indices, levels);
@@ -172,7 +172,7 @@ class Dithering : public SparseCodec {
   }
 
   void one(const float* p, size_t i, float norm, uint32_t upper, Draw draw, uint32_t* indices, uint32_t* levels) {
-    uint32_t level, threshold;  // rounds up if a number of 31 bits is below the threshold
+    uint32_t level, threshold;  // rounded up if a 31-bit random number is below the threshold
     const float y = __builtin_fabsf(p[i]) / norm;
     if (natural_) {
       const uint32_t bits = bits_of(y);

@@ -1,12 +1,12 @@
-// How a partition's blocks become a payload: on a worker and on a server.
+// Encoding of a partition into a payload, block by block, on a worker and on a server.
 #pragma once
 
 #include "partition.h"
 
 namespace bgc {
 
-constexpr size_t kPart = 512;  // elements that go through the wrappers at a time, so that all states stream at once
-constexpr size_t kStreamed = 1 << 20;  // states of so many bytes are stored past the cache
+constexpr size_t kPart = 512;  // elements per call of the wrappers, so that all states are streamed together
+constexpr size_t kStreamed = 1 << 20;  // states of at least this many bytes bypass the cache
 
 inline void pad(float* block, size_t n) {
   for (size_t i = n; i % kLanes; ++i) block[i] = 0;
@@ -17,7 +17,7 @@ bool Partition::encode(size_t d, float eta, const Draw& draw, const float* whole
   alignas(64) float room[kBlock], sum[kBlock];
   const bool feedback = feedback_ && feedback_->begin(eta);
   const bool stream = d * sizeof(float) >= kStreamed && codec_->reads() != Codec::kAll;
-  float* kept = nullptr;  // where blocks are put together for finish()
+  float* kept = nullptr;  // the blocks as one array for finish()
   if (feedback)
     whole = feedback_->slots.next();
   else if (!whole && codec_->reads() != Codec::kNothing)

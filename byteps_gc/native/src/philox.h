@@ -5,7 +5,7 @@
 
 namespace bgc {
 
-struct Draw {  // what a random number depends on, beside its own number
+struct Draw {  // the key and the counter of a random number, apart from its index
   uint32_t seed = 0, stream = 0, step = 0, worker = 0, domain = 0;
 };
 
@@ -37,7 +37,7 @@ inline void multiply(__m256i a, __m256i b, __m256i* high, __m256i* low) {
 }
 #endif
 
-// the words of n, n+1, ..., n+7, one after the other
+// Writes the words of n, n+1, ..., n+7, one after the other.
 inline void philox8(uint32_t n, const Draw& draw, uint32_t* out) {
 #ifdef __AVX2__
   const __m256i m0 = _mm256_set1_epi32(int(0xD2511F53u)), m1 = _mm256_set1_epi32(int(0xCD9E8D57u));
@@ -56,7 +56,7 @@ inline void philox8(uint32_t n, const Draw& draw, uint32_t* out) {
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
-  // from four words of eight numbers to eight numbers of four words
+  // transpose 4 words of 8 numbers to 8 numbers of 4 words
   const __m256i a = _mm256_unpacklo_epi32(c0, c1), b = _mm256_unpackhi_epi32(c0, c1);
   const __m256i c = _mm256_unpacklo_epi32(c2, c3), d = _mm256_unpackhi_epi32(c2, c3);
   const __m256i e = _mm256_unpacklo_epi64(a, c), f = _mm256_unpackhi_epi64(a, c);

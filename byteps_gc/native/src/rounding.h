@@ -1,15 +1,15 @@
-// Rounding of eight elements to levels at random, as Dithering does it one by one.
+// Stochastic rounding of eight elements at a time, with the same results as Dithering one by one.
 #pragma once
 
 #include "simd.h"
 
 namespace bgc {
 
-constexpr uint32_t kNegative = 0x80000000u;  // the sign, beside a level
+constexpr uint32_t kNegative = 0x80000000u;  // the sign bit of a level
 
 #ifdef __AVX2__
 
-// For every set of lanes: their numbers, one after the other.
+// For every set of lanes, their numbers in ascending order.
 struct Compaction {
   uint8_t lanes[256][8] = {};
   constexpr Compaction() {
@@ -24,7 +24,7 @@ inline __m256i widen(const uint8_t* bytes) {
   return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
 }
 
-// Levels and, as 31 bits, the chance to be rounded up to the next one.
+// Computes levels, and the 31-bit probabilities of rounding up to the next level.
 inline void linear_levels(__m256 y, uint32_t s, __m256i* level, __m256i* chance) {
   const __m256 scaled = _mm256_mul_ps(y, _mm256_set1_ps(float(s)));
   *level = _mm256_cvttps_epi32(scaled);
@@ -41,9 +41,9 @@ inline void natural_levels(__m256 y, uint32_t s, float least, __m256i* level, __
   *chance = _mm256_blendv_epi8(_mm256_cvttps_epi32(small), mantissa, above);
 }
 
-// For each of 32 elements, whether it may get a level above zero: if it has none before the rounding, its upper random
-// bits are at most its chance to rise. A clear bit is right, a set one may be wrong. factor: 256 times the number of
-// levels up to y = 1, divided by the norm and rounded up.
+// Returns a bit for each of 32 elements: whether its level may be above zero after rounding. An element of level zero
+// rises only if its upper random bits are at most its probability. A clear bit is exact, a set bit may be a false
+// positive. factor: 256 times the number of levels up to y = 1, divided by the norm and rounded up.
 inline uint32_t may_rise(const float* x, float factor, const uint8_t* bytes) {
   const __m256 sign = _mm256_set1_ps(-0.f), most = _mm256_set1_ps(255), f = _mm256_set1_ps(factor);
   __m256i chance[4];
@@ -58,8 +58,8 @@ inline uint32_t may_rise(const float* x, float factor, const uint8_t* bytes) {
   return uint32_t(_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(chances, drawn), chances)));
 }
 
-// Appends those of eight elements whose level is above zero; `bytes` are the upper bits of their random numbers.
-// False, and nothing is appended, if they do not suffice. least: 2^(s-1) for natural levels, else 0.
+// Appends those of eight elements whose level is above zero. bytes: the upper bits of their random numbers; if these
+// are not sufficient, returns false and appends nothing. least: 2^(s-1) for natural levels, else 0.
 inline bool round_eight(const float* x, float norm, uint32_t s, float least, const uint8_t* bytes, uint32_t index,
                         uint32_t* indices, uint32_t* levels, uint32_t* found) {
   const __m256 v = _mm256_loadu_ps(x), sign = _mm256_set1_ps(-0.f);

@@ -5,7 +5,7 @@ namespace bgc {
 
 namespace {
 
-constexpr size_t kSample = 64;  // one element of so many estimates the threshold
+constexpr size_t kSample = 64;  // the threshold is estimated from one element in 64
 
 class TopK : public KeepingCodec {
  public:
@@ -23,7 +23,7 @@ class TopK : public KeepingCodec {
     bits_ = scratch<uint32_t>(Scratch::kLevels).reserve(d);
   }
 
-  // Candidates are collected while the values are in the cache, if the last step left a hint.
+  // Collects candidates while the values are in the cache, if the last step has left a hint.
   void scan(const float* x, size_t offset, size_t n) override {
     Magnitudes most = Magnitudes::none();
     for (size_t i = 0; i < n; i += kLanes, ahead(x + i)) {
@@ -77,7 +77,8 @@ class TopK : public KeepingCodec {
     }
   }
 
-  // Without a hint, or with a bad one: a threshold from a sample, or, if that is too high, all elements.
+  // Collects candidates without a hint, or after a bad one, by a threshold that is estimated from a sample. If that
+  // threshold is too high, all elements are candidates.
   void search(const float* p, uint32_t k) {
     const size_t sampled = d_ / kSample;
     threshold_ = 0;
@@ -96,9 +97,9 @@ class TopK : public KeepingCodec {
   }
 
   struct Kth {
-    uint32_t value, equals;  // the k-th largest, and how many equal ones are among the k largest
+    uint32_t value, equals;  // the k-th largest, and how many of the k largest are equal to it
   };
-  // Of the candidates, by their upper and then their lower 16 bits.
+  // Finds the k-th largest candidate, by the upper and then the lower 16 bits.
   Kth kth(uint32_t k) const {
     uint32_t* counts = scratch<uint32_t>(Scratch::kCounts).reserve(65536);
     std::memset(counts, 0, 65536 * 4);
@@ -112,7 +113,7 @@ class TopK : public KeepingCodec {
     return {upper << 16 | lower, left};
   }
 
-  // Leaves the k chosen indices, ascending, at the front; returns the least chosen magnitude.
+  // Moves the k selected indices, ascending, to the front; returns the smallest selected magnitude.
   uint32_t select(uint32_t k) {
     Kth last = kth(k);
     uint32_t chosen = 0;
