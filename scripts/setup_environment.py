@@ -5,45 +5,25 @@ A step that has been done is skipped; an interrupted step starts again.
 """
 
 import argparse
-import ctypes.util
 import hashlib
 import json
 import os
 from pathlib import Path
 import shutil
 import signal
-import subprocess
 import sys
 import zipfile
+
+import debian_packages
+from debian_packages import ALWAYS, FOR_TORCH, TO_BUILD, TO_RUN
+from steps import fail, run, say, step
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = PYTHON = STAMP = Path()  # of the environment, see use()
 EXTRAS = {"cpu": "mxnet-cpu", "cuda": "mxnet-cuda"}
 ENGINES = {"cpu": "host", "cuda": "cuda"}  # what wheels of the engine call the device
 DEVICES = {"cpu": "train on the CPU", "cuda": "train on GPUs; also installs CUDA 11, cuDNN 8 and NCCL"}
-PR_SET_PDEATHSIG = 1
 NO_TORCH = 77  # status: there is no PyTorch to install
-
-# Debian's package, and how to see that what it brings is there
-DEBIAN = {
-    "g++": lambda: shutil.which("g++"),
-    "make": lambda: shutil.which("make"),
-    "libgomp1": lambda: ctypes.util.find_library("gomp"),
-    "libgl1": lambda: ctypes.util.find_library("GL"),
-    "libglib2.0-0": lambda: ctypes.util.find_library("glib-2.0"),
-    "libnuma1": lambda: ctypes.util.find_library("numa"),
-    "libnuma-dev": lambda: Path("/usr/include/numa.h").exists(),
-    "python3-venv": lambda: importable("ensurepip"),
-    "dataset-fashion-mnist": lambda: Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz").exists(),
-    "chromium": lambda: program("chromium"),
-    "iproute2": lambda: program("ip") and program("tc"),
-    "openssh-server": lambda: program("sshd"),
-    "pssh": lambda: program("parallel-ssh"),
-}
-ALWAYS = ("libgl1", "libglib2.0-0", "python3-venv")
-FOR_TORCH = ("python3-venv", "g++", "make")
-TO_BUILD = {"cpu": ("g++", "make"), "cuda": ("g++", "make", "libnuma-dev")}
-TO_RUN = {"cpu": ("libgomp1",), "cuda": ("libgomp1", "libnuma1")}
 
 
 def use(folder):
@@ -52,88 +32,6 @@ def use(folder):
     VENV = Path(os.environ.get("BYTEPS_GC_VENV") or ROOT / folder).absolute()
     PYTHON = VENV / "bin" / "python"
     STAMP = VENV / "byteps_gc-setup.json"
-
-
-def program(name):
-    """Where a program lies, those for root included; None if it is missing."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
-
-
-def importable(name):
-    """Whether this Python has the module."""
-    try:
-        __import__(name)
-    except ImportError:
-        return False
-    return True
-
-
-def fail(message, status=2):
-    """Report in one line why the set-up cannot continue, and exit."""
-    print(f"setup: {message}", file=sys.stderr)
-    sys.exit(status)
-
-
-def say(message):
-    """One line of progress."""
-    print(f"setup: {message}", flush=True)
-
-
-def run(*command, env=None, output=None):
-    """Run a step that ends when this process does; returns (status, output)."""
-    parent = os.getpid()
-
-    def tie():
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(143)
-
-    child = subprocess.Popen(
-        [str(part) for part in command],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=output or subprocess.STDOUT,
-        text=True,
-        preexec_fn=tie,
-    )
-    try:
-        text, _ = child.communicate()
-    except BaseException:
-        child.terminate()
-        child.wait()
-        raise
-    return child.returncode, text
-
-
-def step(message, *command, env=None):
-    """Run a step; its output is shown only if it fails."""
-    say(message)
-    status, text = run(*command, env=env)
-    if status:
-        print(text[-4000:], file=sys.stderr)
-        fail(f"failed: {message}: {command[0]} exited with status {status}", 1)
-
-
-def debian_packages(wanted):
-    """Install what is missing, as root or with sudo; otherwise name it."""
-    unknown = [name for name in wanted if name not in DEBIAN]
-    if unknown:
-        fail(f"--with {unknown[0]} is not one of {', '.join(DEBIAN)}")
-    missing = [name for name in wanted if not DEBIAN[name]()]
-    if not missing:
-        return
-    sudo = []
-    if os.geteuid() != 0:
-        sudo = ["sudo", "-n"] if shutil.which("sudo") and run("sudo", "-n", "true")[0] == 0 else None
-    if sudo is None or not shutil.which("apt-get"):
-        fail(f"missing Debian packages; install them with: sudo apt-get install {' '.join(missing)}")
-    env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    command = [*sudo, "apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
-    say(f"installing Debian packages: {' '.join(missing)}")
-    if run(*command, env=env)[0]:
-        step("updating Debian's package lists", *sudo, "apt-get", "update", "-q", env=env)
-        step("installing Debian packages again", *command, env=env)
 
 
 def stamp(what):
@@ -309,10 +207,10 @@ def main():
     try:
         wheels = Wheels(options.wheels, device) if options.wheels else None
         if device == "torch":
-            debian_packages([*FOR_TORCH, *options.extra])
+            debian_packages.install([*FOR_TORCH, *options.extra])
             torch_packages(options.torch_python)
         else:
-            debian_packages([*ALWAYS, *(TO_RUN if wheels else TO_BUILD)[device], *options.extra])
+            debian_packages.install([*ALWAYS, *(TO_RUN if wheels else TO_BUILD)[device], *options.extra])
             python_packages(device, wheels)
         engine(device, wheels)
     except KeyboardInterrupt:

@@ -23,6 +23,7 @@ if importlib.util.find_spec("hypothesis"):  # PyTorch's environment has none
     hypothesis.settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "scripts"))
 PROGRAMS = ROOT / "tests" / "programs"
 EXAMPLE = ROOT / "example" / "mxnet" / "gradient_compression"
 # for scripts that set up: this environment, as its own Python would set it up
@@ -173,11 +174,10 @@ def machine():
 
     if os.geteuid() != 0:
         pytest.skip("only root can make network namespaces")
-    spec = importlib.util.spec_from_file_location("setup_environment", str(ROOT / "scripts" / "setup_environment.py"))
-    setup = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(setup)
+    import debian_packages
+
     try:
-        setup.debian_packages(["iproute2", "openssh-server", "pssh", "dataset-fashion-mnist"])
+        debian_packages.install(["iproute2", "openssh-server", "pssh", "dataset-fashion-mnist"])
         with NamespaceHosts(1, rate="1gbit"):
             pass
     except (SystemExit, ClusterError) as error:

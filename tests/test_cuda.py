@@ -7,14 +7,10 @@ import sys
 from byteps_gc import cli as command_line
 from byteps_gc.engine import nvidia, nvidia_driver
 from byteps_gc.errors import EngineError
+import check_gpu
 import pytest
 
 from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import check_gpu
-
 from soak import COMPRESSORS
 
 

@@ -3,18 +3,14 @@
 import os
 import re
 import subprocess
-import sys
 
 from byteps_gc import env
 from byteps_gc.native.build import ISAS
 from byteps_gc.toolchain import Compiler, locked
+import fuzz
 import pytest
 
 from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import fuzz
 
 RUNS = 5_000  # scripts/fuzz.py runs for hours
 FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", *fuzz.SANITIZERS, *ISAS["portable"])

@@ -1,44 +1,36 @@
 """scripts/setup.sh where it cannot do what it would like to."""
 
-import importlib.util
 import json
 import os
 import sys
 
 from byteps_gc.engine import wheel_file
+import debian_packages
 import pytest
+import setup_environment
 
 from conftest import ROOT, SET_UP, THIS_PYTHON
 
 
-@pytest.fixture
-def setup():
-    """scripts/setup_environment.py as a module."""
-    spec = importlib.util.spec_from_file_location("setup_environment", str(ROOT / "scripts" / "setup_environment.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_without_root_the_missing_packages_are_named(setup, monkeypatch, capsys):
+def test_without_root_the_missing_packages_are_named(monkeypatch, capsys):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(setup.shutil, "which", lambda name: None)
+    monkeypatch.setattr(debian_packages.shutil, "which", lambda name: None)
     with pytest.raises(SystemExit) as stop:
-        setup.debian_packages(["g++", "make"])
+        debian_packages.install(["g++", "make"])
     assert stop.value.code == 2
     message = "setup: missing Debian packages; install them with: sudo apt-get install g++ make\n"
     assert capsys.readouterr().err == message
 
 
-def test_an_unknown_package_is_refused(setup, capsys):
+def test_an_unknown_package_is_refused(capsys):
     with pytest.raises(SystemExit):
-        setup.debian_packages(["gpp"])
+        debian_packages.install(["gpp"])
     assert "--with gpp is not one of g++, make" in capsys.readouterr().err
 
 
-def test_what_is_there_is_not_installed_again(setup, monkeypatch):
-    monkeypatch.setattr(setup, "run", lambda *command, **options: pytest.fail(f"ran {command}"))
-    setup.debian_packages(["g++", "make", "dataset-fashion-mnist"])
+def test_what_is_there_is_not_installed_again(monkeypatch):
+    monkeypatch.setattr(debian_packages, "run", lambda *command, **options: pytest.fail(f"ran {command}"))
+    debian_packages.install(["g++", "make", "dataset-fashion-mnist"])
 
 
 def test_a_python_that_does_not_run_is_one_line(commands):
@@ -62,10 +54,10 @@ def wheel_of_engine(folder, **built):
     return wheel_file.write(folder, "byteps", "1+gc.host.0", "", {"byteps/gc_build.json": about.encode()})
 
 
-def test_wheels_that_do_not_fit_are_one_line(setup, tmp_path, capsys):
+def test_wheels_that_do_not_fit_are_one_line(tmp_path, capsys):
     def refused(message):
         with pytest.raises(SystemExit) as stop:
-            setup.Wheels(tmp_path, "cpu")
+            setup_environment.Wheels(tmp_path, "cpu")
         assert (stop.value.code, capsys.readouterr().err) == (2, f"setup: {message}\n")
 
     hint = "instead of one; build the wheels with python -m byteps_gc engine build --out FOLDER"
@@ -73,7 +65,7 @@ def test_wheels_that_do_not_fit_are_one_line(setup, tmp_path, capsys):
     wheel_file.write(tmp_path, "byteps_gc", "1", "", {})
     refused(f"{tmp_path} has 0 files byteps-*+gc.host.*.whl {hint}")
     engine = wheel_of_engine(tmp_path)
-    assert setup.Wheels(tmp_path, "cpu").engine == engine
+    assert setup_environment.Wheels(tmp_path, "cpu").engine == engine
     wheel_of_engine(tmp_path, mxnet=None)
     refused(f"{engine} was built without MXNet; build it where MXNet is installed")
     wheel_of_engine(tmp_path, glibc="glibc 9.1")
