@@ -98,7 +98,7 @@ class Cluster:
         roles = ("--workers", str(self.workers), "--servers", str(self.servers))
         program = (sys.executable, str(TESTS / "programs" / "oracle_worker.py"), address)
         env = self.commands.environment(**SIZES, **{KEY: key})
-        env["PYTHONPATH"] = os.pathsep.join((str(TESTS), env["PYTHONPATH"]))
+        env["PYTHONPATH"] = str(TESTS)
         with open(self.log, "wb") as log:
             self.launcher = subprocess.Popen(
                 [sys.executable, "-m", "byteps_gc", "launch", *roles, "--", *program],
