@@ -174,15 +174,15 @@ def local_size() -> int:
 
 def sent_bytes() -> int:
     """Return how many bytes this process has sent to scheduler and servers since it connected."""
-    return count("sent")
+    return _count("sent")
 
 
 def received_bytes() -> int:
     """Return how many bytes this process has received from scheduler and servers since it connected."""
-    return count("received")
+    return _count("received")
 
 
-def count(which: str) -> int:
+def _count(which: str) -> int:
     """Return one of the library's counters of bytes."""
     counter = library()[f"byteps_gc_{which}_bytes"]
     counter.restype = ctypes.c_uint64

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from byteps_gc.report import configuration
 from byteps_gc.report.record import Record
-from byteps_gc.report.rows import SEED, Row
+from byteps_gc.report.rows import SEED, Row, seed
 
 Pairs = List[Tuple[str, str]]
 
@@ -68,7 +68,7 @@ def runs(rows: Sequence[Row]) -> List[Tuple[str, Record]]:
 def training(rows: Sequence[Row]) -> Pairs:
     """Return what was trained, and the seeds."""
     values = merge([(name, {key: run.start[key] for key in TRAINING if key in run.start}) for name, run in runs(rows)])
-    seeds = sorted({str(run.start.get("flags", {}).get(SEED)) for _, run in runs(rows)})
+    seeds = sorted({str(seed(run)) for _, run in runs(rows)})
     return [*((TRAINING[name], value) for name, value in values.items()), ("Seeds", ", ".join(seeds))]
 
 

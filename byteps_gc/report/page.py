@@ -8,7 +8,7 @@ from byteps_gc.report import facts, logs, svg, table
 from byteps_gc.report import markup as html
 from byteps_gc.report.plot import choose, title
 from byteps_gc.report.record import Record
-from byteps_gc.report.rows import SEED, Row
+from byteps_gc.report.rows import Row, seed
 
 CAPTIONS = {
     "accuracy_over_time": "Accuracy over time",
@@ -148,7 +148,7 @@ def epochs(row: Row, run: Record) -> str:
         ]
         for epoch in run.epochs
     ]
-    about = f"{row.name}, seed {run.start.get('flags', {}).get(SEED)}: {plural(len(cells), 'epoch')}"
+    about = f"{row.name}, seed {seed(run)}: {plural(len(cells), 'epoch')}"
     return html.details(about, html.table(["Epoch", *(heading for heading, _, _ in columns)], cells))
 
 

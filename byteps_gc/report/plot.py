@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from byteps_gc.report.rows import SEED, Row
+from byteps_gc.report.rows import Row, seed
 
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", ":", "-.")
@@ -29,7 +29,7 @@ def curves(axes: Any, rows: Sequence[Row], over: str, name: str, factor: float =
                 label=row.name if run is row.runs[0] else None,
                 gid=gid,
             )
-            about = f"{row.name}, seed {run.start.get('flags', {}).get(SEED)}"
+            about = f"{row.name}, seed {seed(run)}"
             form = ".2%" if name == "accuracy" else ".3f"
             hover[gid] = [
                 f"{about}, {'step' if 'step' in epoch else 'epoch'} {position(epoch)}: {epoch[name]:{form}} after"
@@ -101,14 +101,14 @@ def over_epochs(axes: Any, rows: Sequence[Row]) -> Hover:
 
 def final_accuracy(axes: Any, rows: Sequence[Row]) -> Hover:
     """Plot each run's accuracy after its last epoch, its row's mean, and the range of the baseline."""
-    hover = {}
+    hover, look = {}, styles(rows)
     for number, row in enumerate(rows):
         last, gid = [100 * run.epochs[-1]["accuracy"] for run in row.runs], f"final-{number}"
-        style = {"color": styles(rows)[number]["color"], "linestyle": "none"}
+        style = {"color": look[number]["color"], "linestyle": "none"}
         axes.plot(last, [number] * len(last), marker="o", markersize=5, gid=gid, **style)
         axes.plot([100 * row.accuracy.mean], [number], marker="|", markersize=16, **style)
-        seeds = [run.start.get("flags", {}).get(SEED) for run in row.runs]
-        hover[gid] = [f"{row.name}, seed {seed}: {value:.2f}%" for seed, value in zip(seeds, last)]
+        seeds = [seed(run) for run in row.runs]
+        hover[gid] = [f"{row.name}, seed {which}: {value:.2f}%" for which, value in zip(seeds, last)]
     found = [100 * run.epochs[-1]["accuracy"] for run in rows[0].baselines]
     if found:
         axes.axvspan(min(found), max(found), color="C7", alpha=0.3, label="range of the baseline")

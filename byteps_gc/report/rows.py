@@ -36,6 +36,11 @@ def label(compression: Dict[str, object]) -> str:
     return name + "".join(f", {narrow}" for narrow in ("fp16", "bf16") if compression.get(narrow))
 
 
+def seed(run: record.Record) -> Optional[int]:
+    """Return the seed of a run; None for a record without one."""
+    return run.start.get("flags", {}).get(SEED)
+
+
 @dataclass(frozen=True)
 class Spread:
     """Mean, minimum and maximum of some values."""
@@ -103,9 +108,9 @@ class Row:
         """Accuracy minus the baseline's of the same seed, from -1 to 1; None if there is none, or for it."""
         if self.name == BASELINE:
             return None
-        theirs = {one.start.get("flags", {}).get(SEED): one.epochs[-1]["accuracy"] for one in self.baselines}
-        mine = [(one.start.get("flags", {}).get(SEED), one.epochs[-1]["accuracy"]) for one in self.runs]
-        return Spread.of([round(accuracy - theirs[seed], 6) for seed, accuracy in mine if seed in theirs])
+        theirs = {seed(one): one.epochs[-1]["accuracy"] for one in self.baselines}
+        mine = [(seed(one), one.epochs[-1]["accuracy"]) for one in self.runs]
+        return Spread.of([round(accuracy - theirs[which], 6) for which, accuracy in mine if which in theirs])
 
     def step(self, name: str) -> Optional[float]:
         """Return the median over all epochs of a value per step; None if no epoch has it."""
@@ -138,7 +143,7 @@ class Row:
         return {
             "compressor": self.name,
             "runs": len(self.runs),
-            "seeds": [one.start.get("flags", {}).get(SEED) for one in self.runs],
+            "seeds": [seed(one) for one in self.runs],
             "finished": self.finished,
             **{name: vars(one) if one else None for name, one in spreads.items()},
             "target": self.runs[0].start.get("target"),
