@@ -24,6 +24,8 @@ if importlib.util.find_spec("hypothesis"):  # PyTorch's environment has none
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "scripts"))
+# all that tests start inherits it: threads of NumPy's BLAS cost half of the time of importing NumPy
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 PROGRAMS = ROOT / "tests" / "programs"
 EXAMPLE = ROOT / "example" / "mxnet" / "gradient_compression"
 # for scripts that set up: this environment, as its own Python would set it up
@@ -50,6 +52,11 @@ for number in range(10**9):
     if number % 100 == 3:
         print("running at", time.monotonic(), flush=True)
 """
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the long tests, and leave those that start no cluster for the end, which they fill."""
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("slow", "cluster")])
 
 
 @dataclass

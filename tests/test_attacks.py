@@ -48,6 +48,7 @@ def make_noise(job):
         job.survives(f"{MANY} connections to processes that may open {FILES} files")
 
 
+@pytest.mark.slow
 def test_noise_without_a_secret(attacked, reference):
     """Clients that speak ZeroMQ's language, and the job's, but are none of its processes."""
     job = attacked()

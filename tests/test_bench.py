@@ -125,6 +125,7 @@ def test_the_command_writes_what_it_shows(tmp_path, capsys):
     assert f"{rows[0]['gbps']:.2f}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_steps_are_measured_on_clusters(tmp_path, capsys):
     file = tmp_path / "rows.json"

@@ -94,6 +94,7 @@ def check_values(raw):
             assert one["min"] <= one["median"] <= one["max"]
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_everything_is_measured(commands, tmp_path):
     result = commands.python("-m", "byteps_gc", "bench", "engine", "--no-stock", "--json", "out.json", *SMALL)
@@ -116,6 +117,7 @@ def test_everything_is_measured(commands, tmp_path):
     assert f"{found['step_cpu_ratio']:.3g}" in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_one_measure_against_stock_byteps(commands, tmp_path):
     words = ["--only", "idle_core_percent", "--json", "out.json", *SMALL]

@@ -22,6 +22,7 @@ def named(*names):
     return [word for name in names for word in ("--peer", name)]
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.skipif(not (shutil.which("ip") or shutil.which("/usr/sbin/ip")), reason="iproute2 is missing")
 def test_ours_and_mxnets(commands, tmp_path):

@@ -145,6 +145,7 @@ def test_a_driver_that_does_not_work_is_one_line(pretended):
         nvidia_driver.check()
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_the_check_of_a_gpu_without_one(commands):
     """What check_gpu.py does on a GPU, as far as it goes in host memory."""

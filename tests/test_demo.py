@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, SET_UP
 
 SCRIPT = ROOT / "scripts" / "demo.sh"
-TINY = "--model cifar_resnet20_v1 --train-samples 256 --val-samples 100 --num-epochs 1".split()
+TINY = "--model cifar_resnet20_v1 --train-samples 128 --val-samples 50 --num-epochs 1".split()
 ORDINARY = ("unshare", "--user", "--map-user=1000", "--map-group=1000")  # no longer root, with the same files
 
 
@@ -65,6 +65,7 @@ def test_an_ordinary_users_path_is_enough(commands):
     assert (result.status, result.output) == (0, "['unshare', '--user', '--map-root-user', '--']\n")
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.parametrize("user, jobs", [((), "baseline mine"), (ORDINARY, "mine")], ids=["root", "ordinary"])
 def test_the_demo_crosses_a_simulated_network(commands, tmp_path, user, jobs):

@@ -29,8 +29,8 @@ import sys
 import byteps_gc.numpy as bps, numpy as np
 bps.init()
 rank = bps.rank()
-def exchange():
-    bps.push_pull(np.ones(1000, np.float32), "a", average=False)
+def exchange(name="a"):
+    bps.push_pull(np.ones(1000, np.float32), name, average=False)
 """
 BEGIN = """
 import atexit, os, sys
@@ -91,7 +91,11 @@ def test_join_returns_the_last_worker_and_names_stay_in_order(commands):
     assert result.output.count("root 2 2.0 3.0 3.0 3.0 True") == 3, result.output
 
 
-def test_a_mean_divides_by_all_workers_and_a_broadcast_needs_a_root_that_takes_part(commands):
+def test_only_workers_that_take_part_are_compared(commands):
+    """A mean divides by all workers; a broadcast's root takes part; a trainer's gradients are of those that do.
+
+    allreduce_grads() and update(), stale gradients and checks of parameters, while rank 0 has joined.
+    """
     code = """
     if rank == 0:
         array = mx.nd.full(10, 4.0)
@@ -105,17 +109,6 @@ def test_a_mean_divides_by_all_workers_and_a_broadcast_needs_a_root_that_takes_p
             except UserError as error:
                 print("rejected", error)
     bps.join()
-    """
-    result = launch(commands, code)
-    assert result.status == 0, result.output
-    assert "mean 2.0" in result.output
-    for root in (0, 5):
-        assert f"rejected root_rank={root} is not a worker that takes part" in result.output
-
-
-def test_trainers_compare_only_workers_that_take_part(commands):
-    """allreduce_grads() and update(), stale gradients, checks of parameters, while rank 0 has joined."""
-    code = """
     from mxnet import autograd, gluon
     net = gluon.nn.Dense(3, in_units=4, prefix="net_")
     net.initialize(mx.init.One())
@@ -139,6 +132,9 @@ def test_trainers_compare_only_workers_that_take_part(commands):
     """
     result = launch(commands, code, BYTEPS_GC_CHECK_STEPS="1")
     assert result.status == 0, result.output
+    assert "mean 2.0" in result.output
+    for root in (0, 5):
+        assert f"rejected root_rank={root} is not a worker that takes part" in result.output
     # each gradient is 2 for a batch of 2: half counts with one worker of two
     assert result.output.count("weight 0.6000") == 2, result.output
 
@@ -173,7 +169,8 @@ def test_a_worker_that_ends_too_early_ends_the_job(commands, end):
 
 
 def test_a_tensor_that_a_worker_which_has_ended_never_had(commands):
-    result = launch(commands, "exchange()\nif rank == 1: exchange('b')")
+    program = "exchange()\nif rank == 1: exchange('b')"
+    result = commands.launch("-c", BEGIN_IN_NUMPY + program)
     assert result.status == 70, result.output
     assert "worker-0 on 127.0.0.1 has ended without an exchange of 'b' while worker-1" in result.output
 

@@ -139,6 +139,7 @@ def test_the_guides_command_on_four_hosts(machine, commands, tmp_path):
     assert outside() == before
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands, tmp_path):
     """As an ordinary user, then as root. A host keeps nothing of an interrupted job, which begins anew."""

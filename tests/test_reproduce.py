@@ -21,6 +21,7 @@ FLAGS += ["--model", "cifar_resnet20_v1"]
 NAMES = {"BYTEPS_MIN_COMPRESS_BYTES": "16384", "BYTEPS_GC_PYTHON": sys.executable}
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_it_resumes_where_it_was_interrupted(commands, tmp_path):
     words = [SCRIPT, "cifar100", "topk", "--seeds", "2", "--out", "out", "--", *FLAGS]

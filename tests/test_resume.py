@@ -96,6 +96,7 @@ def test_a_resumed_run_is_the_run(commands, whole, role):
     assert left == [f"{name}{suffix}" for name in ("best", f"epoch-{EPOCHS}") for suffix in sorted(checkpoint.SUFFIXES)]
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_jobs_that_are_finished_begun_or_new(commands, whole):
     """The first is skipped, the second is resumed, and one that has not begun starts."""

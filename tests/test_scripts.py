@@ -49,6 +49,7 @@ def test_run_runs_the_jobs_one_after_the_other(commands, tmp_path):
     assert sent["topk"] < sent["baseline"] / 1.5
 
 
+@pytest.mark.slow
 def test_the_guides_model_with_onebit_and_fp16(commands, tmp_path):
     """resnet18_v2 with every flag of the guide, from a copy of the scripts in another folder."""
     copy = tmp_path / "elsewhere"
@@ -173,6 +174,7 @@ def test_a_job_of_ones_own_writes_for_tensorboard(commands, tmp_path):
 MINIMAL = EXAMPLE / "train_minimal.py"
 
 
+@pytest.mark.slow
 def test_the_minimal_example_trains(commands):
     """As its docstring says, with Gluon's DataLoader in the main process and in others."""
     text = MINIMAL.read_text()
@@ -216,6 +218,7 @@ def train(commands, name, *flags, epochs):
     return events(commands.folder / f"{name}.jsonl", "epoch"), result.output
 
 
+@pytest.mark.slow
 def test_a_resumed_run_continues_where_the_first_one_ended(commands):
     """Parameters, momentum, learning rate and data order: the third epoch is the same, resumed or not."""
     schedule = ["--lr-decay-epoch", "2"]
@@ -279,6 +282,7 @@ def test_a_process_that_dies_ends_the_run(commands, victim, sig):
     assert commands.gone() == []
 
 
+@pytest.mark.slow
 def test_a_second_run_at_a_fixed_port_ends_the_first(commands, tmp_path):
     """On a cluster, run.sh ends what an earlier run of the same address left, and nobody else's processes."""
     port = free_port()

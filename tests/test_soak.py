@@ -13,6 +13,7 @@ SOAK = ROOT / "scripts" / "soak.py"
 RACES = ROOT / "scripts" / "check_races.py"
 
 
+@pytest.mark.slow
 def test_a_run_of_each_kind(commands):
     parts = ("race", "compressors", "ends", "faults")  # attacks are tests of their own
     chosen = [word for part in parts for word in ("--part", part)]
@@ -37,11 +38,12 @@ def test_a_failed_run_is_reported(commands, tmp_path):
     assert result.output.splitlines()[-1] == "| race | 1 | 1 |"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("setarch"), reason="setarch is missing")
 def test_data_races_are_reported(commands):
     """None in the engine as it is; some where a fix-up is left out."""
     words = (sys.executable, RACES, "--only", "1", "--steps")
     result = commands.run(*words, "20", timeout=400)
     assert (result.status, result.output.splitlines()[-1].endswith(": 20 steps, 0 races")) == (0, True), result.output
-    result = commands.run(*words, "400", "--without", "last-word", timeout=400)  # some in 200 steps
+    result = commands.run(*words, "400", "--without", "last-word", timeout=400)  # 3 races in 200 steps
     assert result.status == 1 and "WARNING: ThreadSanitizer: data race" in result.output, result.output

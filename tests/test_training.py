@@ -76,15 +76,13 @@ def test_a_learning_rate_of_zero_is_harmless(commands):
     assert all(one["finite"] for one in results)
 
 
-@pytest.mark.parametrize(
-    "row, sizes", [("baseline", [4, 4]), ("baseline", [4, 5]), ("onebit", [4, 5]), ("fp16", [4, 4])]
-)
-def test_gradients_are_sent_during_backward(commands, row, sizes):
+def test_gradients_are_sent_during_backward(commands):
     """Backward waits halfway for what has its gradients already: nothing that is done to them may wait for its end."""
-    params = json.dumps(ROWS[row].get("params", {}))
-    result = commands.launch(PROGRAMS / "overlap.py", params, json.dumps(sizes), BYTEPS_GC_SLOT_BYTES="1000000000")
+    rows = ("baseline", [4, 4]), ("baseline", [4, 5]), ("onebit", [4, 5]), ("fp16", [4, 4])
+    trainings = [json.dumps([ROWS[row].get("params", {}), sizes]) for row, sizes in rows]
+    result = commands.launch(PROGRAMS / "overlap.py", *trainings, BYTEPS_GC_SLOT_BYTES="1000000000")
     assert result.status == 0, result.output
-    assert result.output.count("were sent before backward was over") == 2, result.output
+    assert result.output.count("were sent before backward was over") == 2 * len(rows), result.output
 
 
 def same(one, other, near=1e-5):
@@ -93,21 +91,19 @@ def same(one, other, near=1e-5):
     assert one["norms"] == pytest.approx(other["norms"], rel=near)
 
 
-def test_momentum_of_what_travels_dense_is_nesterov_momentum(commands):
-    """Below the threshold, onebit with momentum and weight decay follows MXNet's NAG."""
-    trainings = {"params": ONEBIT, "rates": [0.002]}, {"rates": [0.002]}
-    (dense, _), (plain, _) = train(commands, *trainings, steps=20, threshold=10**9)
-    same(dense, plain)
-
-
 @pytest.mark.parametrize("threshold", [0, 2000, 10**9])
 def test_momentum_in_front_of_the_identity_is_nesterov_momentum(commands, threshold):
     """Everything compressed, some, nothing: MXNet's NAG, with wd_mult 0 and lr_mult 0.5 for some.
 
+    Onebit, too, where nothing is compressed.
+
     At one rate: MXNet's momentum holds the rate of each step, that of the paper does not.
     """
     halves = [{"compressor": "identity", "half": half, "momentum": "nesterov", "fp16": half} for half in (False, True)]
-    trainings = [{"params": params, "rates": [0.002], "multipliers": True} for params in ({}, *halves)]
-    plain, whole, half = (results[0] for results in train(commands, *trainings, steps=20, threshold=threshold))
+    alike = [ONEBIT] if threshold == 10**9 else []
+    trainings = [{"params": params, "rates": [0.002], "multipliers": True} for params in ({}, *halves, *alike)]
+    plain, whole, half, *onebit = (results[0] for results in train(commands, *trainings, steps=20, threshold=threshold))
     same(whole, plain)
     same(half, plain, near=3e-3)
+    for dense in onebit:
+        same(dense, plain)

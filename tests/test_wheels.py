@@ -70,6 +70,7 @@ def test_a_library_of_other_sources_is_not_used(monkeypatch, tmp_path):
     assert native.precompiled("portable") is None
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_a_host_without_a_compiler_trains(commands, wheels, tmp_path):
     """MXNet and others are on PYTHONPATH, where pip finds them installed; setuptools works in site-packages only."""

@@ -1,7 +1,8 @@
-"""A worker whose backward stops halfway until gradients of the upper half have been sent: overlap.py PARAMS SIZES.
+"""A worker whose backward stops halfway until gradients of the upper half have been sent: overlap.py TRAINING...
 
-PARAMS are compression parameters, SIZES the batch sizes of the workers, as JSON. It prints how many bytes were sent
-meanwhile, and fails if they are too few after WAIT seconds: then the exchange begins only when backward is over.
+A TRAINING is a JSON list of compression parameters and the batch sizes of the workers. For each it prints how many
+bytes were sent meanwhile. It fails if they are too few after WAIT seconds: then the exchange begins only when backward
+is over.
 """
 
 import json
@@ -42,8 +43,8 @@ class GateOf(mx.operator.CustomOpProp):
         return Gate()
 
 
-def main():
-    bps.init()
+def train(params, sizes):
+    """Make three steps, and close the gate in the last one."""
     lower, upper = gluon.nn.HybridSequential(), gluon.nn.Dense(WIDTH)
     for _ in range(8):
         lower.add(gluon.nn.Dense(WIDTH))
@@ -53,18 +54,24 @@ def main():
         part.hybridize()
         parameters.update(part.collect_params())
     options = {"learning_rate": 0.1, "momentum": 0.9}
-    trainer = bps.DistributedTrainer(parameters, "sgd", options, compression_params=json.loads(sys.argv[1]))
+    trainer = bps.DistributedTrainer(parameters, "sgd", options, compression_params=params)
     for step in range(3):
         mx.nd.waitall()
-        Gate.closed, Gate.before = step == 2, bps.sent_bytes()
+        Gate.closed, Gate.before, Gate.sent = step == 2, bps.sent_bytes(), 0
         with autograd.record():
             loss = upper(mx.nd.Custom(lower(mx.nd.ones((4, WIDTH))), op_type="gate")).mean()
         loss.backward()
-        trainer.step(json.loads(sys.argv[2])[bps.rank()])
+        trainer.step(sizes[bps.rank()])
     mx.nd.waitall()
     if Gate.sent < LEAST:
-        sys.exit(f"{Gate.sent} bytes were sent before backward was over, not {LEAST}")
-    print(f"{Gate.sent} bytes were sent before backward was over")
+        sys.exit(f"{params} {sizes}: {Gate.sent} bytes were sent before backward was over, not {LEAST}")
+    print(f"{params} {sizes}: {Gate.sent} bytes were sent before backward was over", flush=True)
+
+
+def main():
+    bps.init()
+    for training in sys.argv[1:]:
+        train(*json.loads(training))
 
 
 if __name__ == "__main__":
