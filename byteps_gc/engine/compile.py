@@ -14,20 +14,11 @@ from byteps_gc.toolchain import Compiler
 STANDIN = Path(__file__).parent / "standin"
 PLATFORM = Path(__file__).parent / "files" / "zmq_platform.h"
 
-COMPRESSORS = tuple(
-    f"byteps/common/compressor/{name}.cc"
-    for name in (
-        "compressor_registry",
-        "error_feedback",
-        "impl/dithering",
-        "impl/onebit",
-        "impl/randomk",
-        "impl/topk",
-        "impl/vanilla_error_feedback",
-    )
+# Of BytePS's compressors only their registry: ours register there at run time.
+SHARED = tuple(
+    f"byteps/common/{name}.cc" for name in ("common", "cpu_reducer", "logging", "compressor/compressor_registry")
 )
-SHARED = tuple(f"byteps/common/{name}.cc" for name in ("common", "cpu_reducer", "logging"))
-SERVER = ("byteps/server/server.cc",) + SHARED + COMPRESSORS
+SERVER = ("byteps/server/server.cc",) + SHARED
 SHIM = tuple(f"byteps/mxnet/{name}.cc" for name in ("ops", "ready_event", "tensor_util", "cuda_util", "adapter"))
 CORE = (
     tuple(
@@ -41,12 +32,9 @@ CORE = (
             "ready_table",
             "scheduled_queue",
             "shared_memory",
-            "compressor/momentum",
-            "compressor/impl/nesterov_momentum",
         )
     )
     + SHARED
-    + COMPRESSORS
 )
 # The C surface for front ends, of the fix-up core-surface, which may be left out.
 SURFACE = ("byteps/common/byteps_gc_core_api.cc", "byteps/common/byteps_gc_core_session.cc")
@@ -188,8 +176,8 @@ def build_libraries(build: Build, device: Device, mxnet: Optional[Path]) -> None
     """Compile the engine's libraries into the source tree, next to the Python files that load them.
 
     ``byteps/server/c_lib.so`` is the scheduler and the server, ``byteps/core/c_lib.so`` the worker. They are two
-    libraries, because BytePS's compressors are compiled differently for a server (BYTEPS_BUILDING_SERVER), and because
-    a server's host needs neither CUDA nor NCCL. No framework is in them.
+    libraries, because BytePS's headers differ for a server (BYTEPS_BUILDING_SERVER), and because a server's host needs
+    neither CUDA nor NCCL. No framework is in them.
 
     ``mxnet`` is the folder of the installed MXNet package, or None. With it, ``byteps/mxnet/c_lib.so`` is BytePS's
     interface for MXNet on the worker's library.
