@@ -18,6 +18,7 @@
 #include "./byteps_gc_slots.h"
 #include "./byteps_gc_wire.h"
 #include "./byteps_gc_zmq_socket.h"
+#include "ps/byteps_gc_name.h"
 #include "ps/internal/postoffice.h"
 
 namespace ps {

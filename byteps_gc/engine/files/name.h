@@ -1,4 +1,4 @@
-// The name of a process in messages.
+// The name and the address of a process in messages.
 #ifndef BYTEPS_GC_NAME_H
 #define BYTEPS_GC_NAME_H
 
@@ -20,6 +20,9 @@ inline std::string ProcessName(const Node& self) {
                                                           : "worker-" + std::to_string(worker ? atoi(worker) : 0);
   return name + " on " + self.hostname;
 }
+
+// The address of a node, such as "10.0.0.2:1234".
+inline std::string AddressOf(const Node& node) { return node.hostname + ":" + std::to_string(node.port); }
 
 }  // namespace ps
 

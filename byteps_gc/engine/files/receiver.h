@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "./byteps_gc_clock.h"
 #include "./byteps_gc_connections.h"
 #include "./byteps_gc_liveness.h"
 #include "./byteps_gc_slots.h"

@@ -2,8 +2,10 @@
 #ifndef BYTEPS_GC_ZMQ_ENDPOINT_H
 #define BYTEPS_GC_ZMQ_ENDPOINT_H
 
+#include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -67,6 +69,21 @@ inline int ReservePort(const Node& node, int max_retry, int* fd) {
     address.sin_port = htons(static_cast<uint16_t>(port));
     return bind(*fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
   });
+}
+
+// Whether a process accepts connections at a node's port. patience: seconds to wait for an answer.
+inline bool AcceptsConnections(const Node& node, int patience) {
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_family = AF_INET;
+  hints.ai_socktype = SOCK_STREAM;
+  if (getaddrinfo(node.hostname.c_str(), std::to_string(node.port).c_str(), &hints, &found) != 0) return false;
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const timeval limit{patience, 0};
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  const bool connected = connect(fd, found->ai_addr, found->ai_addrlen) == 0;
+  freeaddrinfo(found);
+  close(fd);
+  return connected;
 }
 
 }  // namespace ps

@@ -35,6 +35,7 @@
 #include "./byteps_gc_wire.h"
 #include "./byteps_gc_zmq_endpoint.h"
 #include "./byteps_gc_zmq_socket.h"
+#include "ps/byteps_gc_name.h"
 #include "ps/internal/postoffice.h"
 #include "ps/internal/van.h"
 

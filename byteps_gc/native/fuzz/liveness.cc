@@ -54,25 +54,21 @@ class Listener {
     self.role = Node::SCHEDULER;
     self.hostname = "10.0.0.1";
     self.port = 9000;
-    liveness_.scheduler_ = self;
+    const Node scheduler = self;
     self.role = role;
-    liveness_.self_ = self;
-    liveness_.limit_ = 60;
-    liveness_.start_limit_ = 300;
-    liveness_.say_ = [](const std::string&, const std::string& text) {
+    liveness_.Prepare(self, scheduler, [](const std::string&, const std::string& text) {
       require(!text.empty() && printable(text), "a text that nobody reads");
-    };
-    if (schedules_) liveness_.settings_.Compare(liveness_.Name(), ps::Settings::Own(false));
+    });
   }
 
   void Hear(const std::string& connection, const std::string& text) {
-    const size_t before = liveness_.members_.size();
-    const bool member = liveness_.members_.count(connection) > 0;
+    const size_t before = liveness_.admission_.members_.size();
+    const bool member = liveness_.admission_.members_.count(connection) > 0;
     const char* const refused = liveness_.Heard(connection, text);
     count(!refused);
-    const bool joins = liveness_.members_.size() > before;
+    const bool joins = liveness_.admission_.members_.size() > before;
     require(!refused || *refused, "a refusal without a reason");
-    require(!refused || (!joins && liveness_.members_.size() == before), "who is refused joins");
+    require(!refused || (!joins && liveness_.admission_.members_.size() == before), "who is refused joins");
     require(!schedules_ || refused || member || joins, "a text of a stranger is taken");
     said_ = said_ || (!refused && (text.compare(0, 4, "end ") == 0 || text == "bye"));
     late_ = late_ || (joins && liveness_.Doomed());
@@ -80,7 +76,7 @@ class Listener {
   }
 
   void Close(const std::string& connection) {
-    closed_ = closed_ || !schedules_ || liveness_.members_.count(connection);
+    closed_ = closed_ || !schedules_ || liveness_.admission_.members_.count(connection);
     liveness_.Closed(connection);
   }
 
@@ -99,10 +95,10 @@ class Listener {
   // Members have places in the job; those who meet with other settings end it.
   void CheckMembers() {
     std::map<int, int> places;
-    for (const auto& member : liveness_.members_) ++places[member.second];
+    for (const auto& member : liveness_.admission_.members_) ++places[member.second];
     if (liveness_.Doomed()) return;
     require(places[-1] <= 2 && places[0] <= 1 && places[1] <= 1, "two members in one place");
-    require(liveness_.members_.size() <= 4, "more members than places");
+    require(liveness_.admission_.members_.size() <= 4, "more members than places");
   }
 
   const bool schedules_;

@@ -80,14 +80,7 @@ struct Process::Van : ps::ZMQVan {
     my_node_ = Self(role);
     is_scheduler_ = role == Node::SCHEDULER;
     is_worker_ = role == Node::WORKER;
-    auto& live = liveness_;
-    live.self_ = my_node_;
-    live.scheduler_ = scheduler_;
-    live.limit_ = 60;
-    live.start_limit_ = 300;
-    live.beat_ = 1;
-    live.say_ = [this](const std::string& to, const std::string& text) { Say(to, text); };
-    if (is_scheduler_) live.settings_.Compare(live.Name(), ps::Settings::Own(false));
+    liveness_.Prepare(my_node_, scheduler_, [this](const std::string& to, const std::string& text) { Say(to, text); });
     for (int i = 0; i < (is_scheduler_ ? 1 : is_worker_ ? 0 : 2); ++i)
       connections_.AddListener(std::make_shared<ps::Socket>(context_, ZMQ_ROUTER));
     if (role == Node::SERVER) {
