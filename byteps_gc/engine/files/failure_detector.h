@@ -120,7 +120,8 @@ class FailureDetector {
   }
 
   std::string Missing() const {
-    return admission_.Missing() + " did not connect to the scheduler on " + self_.hostname + " within " + Duration(start_limit_) +
+    return admission_.Missing() + " did not connect to the scheduler on " + self_.hostname + " within " +
+           Duration(start_limit_) +
            ". This job stops; check the log there and start the job again, or increase BYTEPS_GC_START_TIMEOUT";
   }
 

@@ -10,12 +10,9 @@
 #ifndef BYTEPS_GC_LIVENESS_H
 #define BYTEPS_GC_LIVENESS_H
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdio>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -27,6 +24,7 @@
 
 #include "./byteps_gc_admission.h"
 #include "./byteps_gc_clock.h"
+#include "./byteps_gc_exit.h"
 #include "./byteps_gc_failure_detector.h"
 #include "./byteps_gc_zmq_endpoint.h"
 #include "./byteps_gc_zmq_socket.h"
@@ -49,28 +47,22 @@ class Liveness {
   // The first text of a member, its introduction.
   std::string Hello() const { return "hello " + Admission::Introduction(worker(), Name()); }
 
-  // Ends the job of a worker that cannot connect to a server, instead of waiting for replies forever. The server may
-  // have left because the job is ending already: then the scheduler, which is asked first, gives that reason.
+  // Ends the job of a worker that cannot connect to a server, instead of waiting for replies forever.
   void Reach(const Node& server) {
-    if (!Unreached().empty() || AcceptsConnections(server, kReach)) return;
-    const std::string why = Name() + " reaches the scheduler, but not the server at " + AddressOf(server) +
-                            "; check the firewall: all ports must be open between the hosts of a job";
-    {
-      std::lock_guard<std::mutex> guard(mu_);
-      unreached_ = why;
-    }
-    say_("", "end " + why);
-    alarm_.Raise();
+    if (!Own().why.empty() || AcceptsConnections(server, kReach)) return;
+    Report(Name() + " reaches the scheduler, but not the server at " + AddressOf(server) +
+               "; check the firewall: all ports must be open between the hosts of a job",
+           kUnreached);
   }
 
   // The timeout of silence in seconds.
   double limit() const { return detector_.limit(); }
 
   // Ends the job of a worker that has lost its connection to a server and cannot connect again.
-  [[noreturn]] void Cut(const std::string& server) {
-    Abort(Name() + " lost its connection to the server at " + server + " and could not connect again within " +
-              Duration(limit()) + ". This job stops; check the network between them",
-          kUnreached);
+  void Cut(const std::string& server) {
+    Report(Name() + " lost its connection to the server at " + server + " and could not connect again within " +
+               Duration(limit()) + ". This job stops; check the network between them",
+           kUnreached);
   }
 
   // All processes have connected.
@@ -83,18 +75,11 @@ class Liveness {
     if (thread_.joinable()) thread_.join();
   }
 
-  // Ends the job, on all hosts, for a reason that this process has found.
+  // Ends the job, on all hosts, for a reason that this member has found.
   [[noreturn]] void Abort(const std::string& why, int status) {
-    if (!schedules()) {
-      say_("", "end " + why);
-      Leave(why, status, kFarewell);  // the scheduler's verdict would end this process with another status
-    }
-    {
-      std::lock_guard<std::mutex> guard(mu_);
-      verdict_ = why;
-    }
-    alarm_.Raise();
-    while (true) pause();
+    Report(why, status);
+    std::this_thread::sleep_for(std::chrono::duration<double>(5 * kAnswer));
+    Exit(why, status);  // the job had ended, so nobody answers
   }
 
   // Handles a text from a connection; returns the reason to drop it, or nullptr. The first text of a member is its
@@ -124,23 +109,25 @@ class Liveness {
     alarm_.Raise();
   }
 
-  // On the scheduler: whether settings of processes differ.
-  bool Doomed() const { return !admission_.Difference().empty(); }
-
-  // On the scheduler: whether a connection belongs to a worker or, with `worker` false, to a server.
-  bool Member(const std::string& connection, bool worker) const { return admission_.Has(connection, worker); }
+  // The scheduler's.
+  const Admission& admission() const { return admission_; }
 
   // On a member: the process at the scheduler's address has rejected the connection.
   [[noreturn]] void Refused() const {
-    Leave("what answers at " + AddressOf(scheduler_) + " does not accept " + Name() +
-              ": it is another program or version, or its secret differs (BYTEPS_GC_SECRET_FILE)",
-          kTurnedAway);
+    Exit("what answers at " + AddressOf(scheduler_) + " does not accept " + Name() +
+             ": it is another program or version, or its secret differs (BYTEPS_GC_SECRET_FILE)",
+         kTurnedAway);
   }
 
  private:
-  static constexpr double kFarewell = 1;  // seconds for sending the reason before this process ends
+  static constexpr double kFarewell = 1;  // seconds for sending the reason before the scheduler ends
+  static constexpr double kAnswer = 1;    // seconds for the scheduler's answer to a reason
   static constexpr int kReach = 10;       // seconds for a test connection to a server
-  static constexpr int kStatus = 69, kUnreached = 68, kTurnedAway = 67;
+
+  struct Reason {
+    std::string why;
+    int status;
+  };
 
   static bool Printable(const std::string& text) {
     return std::all_of(text.begin(), text.end(), [](char one) { return one >= ' ' && one <= '~'; });
@@ -160,10 +147,22 @@ class Liveness {
     if (schedules()) admission_.Open(Name());
   }
 
-  // Why this worker cannot connect to a server; empty if it can.
-  std::string Unreached() {
+  // Sends a reason to end the job to the scheduler, and ends this process when the scheduler answers. The answer is
+  // another reason if the job was ending already, as when a server cannot be reached because it has left.
+  void Report(const std::string& why, int status) {
+    {
+      std::lock_guard<std::mutex> guard(mu_);
+      if (!own_.why.empty()) return;
+      own_ = Reason{why, status};
+    }
+    say_("", "end " + why);
+    alarm_.Raise();
+  }
+
+  // The reason that this process has found; empty without one.
+  Reason Own() {
     std::lock_guard<std::mutex> guard(mu_);
-    return unreached_;
+    return own_;
   }
 
   void Run() {
@@ -199,8 +198,7 @@ class Liveness {
     {
       std::lock_guard<std::mutex> guard(mu_);
       heard.swap(heard_);
-      why.swap(verdict_);
-      if (why.empty()) why = admission_.Difference();
+      why = admission_.Difference();
     }
     detector_.Pass(passed);
     for (auto& one : heard) {
@@ -208,8 +206,9 @@ class Liveness {
       if (why.empty()) why = verdict;
     }
     if (why.empty()) why = detector_.Judge(started_);
-    if (why.empty() && !Unreached().empty() && (unanswered_ += passed) > kFarewell) return Unreached();
-    return why;
+    const std::string own = Own().why;
+    if (!own.empty()) unanswered_ = unanswered_ < 0 ? 0 : unanswered_ + passed;
+    return why.empty() && unanswered_ > kAnswer ? own : why;
   }
 
   // Handles a text, or, if it is empty, the end of a connection; returns a reason to end the job, or an empty text.
@@ -222,9 +221,8 @@ class Liveness {
     }
     if (text.compare(0, 10, "scheduler ") == 0) detector_.Add(connection, text.substr(10));
     if (text.compare(0, 3, "no ") == 0)
-      Leave("the scheduler at " + AddressOf(scheduler_) + " does not accept " + Name() +
-                ": " + text.substr(3),
-            kTurnedAway);
+      Exit("the scheduler at " + AddressOf(scheduler_) + " does not accept " + Name() + ": " + text.substr(3),
+           kTurnedAway);
     const bool known = detector_.Hear(connection, text);
     return known && text.compare(0, 4, "end ") == 0 ? text.substr(4) : "";
   }
@@ -232,14 +230,8 @@ class Liveness {
   // Sends the reason to all other processes, and ends this one.
   [[noreturn]] void Finish(const std::string& why) {
     if (schedules()) SayAll("end " + why);
-    Leave(why, why == Unreached() ? kUnreached : kStatus, schedules() ? kFarewell : 0);
-  }
-
-  [[noreturn]] static void Leave(const std::string& why, int status, double seconds = 0) {
-    fprintf(stderr, "byteps: %s\n", why.c_str());
-    fflush(stderr);
-    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-    _exit(status);
+    const Reason own = Own();
+    Exit(why, why == own.why ? own.status : kPeerLost, schedules() ? kFarewell : 0);
   }
 
   Node self_, scheduler_;
@@ -252,11 +244,11 @@ class Liveness {
   std::mutex mu_;                                          // of the next three
   std::deque<std::pair<std::string, std::string>> heard_;  // texts, by the connections they came by
   std::set<std::string> refused_;                          // connections that have got the reason
-  std::string verdict_, unreached_;
+  Reason own_{"", 0};
 
   Admission admission_;  // the scheduler's
   FailureDetector detector_{&admission_};
-  double unanswered_ = 0;
+  double unanswered_ = -1;  // seconds since the scheduler was sent this process's own reason, or -1
 };
 
 }  // namespace ps

@@ -57,7 +57,7 @@ class MessageFilter {
     if (!wire::Read((*parts)[1].data(), (*parts)[1].size(), &meta)) return "a message of another program or version";
     meta.sender = from == Meta::kEmpty ? SenderOf(name) : from;
     meta.recver = self_.id;
-    *done = IsScheduler() && liveness_.Doomed();  // the job will not start
+    *done = IsScheduler() && !liveness_.admission().Difference().empty();  // the job will not start
     if (!meta.control.empty())
       return parts->size() == 2 ? OpenControl(name, from, &meta) : "a control message with data";
     OpenData(parts, msg);
@@ -137,7 +137,7 @@ class MessageFilter {
     if (meta->sender != Meta::kEmpty || meta->request || nodes.size() != 1) return "an introduction that is none";
     const Node& node = nodes[0];
     const bool fits = node.role != Node::SCHEDULER && node.id == Node::kEmpty;
-    if (!fits || !liveness_.Member(name, node.role == Node::WORKER))
+    if (!fits || !liveness_.admission().Has(name, node.role == Node::WORKER))
       return "an introduction of a process that this job has no place for";
     for (auto& other : connections_) {
       if (other.first == name || other.second == AddressOf(node)) return "a second introduction";

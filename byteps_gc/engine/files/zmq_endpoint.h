@@ -12,16 +12,14 @@
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
-#include <iostream>
 #include <string>
 
+#include "./byteps_gc_exit.h"
 #include "./byteps_gc_zmq_socket.h"
 #include "ps/internal/message.h"
 #include "ps/internal/utils.h"
 
 namespace ps {
-
-constexpr int kNoPort = 98;  // exit status of a process that cannot listen
 
 // The name of a server's local socket, without a file, which takes less time than TCP.
 inline std::string LocalName(const Node& node) {
@@ -50,11 +48,9 @@ int FindPort(const Node& node, int max_retry, Take take) {
   unsigned seed = static_cast<unsigned>(getpid() + time(nullptr));
   int port = node.port;
   for (int tries = 0; !take(port); ++tries) {
-    if (tries >= max_retry) {
-      std::cerr << "byteps: cannot listen on tcp://" << node.hostname << ":" << port << ": " << zmq_strerror(errno)
-                << std::endl;
-      _exit(kNoPort);
-    }
+    if (tries >= max_retry)
+      Exit("cannot listen on tcp://" + node.hostname + ":" + std::to_string(port) + ": " + zmq_strerror(errno),
+           kNoPort);
     port = 10000 + rand_r(&seed) % 40000;
   }
   return port;

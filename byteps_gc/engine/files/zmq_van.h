@@ -19,13 +19,13 @@
 #include <atomic>
 #include <cstdlib>
 #include <deque>
-#include <iostream>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "./byteps_gc_connections.h"
+#include "./byteps_gc_exit.h"
 #include "./byteps_gc_liveness.h"
 #include "./byteps_gc_message_filter.h"
 #include "./byteps_gc_pending_requests.h"
@@ -122,8 +122,7 @@ class ZMQVan : public Van {
   // Ends the job for a reason that this process has found.
   [[noreturn]] static void Abort(const std::string& why, int status) {
     if (ZMQVan* van = Running()) van->liveness_.Abort(why, status);
-    std::cerr << "byteps: " << why << std::endl;
-    _exit(status);
+    Exit(why, status);
   }
 
   int RecvMsg(Message* msg) override {

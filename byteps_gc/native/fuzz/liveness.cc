@@ -13,12 +13,38 @@ using ps::Liveness;
 using ps::Node;
 
 const std::string kConnections[] = {"con0", "con1", "con2", "con3", "con4", "con5", "", std::string("\0\1\2\3\4", 5)};
-const char* const kWords[] = {
-    "hello ",   "-1 ",      "0 ",        "1 ",    "2 ",   "-2 ",    "server-0 on 10.0.0.2",        "worker-0 on 10.0.0.2",
-    "alive",    "bye",      "end ",      "no ",   ";",    "=",      "scheduler scheduler on 10.0.0.1", "worker-1 on 10.0.0.3",
-    "4294967295 ", " ",     "hello",     "end",   "1",    "2",      ";BYTEPS_GC_BUILD=unknown",    ";DMLC_NUM_WORKER=2",
-    ";DMLC_NUM_WORKER=3",   ";DMLC_NUM_SERVER=2", ";BYTEPS_GC_ENCRYPT=1", ";BYTEPS_GC_ENCRYPT=0", ";BYTEPS_PARTITION_BYTES=4096000",
-    ";BYTEPS_PARTITION_BYTES=1024000", ";BYTEPS_MIN_COMPRESS_BYTES=65536", ";DMLC_NUM_SERVER="};
+const char* const kWords[] = {"hello ",
+                              "-1 ",
+                              "0 ",
+                              "1 ",
+                              "2 ",
+                              "-2 ",
+                              "server-0 on 10.0.0.2",
+                              "worker-0 on 10.0.0.2",
+                              "alive",
+                              "bye",
+                              "end ",
+                              "no ",
+                              ";",
+                              "=",
+                              "scheduler scheduler on 10.0.0.1",
+                              "worker-1 on 10.0.0.3",
+                              "4294967295 ",
+                              " ",
+                              "hello",
+                              "end",
+                              "1",
+                              "2",
+                              ";BYTEPS_GC_BUILD=unknown",
+                              ";DMLC_NUM_WORKER=2",
+                              ";DMLC_NUM_WORKER=3",
+                              ";DMLC_NUM_SERVER=2",
+                              ";BYTEPS_GC_ENCRYPT=1",
+                              ";BYTEPS_GC_ENCRYPT=0",
+                              ";BYTEPS_PARTITION_BYTES=4096000",
+                              ";BYTEPS_PARTITION_BYTES=1024000",
+                              ";BYTEPS_MIN_COMPRESS_BYTES=65536",
+                              ";DMLC_NUM_SERVER="};
 constexpr size_t kCount = sizeof kWords / sizeof *kWords;
 
 // A text that is said in a job.
@@ -71,7 +97,7 @@ class Listener {
     require(!refused || (!joins && liveness_.admission_.members_.size() == before), "who is refused joins");
     require(!schedules_ || refused || member || joins, "a text of a stranger is taken");
     said_ = said_ || (!refused && (text.compare(0, 4, "end ") == 0 || text == "bye"));
-    late_ = late_ || (joins && liveness_.Doomed());
+    late_ = late_ || (joins && !liveness_.admission_.Difference().empty());
     CheckMembers();
   }
 
@@ -96,7 +122,7 @@ class Listener {
   void CheckMembers() {
     std::map<int, int> places;
     for (const auto& member : liveness_.admission_.members_) ++places[member.second];
-    if (liveness_.Doomed()) return;
+    if (!liveness_.admission_.Difference().empty()) return;
     require(places[-1] <= 2 && places[0] <= 1 && places[1] <= 1, "two members in one place");
     require(liveness_.admission_.members_.size() <= 4, "more members than places");
   }
