@@ -81,7 +81,8 @@ class RegionSocket {
     bool alone = true;
     ucred giver{};
     giver.uid = static_cast<uid_t>(-1);
-    for (cmsghdr* control = CMSG_FIRSTHDR(&envelope.message); control; control = CMSG_NXTHDR(&envelope.message, control)) {
+    msghdr* const message = &envelope.message;
+    for (cmsghdr* control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
       if (control->cmsg_level != SOL_SOCKET) continue;
       if (control->cmsg_type == SCM_RIGHTS) alone = TakeFile(control, file);
       if (control->cmsg_type == SCM_CREDENTIALS) memcpy(&giver, CMSG_DATA(control), sizeof giver);

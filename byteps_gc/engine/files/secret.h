@@ -103,7 +103,8 @@ class Secret {
 class Authenticator {
  public:
   // token: what clients have to send if nothing is encrypted.
-  Authenticator(void* context, const std::string& token) : context_(context), token_(token), questions_(context, ZMQ_REP) {
+  Authenticator(void* context, const std::string& token)
+      : context_(context), token_(token), questions_(context, ZMQ_REP) {
     CHECK_EQ(zmq_bind(questions_.handle(), "inproc://zeromq.zap.01"), 0) << zmq_strerror(errno);
   }
   ~Authenticator() {
@@ -140,9 +141,9 @@ class Authenticator {
     const bool whole = question->size() > kMechanism;
     const std::string request = whole ? (*question)[kRequest].text() : "";
     const bool welcome = whole && Welcome(question);
+    const std::string nothing, status = welcome ? "200" : "400";
     std::vector<Part> answer;
-    for (const std::string& part :
-         {std::string("1.0"), request, std::string(welcome ? "200" : "400"), std::string(), std::string(), std::string()})
+    for (const std::string& part : {std::string("1.0"), request, status, nothing, nothing, nothing})
       answer.emplace_back(part);
     questions_.Send(&answer, nullptr);
   }
@@ -150,7 +151,8 @@ class Authenticator {
   bool Welcome(std::vector<Part>* question) {
     const std::string mechanism = (*question)[kMechanism].text();
     if (!Secret::Get().exists()) return mechanism == "NULL";
-    if (mechanism == "CURVE") return question->size() == kCredentials + 1 && (*question)[kCredentials].text() == Secret::Get().bytes();
+    if (mechanism == "CURVE")
+      return question->size() == kCredentials + 1 && (*question)[kCredentials].text() == Secret::Get().bytes();
     return mechanism == "PLAIN" && !token_.empty() && question->size() == kCredentials + 2 &&
            (*question)[kCredentials + 1].text() == token_;
   }

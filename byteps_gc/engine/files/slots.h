@@ -110,7 +110,8 @@ class GivenRegions {
       if (file < 0) continue;
       std::lock_guard<std::mutex> guard(mu_);
       auto& giver = givers_[gift.worker];
-      if (gift.number < 0 || giver.regions.size() != static_cast<size_t>(gift.number) || !Region::Sound(file, gift.size)) {
+      const bool next = gift.number >= 0 && giver.regions.size() == static_cast<size_t>(gift.number);
+      if (!next || !Region::Sound(file, gift.size)) {
         close(file);
         continue;
       }

@@ -61,10 +61,11 @@ void attack_requests(Input* in);
 
 constexpr int kPeers = 2;  // workers, and servers
 
-constexpr uint64_t kExtremes[] = {0,          1,          2,          3,        7,          8,         15,        16,
-                                  31,         32,         63,         0x7f,     0xff,       0xfff,     0x1000,    0x7fff,
-                                  0xffff,     0x10000,    0x10001,    0xfffff,  0x7fffffff, 1u << 31,  ~0u,       ~0u - 1,
-                                  1ull << 32, 1ull << 45, 1ull << 62, ~0ull / 2, 1ull << 63, ~0ull - 7, ~0ull - 1, ~0ull};
+constexpr uint64_t kExtremes[] = {
+    0,          1,          2,          3,          7,          8,          15,         16,
+    31,         32,         63,         0x7f,       0xff,       0xfff,      0x1000,     0x7fff,
+    0xffff,     0x10000,    0x10001,    0xfffff,    0x7fffffff, 1u << 31,   ~0u,        ~0u - 1,
+    1ull << 32, 1ull << 45, 1ull << 62, ~0ull / 2,  1ull << 63, ~0ull - 7,  ~0ull - 1,  ~0ull};
 
 inline uint64_t extreme(Input* in) { return kExtremes[in->byte() % (sizeof kExtremes / sizeof *kExtremes)]; }
 

@@ -2,7 +2,8 @@
 //
 // An input is a sequence of good messages of a job and of changed ones. Whatever comes: nothing is read that did not
 // arrive, a message is dropped or is one that its sender may send, with data as long as they say, and a good message
-// that comes after all others is still accepted. A scheduler that strangers talk to begins the same job as without them.
+// that comes after all others is still accepted. A scheduler that strangers talk to begins the same job as without
+// them.
 #include "process.h"
 
 namespace fuzz {
@@ -152,11 +153,13 @@ void change_message(Arrival* arrival, Input* in) {
     case 4:
     case 5:
     case 6:
-      return change_field(&parts[header], sizeof(ps::wire::Header) + in->byte() % 6 * sizeof(ps::wire::NodeEntry) + in_node.at,
+      return change_field(&parts[header],
+                          sizeof(ps::wire::Header) + in->byte() % 6 * sizeof(ps::wire::NodeEntry) + in_node.at,
                           in_node.bytes, in);
     case 7:
     case 8:
-      return change_field(&parts[last - what / 16 % std::min<size_t>(3, parts.size())], 8 * (in->byte() % 3), what & 128 ? 8 : 4, in);
+      return change_field(&parts[last - what / 16 % std::min<size_t>(3, parts.size())], 8 * (in->byte() % 3),
+                          what & 128 ? 8 : 4, in);
     case 9:
     case 10:
       return change(&parts[in->byte() % parts.size()], in);
@@ -259,8 +262,8 @@ class Script {
   void Disturb(uint8_t what) {
     disturbed_ = true;
     if (what < 252) return process_->Judge(what == 250 ? 0 : in_->byte() / 2);
-    static constexpr int events[] = {ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_EVENT_DISCONNECTED, ZMQ_EVENT_HANDSHAKE_SUCCEEDED,
-                                     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL};
+    static constexpr int events[] = {ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_EVENT_DISCONNECTED,
+                                     ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL};
     process_->Happen(what == 252 ? ps::kScheduler : kServerIds[what & 1], events[in_->byte() % 4]);
   }
 
@@ -312,7 +315,8 @@ std::map<std::string, std::vector<Parts>> begin() {
   process.Run([&script](Process*) { return script.Next(); });
   const auto all = sent_to_members(process);
   require(script.calm() && all.size() == 4, "the job does not begin");
-  for (const auto& one : all) require(one.second.size() == 2, "a member does not get the list of nodes and the end of the barrier");
+  for (const auto& one : all)
+    require(one.second.size() == 2, "a member does not get the list of nodes and the end of the barrier");
   return all;
 }
 

@@ -26,7 +26,8 @@ struct File {
 
 int memory(uint64_t size, int seals) {
   const int file = memfd_create("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  require(file >= 0 && ftruncate(file, off_t(size)) == 0 && (!seals || fcntl(file, F_ADD_SEALS, seals) == 0), "no memory");
+  require(file >= 0 && ftruncate(file, off_t(size)) == 0, "no memory");
+  require(!seals || fcntl(file, F_ADD_SEALS, seals) == 0, "no seals");
   return file;
 }
 
@@ -34,7 +35,7 @@ const File& file(int number) {
   static const File files[kFiles] = {{memory(4096, kSealed), 4096, true},
                                      {memory(kLongest, kSealed), kLongest, true},
                                      {memory(100, kSealed), 100, true},
-                                     {memory(1ull << 45, kSealed), 1ull << 45, true},  // more than can be mapped, or nearly
+                                     {memory(1ull << 45, kSealed), 1ull << 45, true},  // about all that can be mapped
                                      {memory(4096, 0), 4096, false},
                                      {memory(4096, F_SEAL_SHRINK), 4096, false},
                                      {memory(0, kSealed), 0, false},

@@ -2,7 +2,8 @@
 //
 // Whatever is asked: nothing is read or written that should not be, an answer is for a request of that worker, there
 // are no more answers than requests, and none is longer than its key was announced. The server's threads are run by the
-// harness, early or late as the input says. In the end a new key is announced, pushed and summed as if nothing had been.
+// harness, early or late as the input says. In the end a new key is announced, pushed and summed as if nothing had
+// been.
 #include "process.h"
 
 namespace std {
@@ -51,9 +52,11 @@ class Copier : public Compressor {
   std::vector<char> room_;
 };
 
-byteps::common::compressor::CompressorRegistry::Register registered(
-    "copier_compressor", [](const byteps::common::compressor::kwargs_t&, size_t size, byteps::common::DataType dtype,
-                            auto&&...) -> std::unique_ptr<Compressor> { return std::make_unique<Copier>(size, dtype); });
+std::unique_ptr<Compressor> copier(const byteps::common::compressor::kwargs_t&, size_t size,
+                                   byteps::common::DataType dtype) {
+  return std::make_unique<Copier>(size, dtype);
+}
+byteps::common::compressor::CompressorRegistry::Register registered("copier_compressor", copier);
 
 std::string announcement(uint64_t size, bool compressed, int worker) {
   Announcement is;
@@ -75,7 +78,11 @@ class Requests {
 
  private:
   Requests(Input* in, uint8_t head)
-      : in_(in), changes_(head & 1), asynchronous_(head / 2 % 8 == 7), process_(ps::Node::SERVER), server_(Made(asynchronous_)) {
+      : in_(in),
+        changes_(head & 1),
+        asynchronous_(head / 2 % 8 == 7),
+        process_(ps::Node::SERVER),
+        server_(Made(asynchronous_)) {
     process_.Join();
   }
 
@@ -148,7 +155,8 @@ class Requests {
   // Whether a worker waits for the sum of its last push.
   bool Pushed(int worker, uint64_t key) {
     const auto found = server_->job_.keys.find(key);
-    return found != server_->job_.keys.end() && found->second->members[size_t(worker - 9) / 2].round != byteps::server::Member::kIdle;
+    if (found == server_->job_.keys.end()) return false;
+    return found->second->members[size_t(worker - 9) / 2].round != byteps::server::Member::kIdle;
   }
 
   std::string Options(uint8_t how) {
@@ -208,7 +216,8 @@ class Requests {
       uint64_t key;
       memcpy(&key, parts[3].data(), sizeof key);
       if (key > kNewKey) continue;  // about membership
-      require(server_->job_.keys.count(key) && parts[4].size() <= server_->job_.keys[key]->size, "an answer longer than its key");
+      require(server_->job_.keys.count(key), "an answer of no key");
+      require(parts[4].size() <= server_->job_.keys[key]->size, "an answer longer than its key");
       if (key != kNewKey) continue;
       const float round = float(meta.timestamp - kNewTimestamp);
       const float sum[] = {2 * (1.5f + round), 1};

@@ -17,7 +17,17 @@ constexpr uint8_t kVersion = BGC_VERSION;
 constexpr uint16_t kServer = 0xFFFF;
 constexpr size_t kMessage = 200;  // bytes of an ERROR's text, at most
 
-enum Flag : uint16_t { kReply = 1, kNonfinite = 2, kError = 4, kSkipped = 8, kDense = 16, kHalf = 32, kReset = 64, kBfloat16 = 128, kFlags = 255 };
+enum Flag : uint16_t {
+  kReply = 1,
+  kNonfinite = 2,
+  kError = 4,
+  kSkipped = 8,
+  kDense = 16,
+  kHalf = 32,
+  kReset = 64,
+  kBfloat16 = 128,
+  kFlags = 255
+};
 enum DType : uint8_t { kFloat32 = 0, kFloat16 = 2 };
 
 struct Header {
@@ -28,8 +38,8 @@ struct Header {
   uint32_t stream = 0, digest = 0;
   float eta = 0, scale = 0;
   uint32_t length = 0;  // of the payload, in bytes
-  // Not in the frame. Of a payload that read_frame() has read: the largest of its words of 16 bits, without their signs,
-  // if it has one for each element.
+  // Not in the frame. Of a payload that read_frame() has read: the largest of its words of 16 bits, without their
+  // signs, if it has one for each element.
   uint16_t largest = 0xffff;
 };
 
