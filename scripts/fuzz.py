@@ -88,7 +88,10 @@ def build(compiler, engine):
     with tempfile.TemporaryDirectory(dir=RUNS) as folder:
         tree = engine_tree(Path(folder)) if engine else folder
         sources = engine_sources() if engine else decoder_sources()
-        subprocess.run([compiler, *flags, *map(str, sources), "-o", str(binary)], check=True, cwd=tree)
+        compiled = subprocess.run([compiler, *flags, *map(str, sources), "-o", str(binary)], check=False, cwd=tree)
+    if compiled.returncode:
+        hint = "if libclang_rt is missing: apt-get install libclang-rt-dev"
+        sys.exit(f"fuzz: {compiler} failed with status {compiled.returncode}; {hint}")
     return binary
 
 
