@@ -169,10 +169,11 @@ def test_a_worker_that_ends_too_early_ends_the_job(commands, end):
 
 
 def test_a_tensor_that_a_worker_which_has_ended_never_had(commands):
-    program = "exchange()\nif rank == 1: exchange('b')"
+    """Its name may have any characters."""
+    program = "exchange()\nif rank == 1: exchange('b\u00e4')"
     result = commands.launch("-c", BEGIN_IN_NUMPY + program)
     assert result.status == 70, result.output
-    assert "worker-0 on 127.0.0.1 has ended without an exchange of 'b' while worker-1" in result.output
+    assert "worker-0 on 127.0.0.1 has ended without an exchange of 'b??' while worker-1" in result.output
 
 
 def test_a_trainers_tensor_is_named_with_its_parameter(commands):

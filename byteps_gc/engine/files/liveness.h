@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -120,6 +121,7 @@ class Liveness {
   }
 
  private:
+  static constexpr const char* kEnd = "end ";  // before a reason to end the job
   static constexpr double kFarewell = 1;  // seconds for sending the reason before the scheduler ends
   static constexpr double kAnswer = 1;    // seconds for the scheduler's answer to a reason
   static constexpr int kReach = 10;       // seconds for a test connection to a server
@@ -129,8 +131,15 @@ class Liveness {
     int status;
   };
 
+  static bool Printable(char one) { return one >= ' ' && one <= '~'; }
   static bool Printable(const std::string& text) {
-    return std::all_of(text.begin(), text.end(), [](char one) { return one >= ' ' && one <= '~'; });
+    return std::all_of(text.begin(), text.end(), [](char one) { return Printable(one); });
+  }
+
+  // A reason as it can be sent: names of tensors may have any bytes and any length.
+  static std::string Sendable(std::string why) {
+    std::replace_if(why.begin(), why.end(), [](char one) { return !Printable(one); }, '?');
+    return why.substr(0, kText - strlen(kEnd));
   }
 
   bool schedules() const { return self_.role == Node::SCHEDULER; }
@@ -153,9 +162,9 @@ class Liveness {
     {
       std::lock_guard<std::mutex> guard(mu_);
       if (!own_.why.empty()) return;
-      own_ = Reason{why, status};
+      own_ = Reason{Sendable(why), status};
     }
-    say_("", "end " + why);
+    say_("", kEnd + Sendable(why));
     alarm_.Raise();
   }
 
@@ -224,12 +233,12 @@ class Liveness {
       Exit("the scheduler at " + AddressOf(scheduler_) + " does not accept " + Name() + ": " + text.substr(3),
            kTurnedAway);
     const bool known = detector_.Hear(connection, text);
-    return known && text.compare(0, 4, "end ") == 0 ? text.substr(4) : "";
+    return known && text.compare(0, strlen(kEnd), kEnd) == 0 ? text.substr(strlen(kEnd)) : "";
   }
 
   // Sends the reason to all other processes, and ends this one.
   [[noreturn]] void Finish(const std::string& why) {
-    if (schedules()) SayAll("end " + why);
+    if (schedules()) SayAll(kEnd + Sendable(why));
     const Reason own = Own();
     Exit(why, why == own.why ? own.status : kPeerLost, schedules() ? kFarewell : 0);
   }
