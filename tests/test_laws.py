@@ -11,11 +11,13 @@ import re
 
 from byteps_gc import compressors
 from byteps_gc.compressors import frame as frames
+from byteps_gc.compressors.coding import rice_parameter
 from byteps_gc.compressors.frame import Frame
 from byteps_gc.compressors.identity import Identity
 from byteps_gc.compressors.onebit import Onebit
 from byteps_gc.compressors.partition import Partition
 from byteps_gc.compressors.refusals import Refusal
+from byteps_gc.compressors.topk import TopK
 from byteps_gc.errors import CompressionError
 import laws
 from laws import REFERENCE, ROWS, Cluster, decoded, gradients, refused, same_states
@@ -755,6 +757,34 @@ def answers(server, pushes):
     outcomes = [outcome(partial(server.push, push)) for push in pushes]
     reply = bytes(server.reply())
     return [*outcomes, reply[:3] == frames.MAGIC and Frame.unpack(reply).flags & frames.ERROR or reply]
+
+
+@pytest.mark.parametrize("b", range(10))
+def test_random_changes_of_a_long_stream(b):
+    """With every Rice parameter, the codes are refused with one code, or decoded to the same bits."""
+    rng, count = np.random.default_rng(b), 150
+    topk, d = TopK(k=count), count + (count * 21 << b) // 10
+    assert rice_parameter(d, count) == b
+    x = rng.standard_normal(d).astype(np.float32) * np.linspace(1, 3, d, dtype=np.float32)
+    push = Frame.unpack(bytes(REFERENCE.Worker(topk, d).compress(x, 0.1)))
+    codes = set()
+    for case in range(50):
+        stream, values = bytearray(push.payload[: -4 * count]), push.payload[-4 * count :]
+        at, size = int(rng.integers(len(stream))), 4 * int(rng.integers(1, 3))
+        if case % 5 == 1:
+            stream[at] ^= 1 << int(rng.integers(8))
+        elif case % 5 == 2:
+            stream[at:] = rng.bytes(len(stream) - at)
+        elif case % 5 == 3:
+            del stream[at // 4 * 4 : at // 4 * 4 + size]
+        elif case % 5 == 4:
+            stream[at:at] = bytes([case % 2 * 255]) * size
+        wrong = replace(push, payload=bytes(stream) + values).pack()
+        expected, *others = [answers(one.Server(topk, d, **one.keywords), [wrong]) for one in (REFERENCE, *OTHERS)]
+        for implementation, found in zip(OTHERS, others):
+            assert found == expected, f"{implementation.name}, case {case}"
+        codes.add(expected[0])
+    assert {"CODE", "PADDING"} < codes
 
 
 @pytest.mark.parametrize("seed", range(2))

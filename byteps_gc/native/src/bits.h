@@ -90,30 +90,6 @@ class BitReader {
     uint32_t rest = 0;
     return q <= most && take(b, &rest) ? (q << b) + rest : past;
   }
-  // Reads up to n numbers in Rice's code, four at a time while four fit into the held bits. Calls give(i, gaps) for
-  // numbers i to i + 3; returns how many were read.
-  template <typename Give>
-  size_t short_rices(size_t n, int b, Give give) {
-    const uint64_t mask = (uint64_t(1) << b) - 1;
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-      fill();
-      uint64_t held = held_, gaps[4];
-      int have = have_;
-      for (uint64_t& gap : gaps) {
-        const int q = held ? __builtin_ctzll(held) : 64;
-        held >>= q & 63;
-        gap = (uint64_t(q) << b) + (held >> 1 & mask);
-        held >>= b + 1;
-        have -= q + 1 + b;
-      }
-      if (have < 0) break;
-      held_ = held;
-      have_ = have;
-      give(i, gaps);
-    }
-    return i;
-  }
   // Reads a number in Rice's code, a sign and, if `gamma`, a level as signed_gamma() writes it, else a level of 1.
   // False, and nothing is read, if they are not short.
   bool short_entry(int b, bool gamma, uint64_t* gap, uint32_t* sign, uint32_t* level) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "rice_bytes.h"
+
 namespace bgc {
 
 size_t write_indices(const uint32_t* indices, size_t count, size_t d, uint8_t* out) {
@@ -16,23 +18,23 @@ size_t write_indices(const uint32_t* indices, size_t count, size_t d, uint8_t* o
 }
 
 bool read_indices(const uint8_t* data, size_t bytes, size_t d, size_t count, uint32_t* indices, Refusal* why) {
-  BitReader bits(data, bytes);
   const int b = rice_parameter(d, count);
-  uint64_t next = 0;  // checked after a run of short gaps, whose sum does not overflow
-  for (size_t i = 0; i < count;) {
-    BitReader local = bits;  // stays in registers
-    i += local.short_rices(count - i, b, [&next, out = indices + i](size_t at, const uint64_t* gaps) {
-      for (size_t k = 0; k < 4; ++k) {
-        out[at + k] = uint32_t(next + gaps[k]);
-        next += gaps[k] + 1;
-      }
-    });
-    bits = local;
-    if (next > d) return refuse(why, Code::CODE);
-    if (i == count) break;
+  RiceBytes::Position at;
+  if (b <= RiceBytes::kMost) at = RiceBytes::of(b).read(data, bytes, count, indices);
+  BitReader bits(data + at.bytes, bytes - at.bytes);
+  size_t i = at.indices;
+  uint64_t next = at.next;
+  if (at.missing) {
+    uint32_t rest;
+    if (!bits.take(at.missing, &rest)) return refuse(why, Code::CODE);
+    next += uint64_t(rest) << (b - at.missing);
+    indices[i++] = uint32_t(next++);
+  }
+  if (next > d) return refuse(why, Code::CODE);
+  for (; i < count; ++i) {
     const uint64_t index = next + bits.rice(d - next, b);
     if (index >= d) return refuse(why, Code::CODE);
-    indices[i++] = uint32_t(index);
+    indices[i] = uint32_t(index);
     next = index + 1;
   }
   return bits.padding() || refuse(why, Code::PADDING);
@@ -179,9 +181,10 @@ bool SparseCodec::write(const Header& h, const uint8_t* payload, float* out, Ref
   uint32_t* indices;
   float* values;
   if (!read(h, payload, &indices, &values, why)) return false;
+  constexpr size_t kZeros = 1024;  // zeros that values overwrite while they are in the first-level cache
   uint32_t i = 0;
-  for (size_t offset = 0; offset < h.d; offset += kBlock) {  // values overwrite zeros while these are in the cache
-    const size_t end = std::min<size_t>(offset + kBlock, h.d);
+  for (size_t offset = 0; offset < h.d; offset += kZeros) {
+    const size_t end = std::min<size_t>(offset + kZeros, h.d);
     std::memset(out + offset, 0, (end - offset) * 4);
     for (; i < h.count && indices[i] < end; ++i) out[indices[i]] = values[i];
   }
