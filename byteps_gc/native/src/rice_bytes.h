@@ -36,11 +36,13 @@ class RiceBytes {
     for (; i + 4 * 8 < count && at + 4 <= bytes; at += 4)  // at most eight codes end in a byte
       for (size_t k = 0; k < 4; ++k) {
         const size_t byte = data[at + k];
-        const Step step = steps_[shift * 32 + byte];
+        const size_t entry = shift * 32 + byte;
+        const Ends ends = ends_[entry];
+        const size_t ended = steps_[entry].ended, advance = steps_[entry].advance;
         shift = states_[byte] >> shift & 56;
-        for (size_t j = 0; j < 8; ++j) indices[i + j] = uint32_t(next) + step.ends[j];
-        i += step.count;
-        next += step.advance;
+        for (size_t j = 0; j < 8; ++j) indices[i + j] = uint32_t(next) + ends.indices[j];
+        i += ended;
+        next += advance;
       }
     now.indices = i, now.bytes = at, now.next = next;
     if (shift) now.missing = b_ + 1 - int(shift / 8);
@@ -48,21 +50,23 @@ class RiceBytes {
   }
 
  private:
-  struct alignas(16) Step {
-    uint8_t ends[8] = {};  // the indices whose codes end in this byte, relative to the next index before it
-    uint8_t count = 0;     // how many there are
+  struct alignas(8) Ends {
+    uint8_t indices[8] = {};  // of the codes that end in this byte, relative to the next index before it
+  };
+  struct Step {
+    uint16_t ended = 0;    // how many codes
     uint16_t advance = 0;  // what this byte adds to the next index
   };
 
-  explicit RiceBytes(int b) : b_(b), steps_(size_t(b + 1) * 256) {
+  explicit RiceBytes(int b) : b_(b), ends_(size_t(b + 1) * 256), steps_(ends_.size()) {
     for (int state = 0; state <= b; ++state)
       for (size_t byte = 0; byte < 256; ++byte) {
-        const int after = fill(state, byte, &steps_[size_t(state) * 256 + byte]);
-        states_[byte] |= uint64_t(after) * 8 << 8 * state;
+        const size_t entry = size_t(state) * 256 + byte;
+        states_[byte] |= uint64_t(fill(state, byte, &ends_[entry], &steps_[entry])) * 8 << 8 * state;
       }
   }
   // Returns the state after the byte.
-  int fill(int state, size_t byte, Step* step) const {
+  int fill(int state, size_t byte, Ends* ends, Step* step) const {
     for (int k = 0; k < 8; ++k) {
       const unsigned bit = byte >> k & 1;
       if (state)
@@ -72,14 +76,15 @@ class RiceBytes {
       else
         step->advance = uint16_t(step->advance + (1u << b_));
       if (state <= b_) continue;
-      step->ends[step->count++] = uint8_t(step->advance++);
+      ends->indices[step->ended++] = uint8_t(step->advance++);
       state = 0;
     }
     return state;
   }
 
   int b_;
-  std::vector<Step> steps_;    // of each state: one for each byte
+  std::vector<Ends> ends_;     // of each state: one for each byte
+  std::vector<Step> steps_;    // the same
   uint64_t states_[256] = {};  // of each byte: bits 8 * s to 8 * s + 7 are eight times the state that follows state s
 };
 
