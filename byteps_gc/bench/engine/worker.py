@@ -1,4 +1,4 @@
-"""What a worker of ``bench engine`` runs but for training: it waits, or exchanges arrays of a model's sizes.
+"""What a worker of ``bench engine`` and ``bench peers`` runs but for training: it waits, or exchanges a model's sizes.
 
 It uses the NumPy front end, which stock BytePS has, too, with the fix-up core-surface. What it has measured itself it
 prints as a line of JSON. Around what is measured from outside it prints BEGIN and END, and does nothing else until all
@@ -76,7 +76,7 @@ def idle(options: argparse.Namespace) -> None:
 
 def exchange(options: argparse.Namespace) -> None:
     """Time the first exchange, and then each round's."""
-    one = Tensors(options.sizes)
+    one = Tensors(options.sizes, options.params)
     one.fill()
     one.barrier()
     first = worker_timing.timed(one.exchange)
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--sizes", type=json.loads)
+    parser.add_argument("--params", type=json.loads, default={})
     parser.add_argument("--warm-up", type=int, default=WARM_UP)
     options = parser.parse_args()
     {"idle": idle, "exchange": exchange, "server": server}[options.experiment](options)
