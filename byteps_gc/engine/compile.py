@@ -77,7 +77,7 @@ class Device:
 
 HOST = Device("host")
 # Data races are reported while it runs; a Python that loads it has LD_PRELOAD=libtsan.so.2.
-TSAN = Device("tsan", flags=("-fsanitize=thread", "-g1", "-O1"))
+TSAN = Device("tsan", flags=("-fsanitize=thread", "-g1", "-O0"))
 
 
 def cuda(cuda_home: Path, nccl_home: Path) -> Device:

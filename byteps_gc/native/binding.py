@@ -79,7 +79,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
 
 def flags() -> List[str]:
     """More flags for the library's compiler: those of the sanitizer that the environment asks for."""
-    return ["-g", f"-fsanitize={env.sanitizer()}"] if env.sanitizer() else []
+    return ["-g", "-O1", f"-fsanitize={env.sanitizer()}"] if env.sanitizer() else []
 
 
 def library(isa: Optional[str] = None) -> ctypes.CDLL:

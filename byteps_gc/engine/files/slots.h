@@ -74,7 +74,7 @@ class Slots {
       size = (size + kAligned - 1) / kAligned * kAligned;
       if (room - used < size) {
         if (refused) return false;
-        const size_t wanted = std::max(size, kRegion);
+        const size_t wanted = std::max(size, size_t{kRegion});
         auto* region = new Region(wanted);
         const Gift gift{worker, static_cast<int>(regions.size()), wanted};
         refused = !region->At({}) || !RegionSocket(name).Give(region->file(), gift);

@@ -99,7 +99,7 @@ class ZMQVan : public Van {
     auto sender = std::make_shared<Socket>(context_, ZMQ_DEALER);
     const std::string address = Prepare(node, sender.get());
     LimitMessages(sender.get());
-    auto events = std::make_shared<Events>(context_, sender.get(), Receiver::kEvents);
+    auto events = std::make_shared<Events>(context_, sender.get(), int{Receiver::kEvents});
     CHECK_EQ(zmq_connect(sender->handle(), address.c_str()), 0)
         << "cannot connect to " << address << ": " << zmq_strerror(errno);
     if (node.role == Node::SCHEDULER) {  // the first text, so before other threads find the sender
