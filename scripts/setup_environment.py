@@ -24,6 +24,8 @@ EXTRAS = {"cpu": "mxnet-cpu", "cuda": "mxnet-cuda"}
 ENGINES = {"cpu": "host", "cuda": "cuda"}  # what wheels of the engine call the device
 DEVICES = {"cpu": "train on the CPU", "cuda": "train on GPUs; also installs CUDA 11, cuDNN 8 and NCCL"}
 NO_TORCH = 77  # status: there is no PyTorch to install
+OLDEST_TORCH = [2, 1]  # as byteps_gc/torch/version.py
+TORCH_OF = "import torch, sysconfig; print(torch.__version__, sysconfig.get_path('purelib'), sep='\\n')"
 
 
 def use(folder):
@@ -71,8 +73,8 @@ class Wheels:
 
 
 def numbers(version):
-    """Return a version such as "glibc 2.36" as numbers."""
-    return [int(part) for part in version.split()[-1].split(".")]
+    """Return the first two parts of a version such as "glibc 2.36" or "2.13.0+cpu", as numbers."""
+    return [int(part) for part in version.split()[-1].split(".")[:2]]
 
 
 def python_packages(device, wheels):
@@ -110,12 +112,16 @@ def torch_packages(torch_python):
 
 def borrow_torch(python):
     """Create the environment with a Python that has PyTorch, whose packages it then finds."""
-    status, text = run(python, "-c", "import torch, sysconfig; print(sysconfig.get_path('purelib'))")
+    status, text = run(python, "-c", TORCH_OF)
     if status:
         fail(f"--torch-python {python} cannot import torch: {(text.strip().splitlines() or ['no output'])[-1]}")
+    version, folder = text.splitlines()[-2:]
+    if numbers(version) < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        fail(f"--torch-python {python} has PyTorch {version}; byteps_gc.torch needs {oldest} or newer")
     step(f"creating {VENV} with {python}", python, "-m", "venv", "--clear", VENV)
     own = run(PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")[1].strip()
-    Path(own, "byteps_gc-torch.pth").write_text(text.split()[-1] + "\n")
+    Path(own, "byteps_gc-torch.pth").write_text(folder + "\n")
 
 
 def install_torch():

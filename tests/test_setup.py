@@ -44,6 +44,12 @@ def test_a_python_without_torch_is_one_line(commands, tmp_path):
     result = commands.run(ROOT / "scripts" / "setup.sh", "--torch-python", "/bin/false", **options)
     assert result.status == 2
     assert result.output == "setup: --torch-python /bin/false cannot import torch: no output\n"
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\necho 2.0.1+cpu\necho /packages\n")
+    old.chmod(0o755)
+    result = commands.run(ROOT / "scripts" / "setup.sh", "--torch-python", old, **options)
+    line = f"setup: --torch-python {old} has PyTorch 2.0.1+cpu; byteps_gc.torch needs 2.1 or newer\n"
+    assert (result.status, result.output) == (2, line)
     result = commands.run(ROOT / "scripts" / "setup.sh", "--torch", "--cpu", **options)
     assert (result.status, result.output) == (2, "setup: --torch cannot be combined with --cpu, --cuda or --wheels\n")
 

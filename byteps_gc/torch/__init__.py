@@ -17,6 +17,7 @@ Start the workers with ``torchrun`` or ``python -m byteps_gc launch``. A process
 """
 
 from byteps_gc.errors import ExchangeError
+from byteps_gc.torch import version  # noqa: F401  it comes first: it checks PyTorch
 from byteps_gc.torch.broadcast import broadcast_optimizer_state, broadcast_parameters
 from byteps_gc.torch.ddp import ddp_hook
 from byteps_gc.torch.exchange import (

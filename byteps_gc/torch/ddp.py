@@ -8,7 +8,7 @@ from byteps_gc.compressors.settings import Settings
 from byteps_gc.core import session
 from byteps_gc.core.gradients import warn_of_skipped
 from byteps_gc.errors import ExchangeError, UserError
-from byteps_gc.torch import saved
+from byteps_gc.torch import saved, step_hooks
 from byteps_gc.torch.gradients import Gradient, Gradients, require_dense
 import torch
 from torch.distributed import GradBucket
@@ -154,7 +154,7 @@ def ddp_hook(
     gradients = Gradients(named, settings, optimizer, grad_scaler, flat=True, local_reduce=local_reduce)
     state = HookState(gradients, named[0][1].device, _users(model))
     if optimizer is not None:
-        optimizer.register_step_pre_hook(state.before_step)
+        step_hooks.add(optimizer, state.before_step)
     _report_failures()
     return state, exchange_bucket
 

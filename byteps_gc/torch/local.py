@@ -13,6 +13,7 @@ NEEDS = (
     "local_reduce=True needs torch's process group, and the same number of processes, two or more, on each host, with"
     " consecutive ranks"
 )
+GLOO_REDUCES = torch.__version__ >= (2, 2)
 # from torch 2.13 on under new names
 _reduce_scatter = getattr(dist, "reduce_scatter_single", None) or getattr(dist, "reduce_scatter_tensor", None)
 _all_gather = getattr(dist, "all_gather_single", None) or getattr(dist, "all_gather_into_tensor", None)
@@ -25,10 +26,15 @@ class LocalGroup:
     """
 
     def __init__(self, size: int, device: torch.device):
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        if backend == "gloo" and not GLOO_REDUCES:
+            raise ExchangeError(
+                "local_reduce=True in host memory needs PyTorch 2.2 or newer: gloo has no reduce-scatter in PyTorch"
+                f" {torch.__version__}"
+            )
         self.size = size
         self.rank = session.rank() % size
         self.hosts = session.size() // size
-        backend = "nccl" if device.type == "cuda" else "gloo"
         self._group, _ = dist.new_subgroups(group_size=size, backend=backend)
 
     def elements(self, elements: int) -> int:

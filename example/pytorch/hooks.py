@@ -50,6 +50,8 @@ def check(opt: argparse.Namespace) -> None:
     if opt.hook in TORCH or POWERSGD.fullmatch(opt.hook):
         if words:
             raise UserError(f"--hook {opt.hook} takes no options, got {words[0]}")
+        if opt.hook == "bf16" and torch.__version__ < (2, 3):
+            raise UserError(f"--hook bf16 needs PyTorch 2.3 or newer: gloo has no bfloat16 in {torch.__version__}")
         return
     if opt.hook != PLAIN and opt.hook not in compressors.known():
         known = ", ".join([*TORCH, "powersgd-RANK", PLAIN, *compressors.known()])
