@@ -195,7 +195,7 @@ import byteps_gc.torch as bps, os, torch
 bps.init()
 found = bps.push_pull(torch.full((3,), float(bps.rank())), average=False)
 place = f"{bps.rank()} {bps.size()} {bps.local_rank()} {bps.local_size()}"
-os.write(1, f"sum {found.tolist()} {place} {os.environ['DMLC_NUM_SERVER']}\n".encode())  # in one piece
+os.write(1, f"sum {found.tolist()} {place} {os.environ['DMLC_NUM_SERVER']}\\n".encode())  # in one piece
 """
     file = commands.folder / "sum.py"
     file.write_text(program)
