@@ -122,6 +122,9 @@ def borrow_torch(python):
     step(f"creating {VENV} with {python}", python, "-m", "venv", "--clear", VENV)
     own = run(PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")[1].strip()
     Path(own, "byteps_gc-torch.pth").write_text(folder + "\n")
+    torchrun = PYTHON.with_name("torchrun")  # PyTorch's own starts workers with the other Python
+    torchrun.write_text(f"#!{PYTHON}\nfrom torch.distributed.run import main\n\nmain()\n")
+    torchrun.chmod(0o755)
 
 
 def install_torch():

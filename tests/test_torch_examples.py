@@ -4,6 +4,7 @@ Run in the environment of ``./scripts/setup.sh --torch``.
 """
 
 import json
+from pathlib import Path
 import re
 import shlex
 import sys
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.torch]
 
 FOLDER = ROOT / "example" / "pytorch"
 HALF = "bf16" if torch.__version__ >= (2, 3) else "fp16"  # gloo of older versions has no bfloat16
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+TORCHRUN = Path(sys.prefix, "bin", "torchrun")
 SMALL = {
     "train_gpt.py": "--layers 2 --width 32 --heads 2 --context 32 --val-samples 9 --steps 20 --eval-every 10 --lr 0.01",
     "train_cifar_ddp.py": "--dataset synthetic --width 8 --batch-size 16 --val-samples 100 --steps 20 --eval-every 10",
@@ -35,7 +36,7 @@ def line(script, launcher):
     assert words.pop() == script
     if launcher == "torchrun":
         assert words.pop(0) == "../../.venv-torch/bin/torchrun"
-        return [*TORCHRUN, "--standalone", *words, FOLDER / script]
+        return [TORCHRUN, "--standalone", *words, FOLDER / script]
     return [*(sys.executable if word == "$python" else word for word in words), FOLDER / script]
 
 

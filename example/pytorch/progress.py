@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 import sys
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from byteps_gc import env
 from byteps_gc.errors import UserError
@@ -18,6 +18,9 @@ import torch
 import torch.distributed as dist
 
 NETWORK = Path("/proc/net/dev")  # bytes that have passed each network interface
+# what gloo has summed: if its thread were the last to hold such a tensor, freeing it would need Python, and the process
+# could abort at its end, or hang with PyTorch 2.1
+reduced: List[torch.Tensor] = []
 WARM_UP, LEAST = 0.05, 0.1  # fraction of the steps with a rising learning rate; last learning rate, relative to --lr
 
 
@@ -96,6 +99,7 @@ def mean(*sums: float, count: int) -> Any:
     """Return sums over all workers, divided by the sum of ``count``."""
     total = torch.tensor([*sums, count], dtype=torch.float64)
     dist.all_reduce(total)
+    reduced.append(total)
     return (total[:-1] / total[-1]).tolist()
 
 
