@@ -73,6 +73,7 @@ def test_noise_without_a_secret(attacked, reference):
     strangers.require_reported(job.end(reference), "127.0.0.1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encrypt", ["1", "0"], ids=["encrypted", "authenticated"])
 def test_nobody_gets_in_without_the_secret(attacked, reference, key_file, encrypt):
     """A forger who knows all but the secret receives nothing but the handshake's beginning."""

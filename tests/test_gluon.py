@@ -49,6 +49,7 @@ def launch(commands, code, **options):
     return commands.launch("-c", BEGIN + textwrap.dedent(code), **options)
 
 
+@pytest.mark.slow
 def test_programs_are_as_one_process(commands):
     """See test_oracle.py for other programs, on two workers and on three."""
     env = {"BYTEPS_MIN_COMPRESS_BYTES": "2000", "BYTEPS_PARTITION_BYTES": "4096"}

@@ -156,6 +156,7 @@ def test_an_experiment_is_reproduced_on_hosts_of_this_machine(machine, commands,
     assert result.output.startswith("1 of 1: onebit, seed 0: already finished\n")
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_run_simulates_hosts_without_ssh(machine, commands, tmp_path):
     """As root; each host's logs and the table are in the run folder."""

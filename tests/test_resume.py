@@ -74,6 +74,7 @@ def whole(tmp_path_factory):
         return runner.folder / "out"
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.parametrize("role", ["worker-0", None])
 def test_a_resumed_run_is_the_run(commands, whole, role):
