@@ -25,6 +25,7 @@ from byteps_gc.errors import SettingsError, UserError  # noqa: E402
 
 EXAMPLES = ROOT / "example"
 UNLIMITED = "unlimited"
+WORTH_SAYING = 0.005  # of accuracy, that a job lost
 MIN_COMPRESS_BYTES = "65536"  # the recommended threshold; the guide's is 1024000
 
 
@@ -166,7 +167,7 @@ def train(options, experiment, words):
 
 
 def summary(rows, network):
-    """Return what was seen, a sentence for each job."""
+    """Return what was seen, a sentence for each job. Times are those for the same number of epochs."""
     base = next((row for row in rows if row.runs[0].start["compression"] == {}), None)
     for row in rows:
         name = row.name.replace("dist-EF-SGDM", "onebit")  # the job's name, not the paper's
@@ -176,7 +177,9 @@ def summary(rows, network):
             yield f"{text}{sent} {network}."
         else:
             sent = f", sending {compared(base.sent / row.sent, 'less', 'more')}" if row.sent and base.sent else ""
-            yield f"{text}: {compared(row.speedup.mean, 'faster', 'slower')} than the baseline{sent}."
+            lost = base.accuracy.mean - row.accuracy.mean
+            below = f", {100 * lost:.1f} points below the baseline" if lost >= WORTH_SAYING else ""
+            yield f"{text}{below}: {compared(row.speedup.mean, 'faster', 'slower')} than the baseline{sent}."
 
 
 def compared(ratio, more, less):

@@ -8,9 +8,11 @@ import sys
 
 from byteps_gc.cluster import privileges
 from byteps_gc.errors import SettingsError
+from byteps_gc.report import rows
 import pytest
 
 from conftest import ROOT, SET_UP
+import small_records
 
 SCRIPT = ROOT / "scripts" / "demo.sh"
 TINY = "--model cifar_resnet20_v1 --train-samples 128 --val-samples 50 --num-epochs 1".split()
@@ -58,6 +60,18 @@ def test_ratios_in_words(demo):
     assert demo.compared(29.3, "less", "more") == "29 times less"
 
 
+@pytest.mark.parametrize("gain, below", [(-0.004, ""), (-0.021, ", 2.1 points below the baseline"), (0.1, "")])
+def test_what_a_job_lost_is_said(demo, tmp_path, gain, below):
+    small_records.write(tmp_path / "baseline.jsonl", {}, pace=31.5)
+    small_records.write(tmp_path / "topk.jsonl", small_records.TOPK, gain=gain)
+    records = rows.read([tmp_path / "baseline.jsonl", tmp_path / "topk.jsonl"])
+    *_, topk = demo.summary(rows.group(records), "on loopback")
+    assert topk == (
+        f"topk(k=0.001) reached {0.6 + gain:.1%} validation accuracy in 21 s{below}: 3.0 times faster than the"
+        " baseline, sending 1.0 times less."
+    )
+
+
 def test_an_ordinary_users_path_is_enough(commands):
     """It has no /usr/sbin, where Debian has tc."""
     code = "from byteps_gc.cluster import privileges; print(privileges.prefix())"
@@ -77,7 +91,8 @@ def test_the_demo_crosses_a_simulated_network(commands, tmp_path, user, jobs):
     *_, baseline, mine, plots, report = result.output.splitlines()
     begin = r" reached \d+\.\d% validation accuracy in \d+ s"
     end = r"MB a step between 2 hosts with links of 50 Mbit/s\.$"
-    ratios = r": \d+(\.\d)? times (faster|slower) than the baseline, sending \d+(\.\d)? times less\.$"
+    below = r"(, \d+\.\d points below the baseline)?"
+    ratios = rf"{below}: \d+(\.\d)? times (faster|slower) than the baseline, sending \d+(\.\d)? times less\.$"
     if jobs == "mine":
         ratios = rf", sending 0\.\d+ {end}"
     else:
