@@ -45,21 +45,29 @@ converge() {  # TABLE FLAGS-OF-THE-CLUSTER...
         --warmup-epochs 1 --lr-decay-epoch 10,15
 }
 
+run() {  # COMMAND...: run it to its end; it ends with this script
+    "$@" &
+    wait $!
+}
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'kill $(jobs -p) 2>/dev/null && wait || true' EXIT
+
 reproduce() {  # TABLE JOBS FLAGS-OF-THE-CLUSTER... -- FLAGS
     local table=$1 jobs=$2; shift 2
-    "$here/../../../scripts/reproduce.sh" cifar100 "$jobs" --seeds 2 --out "$folder/$table" "$@"
+    run "$here/../../../scripts/reproduce.sh" cifar100 "$jobs" --seeds 2 --out "$folder/$table" "$@"
 }
 
 train_torch() {  # TABLE: torch-EXPERIMENT-N-hosts-RATE
     local parts
     IFS=- read -ra parts <<<"$1"
-    "$here/../../../.venv-torch/bin/python" -m byteps_gc reproduce "$here/../../pytorch/${parts[1]}.ini" --seeds 2 \
+    run "$here/../../../.venv-torch/bin/python" -m byteps_gc reproduce "$here/../../pytorch/${parts[1]}.ini" --seeds 2 \
         --out "$folder/$1" --hosts "${parts[2]}" --rate "${parts[4]}"
 }
 
 bench() {
     mkdir -p "$folder"
-    "$BYTEPS_GC_PYTHON" -m byteps_gc bench "$@"
+    run "$BYTEPS_GC_PYTHON" -m byteps_gc bench "$@"
 }
 
 for table in $chosen; do

@@ -121,6 +121,19 @@ def test_the_tables_of_training_have_float16_and_the_recommended_flags(commands,
         assert {*" ".join(re.findall("`(--[^`]+)`", line)).split()} < {*experiment.job_flags(job)}
 
 
+@pytest.mark.parametrize("sig, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_what_results_runs_ends_with_it(commands, tmp_path, sig, status):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho $2 begins\nexec {sys.executable} -c 'import signal; signal.pause()'\n")
+    python.chmod(0o755)
+    child = commands.start(RESULTS, "out", "compressors", BYTEPS_GC_PYTHON=str(python))
+    assert child.stdout.readline() == "byteps_gc begins\n"
+    child.send_signal(sig)
+    child.communicate(timeout=30)
+    assert child.returncode == status
+    assert commands.gone() == []
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
