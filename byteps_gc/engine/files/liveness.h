@@ -158,13 +158,14 @@ class Liveness {
 
   // Sends a reason to end the job to the scheduler, and ends this process when the scheduler answers. The answer is
   // another reason if the job was ending already, as when a server cannot be reached because it has left.
-  void Report(const std::string& why, int status) {
+  void Report(const std::string& found, int status) {
+    const std::string why = Sendable(found);
     {
       std::lock_guard<std::mutex> guard(mu_);
       if (!own_.why.empty()) return;
-      own_ = Reason{Sendable(why), status};
+      own_ = Reason{why, status};
     }
-    say_("", kEnd + Sendable(why));
+    say_("", kEnd + why);
     alarm_.Raise();
   }
 
