@@ -177,7 +177,7 @@ def summary(rows, network):
             yield f"{text}{sent} {network}."
         else:
             sent = f", sending {compared(base.sent / row.sent, 'less', 'more')}" if row.sent and base.sent else ""
-            lost = base.accuracy.mean - row.accuracy.mean
+            lost = -row.difference.mean if row.difference else 0.0
             below = f", {100 * lost:.1f} points below the baseline" if lost >= WORTH_SAYING else ""
             yield f"{text}{below}: {compared(row.speedup.mean, 'faster', 'slower')} than the baseline{sent}."
 
