@@ -43,7 +43,7 @@ class Listener:
         self._router.socket.curve_server = keys is not None
         self._admitting = True
         self._addresses: Dict[int, str] = {}  # of connections, by file descriptor
-        self._handles: Set[int] = set()  # of the connections of peers
+        self._greeted: Dict[int, str] = {}  # file descriptor -> the address that has sent a valid hello on it
         self._failure: Optional[Event] = None
         self._reported: Set[str] = set()
         self._probed = 0.0
@@ -134,7 +134,7 @@ class Listener:
     def _admit(self, received: Received, name: str) -> Optional[Peer]:
         """Return a new peer; None, after a message with the reason, if the host is unknown or has joined already."""
         peer = Peer(name, lambda data: self._send(received.sender, data))
-        self._handles.add(received.handle)
+        self._greeted[received.handle] = received.address
         if not self._admitting:
             peer.send("busy")
             return None
@@ -170,7 +170,9 @@ class Listener:
     def _note(self, event: Event) -> None:
         """Report a connection that ended before a valid message came.
 
-        ZeroMQ reports why a handshake failed just before the end of its connection.
+        ZeroMQ reports why a handshake failed just before the end of its connection. A hello can be read before the end
+        of an earlier connection that had the same file descriptor, so one from the same address, or from an address
+        that could no longer be read, counts as greeted.
         """
         if event.kind == zmq.EVENT_ACCEPTED:
             self._addresses[event.value] = event.address
@@ -179,9 +181,8 @@ class Listener:
         elif event.kind & ENDED:
             failure, self._failure = self._failure, None
             address = self._addresses.pop(event.value, "")
-            if event.value in self._handles:
-                self._handles.discard(event.value)
-            else:
+            greeted = self._greeted.get(event.value)
+            if failure or greeted is None or address not in ("", greeted):
                 self._report_rejected(address, failure)
 
     def _report_rejected(self, address: str, failure: Optional[Event]) -> None:
