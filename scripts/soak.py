@@ -86,7 +86,7 @@ class Launch:
     def end(self, seconds):
         """Its status; a :class:`Failure` if it takes longer."""
         try:
-            self.output += self.child.communicate(timeout=seconds)[0]
+            self.output += marks.rest_of_output(self.child, seconds)
         except subprocess.TimeoutExpired:
             raise Failure(f"still running after {seconds} s:\n{self.output[-3000:]}") from None
         return self.child.returncode

@@ -1,11 +1,13 @@
-"""Processes that are found by a mark in their environment, wherever they are and whoever their parent is now."""
+"""Processes of tests: found by a mark in their environment, wherever they are and whoever their parent is now."""
 
 import contextlib
 from dataclasses import dataclass
 import os
 from pathlib import Path
+import subprocess
+import threading
 import time
-from typing import Callable, Iterable, Iterator, Optional
+from typing import Callable, Iterable, Iterator, List, Optional
 
 ROLE = "BYTEPS_GC_ROLE="
 
@@ -43,3 +45,19 @@ def role(name: str, among: Callable[[], Iterable[Process]], seconds: float = 60)
                 return process
         time.sleep(0.05)
     raise LookupError(f"{name} does not run")
+
+
+def rest_of_output(child: subprocess.Popen, seconds: float) -> str:
+    """What a process whose first lines have been read still prints, when it has ended.
+
+    Popen.communicate() loses the lines that readline() has read ahead. Raises subprocess.TimeoutExpired.
+    """
+    found: List[str] = []
+    reader = threading.Thread(target=lambda: found.append(child.stdout.read()), daemon=True)
+    deadline = time.monotonic() + seconds
+    reader.start()
+    reader.join(seconds)
+    if reader.is_alive():
+        raise subprocess.TimeoutExpired(child.args, seconds)
+    child.wait(max(deadline - time.monotonic(), 0.1))
+    return found[0]

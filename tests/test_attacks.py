@@ -7,6 +7,7 @@ import pytest
 
 import attacker
 import forged
+import marks
 import strangers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("attacks")]
@@ -119,7 +120,7 @@ def test_strays_are_turned_away(attacked, reference, key_file, tmp_path):
         process = job.stray(role, **env)
         if role == "worker":
             assert process.stdout.readline() == "calls\n"
-        output, _ = process.communicate(timeout=SECONDS)
+        output = marks.rest_of_output(process, SECONDS)
         said = [line for line in output.splitlines() if line.startswith("byteps: ")]
         assert (process.returncode, said) == (TURNED_AWAY, [f"byteps: {lines[name]}"])
         job.survives(f"a stray {name}")

@@ -11,6 +11,7 @@ from byteps_gc.cluster.supervisor import PEER_LOST
 import pytest
 
 from conftest import FOR_EVER, FOR_EVER_IN_MXNET
+import marks
 
 pytestmark = pytest.mark.cluster
 
@@ -58,7 +59,7 @@ class Job:
         said = {}
         for name, process in self.running.items():
             if name not in but:
-                output, _ = process.communicate(timeout=seconds)
+                output = marks.rest_of_output(process, seconds)
                 assert process.returncode == PEER_LOST, f"{name}: {process.returncode}\n{output}"
                 (said[name],) = [line for line in output.splitlines() if line.startswith("byteps: ")]
         return said
@@ -130,7 +131,7 @@ def test_under_the_launcher(commands, victim, sig):
         assert line, seen
         seen += line
     os.kill(commands.role(victim).pid, sig)
-    output, _ = child.communicate(timeout=60)
+    output = marks.rest_of_output(child, 60)
     last = [line for line in output.splitlines() if line.startswith("byteps_gc: ")][-1]
     assert child.returncode == (128 + sig if sig == signal.SIGKILL else PEER_LOST), output
     if sig == signal.SIGKILL:

@@ -9,6 +9,7 @@ import threading
 from byteps_gc.cluster import roles, secret, supervisor
 import pytest
 
+import marks
 from member import SECONDS, Member
 
 pytestmark = pytest.mark.cluster
@@ -65,7 +66,7 @@ class Job:
 
     def reports(self, *statuses):
         """What scheduler and server report until they end, with these statuses."""
-        said = [process.communicate(timeout=SECONDS)[0].splitlines() for process in self.processes]
+        said = [marks.rest_of_output(process, SECONDS).splitlines() for process in self.processes]
         assert [process.returncode for process in self.processes] == [*statuses], said
         return [[line[len(OURS) :] for line in lines if line.startswith(OURS)] for lines in said]
 

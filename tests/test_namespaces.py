@@ -108,7 +108,7 @@ def test_a_rate_limits_both_directions(machine):
         receiver = hosts[0].start([*python, RECEIVE, hosts[0].address, 2], stdout=subprocess.PIPE, text=True)
         assert receiver.stdout.readline() == "ready\n"
         senders = [host.start([*python, SEND, hosts[0].address, size]) for host in hosts[1:]]
-        output, _ = receiver.communicate(timeout=60)
+        output = marks.rest_of_output(receiver, 60)
         assert [sender.wait(10) for sender in senders] == [0, 0]
         assert float(output) > 8 * (2 * size - 3 * burst) / rate
         for host in hosts[1:]:
@@ -179,7 +179,7 @@ def test_an_interrupted_cluster_leaves_nothing(machine, commands, sig, status):
     inside = spaces(commands.mark) - {os.readlink("/proc/self/ns/net")}
     assert len(inside) == 3
     child.send_signal(sig)
-    output, _ = child.communicate(timeout=30)
+    output = marks.rest_of_output(child, 30)
     assert child.returncode == status, output
     assert "Traceback" not in output
     assert commands.gone() == []
@@ -219,7 +219,7 @@ def test_a_process_that_dies_ends_the_run_on_all_hosts(machine, commands, host, 
     workers = {one.space for one in marks.processes() if one.role == "worker-0"}
     (other,) = workers & inside - {first.space}
     os.kill(role_in(first.space if host == 1 else other, victim).pid, sig)
-    output, _ = child.communicate(timeout=30)
+    output = marks.rest_of_output(child, 30)
     assert child.returncode == 1
     how = " was killed by SIGKILL" if sig == signal.SIGKILL else f" on 10.99.0.{host} has been silent for 3 s"
     said = [line for line in output.splitlines() if "byteps_gc: job onebit: " in line]
@@ -256,7 +256,7 @@ def test_a_host_that_is_cut_off_ends_the_job_on_all(machine, commands):
         while "timer:(keepalive," not in subprocess.check_output(connections, text=True):
             assert time.monotonic() < deadline, "a firewall may forget a connection that nothing is said on"
         hosts[2].network("ip", "link", "set", "eth0", "down")
-        said = [role.communicate(timeout=30)[0] for role in roles]
+        said = [marks.rest_of_output(role, 30) for role in roles]
         assert [role.returncode for role in roles] == [PEER_LOST] * 5
         line = "byteps: worker-2 on 10.99.0.3 has been silent for 3 s: it has stopped, or its host is unreachable"
         assert all(line in output for output in said[:4])
@@ -283,7 +283,7 @@ def test_a_worker_that_is_cut_off_from_a_server_says_so(machine, commands):
         for worker in roles[2:]:
             assert any("running" in line for line in iter(worker.stdout.readline, "")), "it has ended"
         hosts[2].network("ip", "route", "add", "blackhole", hosts[1].address)
-        said = [role.communicate(timeout=30)[0] for role in roles]
+        said = [marks.rest_of_output(role, 30) for role in roles]
         assert [role.returncode for role in roles] == [PEER_LOST] * 3 + [UNREACHED], said
         line = "byteps: worker-1 on 10.99.0.3 lost its connection to the server at 10.99.0.2:"
         assert all(line in output and "could not connect again within 3 s" in output for output in said), said

@@ -13,6 +13,7 @@ import mistakes
 import pytest
 
 from conftest import PROGRAMS, ROOT
+import marks
 
 pytestmark = pytest.mark.cluster
 
@@ -59,8 +60,7 @@ def interrupted(commands, program):
     child = commands.start(sys.executable, "-m", "byteps_gc", "launch", "--", sys.executable, "-c", program)
     pid = next(int(line.split()[-1]) for line in child.stdout if "waiting" in line)
     os.kill(pid, signal.SIGINT)
-    output, _ = child.communicate(timeout=30)
-    return output
+    return marks.rest_of_output(child, 30)
 
 
 def test_every_compressor_gives_the_bits_of_its_definition(commands):
@@ -395,7 +395,7 @@ def test_ctrl_c_interrupts_the_start(commands):
     child = commands.start(sys.executable, "-c", program, **names)
     assert any("Creating Van" in line for line in child.stdout)
     child.send_signal(signal.SIGINT)
-    output, _ = child.communicate(timeout=30)
+    output = marks.rest_of_output(child, 30)
     assert child.returncode == 1 and "KeyboardInterrupt" in output
 
 

@@ -31,6 +31,7 @@ import pytest
 import zmq
 
 from conftest import ROOT
+import marks
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 ENDED_BY_THE_FIRST = [RendezvousRefusedError, RendezvousClosedError, RendezvousClosedError]  # of three hosts
@@ -477,7 +478,7 @@ def test_a_process_that_is_killed_or_silent_is_lost(commands, victim, sig):
     for one in both:
         assert one.stdout.readline() == "together\n"
     both[victim].send_signal(sig)
-    output, _ = both[1 - victim].communicate(timeout=60)
+    output = marks.rest_of_output(both[1 - victim], 60)
     assert f"host {ADDRESSES[victim]} has failed: {LOST}" in output
     both[victim].kill()
     both[victim].communicate()

@@ -17,6 +17,7 @@ import mistakes
 import pytest
 
 from conftest import PROGRAMS, ROOT, commands_in
+import marks
 
 torch = pytest.importorskip(
     "torch", reason="PyTorch is not installed here: ./scripts/setup.sh --torch makes its environment"
@@ -395,7 +396,7 @@ optimizer.step()
     while Path(f"/proc/{pid}").exists() and time.monotonic() < before + 20:
         time.sleep(0.02)
     took = time.monotonic() - before
-    output, _ = child.communicate(timeout=30)
+    output = marks.rest_of_output(child, 30)
     assert took < 3, f"{took:.1f} s\n{output}"
     assert "worker-0 failed with status 1" in output and "KeyboardInterrupt" in output, output
 
