@@ -26,8 +26,8 @@ LENGTH, SHORT = 700, 130  # SHORT: where pushes are long
 
 
 def path(row):
-    """The file of a row: its compressor and its options by name."""
-    options = sorted(row.compressor.options().items())
+    """The file of a row: its compressor and the options that it sends, by name."""
+    options = sorted(row.compressor.sent_options().items())
     return FOLDER / ("-".join([row.compressor.name, *(f"{name}={value}" for name, value in options if value)]) + ".bin")
 
 

@@ -26,7 +26,7 @@ for table in "${@:-$tables}"; do
 done
 export BYTEPS_MIN_COMPRESS_BYTES=65536  # BytePS's default; the guide's is 1024000
 guide="baseline baseline-fp16 onebit topk randomk dithering"
-all="$guide topk-ef randomk-ef dithering-ef dithering-encoded int8-ef"
+all="$guide topk-ef randomk-ef dithering-ef ternary-ef int8-ef"
 
 train() {  # TABLE JOBS IMAGES FLAGS-OF-THE-CLUSTER...
     local table=$1 jobs=$2 images=$3; shift 3

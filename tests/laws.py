@@ -4,6 +4,7 @@ A new compressor adds one :class:`Row` to ROWS for each set of options worth a r
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 import math
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -176,7 +177,17 @@ def _randomk(**options: Any) -> Row:
 
 def _dithering(lattice: float = 0, **options: Any) -> Row:
     one = Dithering(**options)
+    if one.rounding == "nearest":
+        again = "exactly" if one.k == 1 or one.partition == "natural" else "nearly"
+        return Row(one, loss=partial(_nearest_loss, one), again=again, lattice=lattice, faults=_dithering_faults)
     return Row(one, True, lambda x: 1 - one.alpha(x.size), "mean", lattice=lattice, faults=_dithering_faults)
+
+
+def _nearest_loss(one: Dithering, x: np.ndarray) -> float:
+    """An element of a bucket of n loses at most half of a step, and the largest nothing."""
+    n = one.size(x.size)
+    steps = n / (4 * one.k**2) if one.partition == "linear" else 1 / 9 + n * 4.0**-one.k
+    return min(steps, 1 - 1 / n) + 2**-20
 
 
 def _onebit_loss(x: np.ndarray) -> float:
@@ -350,6 +361,9 @@ ROWS = [
     _dithering(k=30, partition="natural"),
     _dithering(k=2, normalize="l2", bucket=512, reply="encoded"),
     _dithering(k=4, partition="natural", seed=2, reply="encoded"),
+    _dithering(k=1, bucket=128, rounding="nearest", reply="encoded"),
+    _dithering(k=3, rounding="nearest"),
+    _dithering(k=6, partition="natural", bucket=64, rounding="nearest", lattice=1 / 32),
     Row(Identity()),
     Row(Identity(half=True), again="exactly", faults=_value_faults),
     Row(Identity(bfloat16=True), again="exactly", faults=_value_faults),

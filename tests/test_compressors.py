@@ -141,7 +141,8 @@ def test_a_registered_compressor_has_flags_and_settings(registry):
         (Dithering, {"k": 2, "partition": "log"}, "partition='log' is not one of linear, natural"),
         (Dithering, {"k": 2, "normalize": "l1"}, "normalize='l1' is not one of max, l2"),
         (Dithering, {"k": 2, "reply": "short"}, "reply='short' is not one of lossless, encoded"),
-        (Dithering, {"k": 2, "bucket": 511}, "bucket=511 is neither 0 nor an integer from 512 to 8192"),
+        (Dithering, {"k": 2, "bucket": 63}, "bucket=63 is neither 0 nor an integer from 64 to 8192"),
+        (Dithering, {"k": 1, "rounding": "nearest", "normalize": "l2"}, "rounding=nearest needs normalize=max"),
         (Dithering, {"k": 2, "bucket": 8193}, "bucket=8193 is not an integer from 0 to 8192"),
         (Identity, {"half": "yes"}, "half='yes' is not True or False"),
     ],
@@ -193,7 +194,7 @@ def tried(field):
     if meta["choices"] or meta["kind"] is bool:
         return [*(meta["choices"] or (True, False)), "other"]
     bounds = {bound for bound in (meta["least"], meta["most"]) if bound is not None}
-    return sorted({-1, 0, 0.5, 1, 1.5, 30, 31, 511, 512, 2**32 - 1, 2**32}.union(*({b - 1, b, b + 1} for b in bounds)))
+    return sorted({-1, 0, 0.5, 1, 1.5, 30, 31, 63, 64, 2**32 - 1, 2**32}.union(*({b - 1, b, b + 1} for b in bounds)))
 
 
 def accepts(make):
@@ -222,7 +223,9 @@ def test_the_library_accepts_the_options_that_the_definition_does(row):
             assert found == expected, options
 
 
-def test_encoded_replies_need_error_feedback():
+def test_encoded_replies_and_nearest_rounding_need_error_feedback():
     one = Dithering(k=2, reply="encoded")
     assert "use ef=vanilla" in one.advice(False)
     assert one.advice(True) == Dithering(k=2).advice(False) == ""
+    nearest = Dithering(k=1, rounding="nearest")
+    assert "biased" in nearest.advice(False) and nearest.advice(True) == ""

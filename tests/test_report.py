@@ -20,6 +20,7 @@ LABELS = [
     ({"compressor": "randomk", "k": 0.001, "seed": 0}, "randomk(k=0.001)"),
     ({"compressor": "dithering", "k": 2, "reply": "lossless"}, "dithering(k=2)"),
     ({"compressor": "dithering", "k": 2, "reply": "encoded"}, "dithering(k=2, encoded reply)"),
+    ({"compressor": "dithering", "k": 1, "rounding": "nearest"}, "dithering(k=1, nearest)"),
     ({"compressor": "topk", "k": 0.001, "fp16": True}, "topk(k=0.001), fp16"),
     ({"compressor": "topk", "k": 0.001, "ef": "vanilla", "momentum": "nesterov"}, "topk(k=0.001) + EF + momentum"),
 ]

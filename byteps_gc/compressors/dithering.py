@@ -1,4 +1,4 @@
-"""dithering: stochastic quantisation to few levels, entropy coded."""
+"""dithering: quantization to few levels, by stochastic or nearest rounding, entropy coded."""
 
 from dataclasses import dataclass
 import math
@@ -18,23 +18,28 @@ import numpy as np
 
 BYTE_DOMAIN, WORD_DOMAIN = 2, 3
 NATURAL_MOST = 30
-BUCKET_LEAST = 512
+BUCKET_LEAST = 64
+HALF = 2**30  # of 2**31
 
 
 @register
 @dataclass(frozen=True)
 class Dithering(Compressor):
-    """Unbiased rounding of x / ||x|| to levels (Alistarh et al., arXiv 1610.02132).
+    """Rounding of x / ||x|| to levels, by default unbiased (Alistarh et al., arXiv 1610.02132).
 
     ``partition`` "linear" has k levels at equal distances, "natural" k levels at
     powers of two (Horvath et al., arXiv 1905.10988); ``normalize`` chooses the
     norm, which is that of the partition or, with ``bucket``, of every ``bucket`` elements.
-    ``reply`` "encoded": the server dithers the sum, too (bidirectional compression).
-    With error feedback all values are multiplied by 1 / (1 + omega), omega being a bound
-    of E||Q(x) - x||^2 / ||x||^2, which makes C a contraction in expectation.
+    ``rounding`` "nearest" takes the nearest level instead of a random one of the two next to x. It is biased, and
+    loses much less: with k=1, error feedback and buckets this is ternary quantization of about one bit.
+    ``reply`` "encoded": the server quantizes the sum, too (bidirectional compression).
+    With error feedback and stochastic rounding all values are multiplied by 1 / (1 + omega), omega being a bound
+    of E||Q(x) - x||^2 / ||x||^2, which makes C a contraction in expectation. Nearest rounding with the max norm is
+    one as it is: the largest element of a bucket is exact.
 
-    >>> Dithering(k=2, normalize="l2").options()
-    {'k': 2, 'partition': 'linear', 'normalize': 'l2', 'bucket': 0, 'seed': 0, 'reply': 'lossless'}
+    >>> Dithering(k=1, bucket=128, rounding="nearest", reply="encoded").options()  # doctest: +NORMALIZE_WHITESPACE
+    {'k': 1, 'partition': 'linear', 'normalize': 'max', 'bucket': 128, 'rounding': 'nearest', 'seed': 0,
+     'reply': 'encoded'}
     """
 
     name: ClassVar[str] = "dithering"
@@ -45,12 +50,16 @@ class Dithering(Compressor):
         {"k": 2, "partition": "linear", "normalize": "l2", "bucket": 512},
         {"k": 4, "partition": "natural", "normalize": "max"},
         {"k": 16, "partition": "linear", "normalize": "l2", "bucket": 512, "reply": "encoded"},
+        {"k": 1, "partition": "linear", "normalize": "max", "bucket": 128, "rounding": "nearest", "reply": "encoded"},
     )
     k: int = option(int, "number of levels", least=1, most=2**20)
     partition: str = option(str, "spacing of the levels", default="linear", choices=("linear", "natural"))
     normalize: str = option(str, "norm that scales the levels", default="max", choices=("max", "l2"))
     bucket: int = option(
-        int, "number of elements that share a norm, 512 to 8192, or 0 for all", default=0, least=0, most=8192
+        int, "number of elements that share a norm, 64 to 8192, or 0 for all", default=0, least=0, most=8192
+    )
+    rounding: str = option(
+        str, "how to round to a level", default="stochastic", choices=("stochastic", "nearest"), later=True
     )
     seed: int = option(int, "seed for the rounding", default=0, least=0, most=2**32 - 1)
     reply: str = option(
@@ -68,11 +77,17 @@ class Dithering(Compressor):
         if self.partition == "natural" and self.k > NATURAL_MOST:
             raise CompressionError(f"dithering: k={self.k} is not at most {NATURAL_MOST}, as partition=natural needs")
         if 0 < self.bucket < BUCKET_LEAST:
-            raise CompressionError(f"dithering: bucket={self.bucket} is neither 0 nor an integer from 512 to 8192")
+            raise CompressionError(f"dithering: bucket={self.bucket} is neither 0 nor an integer from 64 to 8192")
+        if self.rounding == "nearest" and self.normalize != "max":
+            raise CompressionError(
+                "dithering: rounding=nearest needs normalize=max: an l2 norm is too large to round to"
+            )
 
     def advice(self, feedback: bool) -> str:
-        if feedback or self.lossless_reply:
+        if feedback or self.lossless_reply and self.rounding == "stochastic":
             return ""
+        if self.rounding == "nearest":
+            return "dithering with rounding=nearest without error feedback is biased; use ef=vanilla"
         return "dithering with reply=encoded without error feedback rounds twice and may diverge; use ef=vanilla"
 
     def size(self, d: int) -> int:
@@ -89,6 +104,8 @@ class Dithering(Compressor):
     def alpha(self, d: int) -> float:
         """What the values are multiplied by with error feedback."""
         n, s = self.size(d), self.k
+        if self.rounding == "nearest":
+            return 1.0
         if self.partition == "linear":
             omega = min(n / (4 * s * s), math.sqrt(n) / s)
         else:
@@ -139,7 +156,7 @@ class Dithering(Compressor):
             return np.array(roots).astype(np.float32)
 
     def _levels(self, p: np.ndarray, norm: np.ndarray, draw: Draw) -> np.ndarray:
-        """The level of every element, rounded up at random: int64[d]."""
+        """The level of every element: int64[d]."""
         s, one = self.k, np.float32(1)
         y = np.divide(np.abs(p), norm, out=np.zeros_like(p), where=norm != 0)
         if self.partition == "linear":
@@ -152,7 +169,8 @@ class Dithering(Compressor):
             level = np.where(above, s + log, 0)
             fraction = np.where(above, np.ldexp(y, -log) - one, y * np.float32(2.0 ** (s - 1)))
         threshold = (fraction * np.float32(2.0**31)).astype(np.int64)
-        return level.astype(np.int64) + (self._uniform(p.size, draw) < threshold)
+        up = threshold >= HALF if self.rounding == "nearest" else self._uniform(p.size, draw) < threshold
+        return level.astype(np.int64) + up
 
     def _uniform(self, d: int, draw: Draw) -> np.ndarray:
         """A number of 31 bits for every element: int64[d]."""

@@ -26,6 +26,8 @@ def label(compression: Dict[str, object]) -> str:
     """Return a row's name as the guide writes it."""
     name = str(compression.get("compressor", BASELINE))
     options = [f"{key}={compression[key]}" for key in ("k", "bucket") if compression.get(key)]
+    if compression.get("compressor") == "dithering" and compression.get("rounding") == "nearest":
+        options.append("nearest")
     options += ["encoded reply"] if compression.get("reply") == "encoded" else []
     if options:
         name += f"({', '.join(options)})"

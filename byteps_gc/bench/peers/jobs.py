@@ -192,7 +192,7 @@ COMPRESSORS: Dict[str, Dict[str, Any]] = {
     "dithering k=2": {"compressor": "dithering", "k": 2, "normalize": "l2", "bucket": 512},
 }
 GOALS = {"topk 0.1 %": SPARSE_GOAL, "randomk 0.1 %": SPARSE_GOAL}
-ENCODED = {"compressor": "dithering", "k": 16, "normalize": "l2", "bucket": 512, "reply": "encoded"}
+TERNARY = {"compressor": "dithering", "k": 1, "bucket": 128, "rounding": "nearest", "reply": "encoded"}
 
 
 def ours(
@@ -233,7 +233,7 @@ PEERS: Tuple[Peer, ...] = (
         for threshold, least in THRESHOLDS.items()
         for name, params in COMPRESSORS.items()
     ),
-    ours("dithering k=16 encoded + EF", 0.1, ef="vanilla", **ENCODED),
+    ours("ternary + EF", 0.05, ef="vanilla", **TERNARY),
     ours("int8 + EF", 0.26, ef="vanilla", compressor="int8"),
     Peer("stock BytePS", byteps, needs="released", busy=5.0),  # its idle threads keep the processors busy
     Peer("MXNet dist_sync", kvstore),
@@ -243,6 +243,7 @@ PEERS: Tuple[Peer, ...] = (
     our_hook("", 1.0),
     our_hook(" fp16", 0.5, fp16=True),
     our_hook(" int8", 0.26, compressor="int8"),
+    our_hook(" ternary + EF", 0.05, ef="vanilla", **TERNARY),
     *(our_hook(f" {name} + EF", 0.05, ef="vanilla", **params) for name, params in COMPRESSORS.items()),
     *pytorch("torch DDP", "torch", {**HOOKS, " bf16": ("bf16", 0.5)}),
 )

@@ -1,4 +1,4 @@
-// dithering: unbiased rounding of x / ||x|| to a few levels, entropy coded
+// dithering: unbiased or nearest rounding of x / ||x|| to a few levels, entropy coded
 // (arXiv 1610.02132: linear levels; arXiv 1905.10988: natural levels).
 #include <algorithm>
 #include <cmath>
@@ -11,6 +11,8 @@ namespace bgc {
 namespace {
 
 constexpr uint32_t kUpperDomain = 2, kLowerDomain = 3;
+constexpr uint32_t kHalf = 1u << 30;  // of 2^31
+constexpr uint8_t kBelowHalf = (kHalf >> 23) - 1;
 
 class Dithering : public SparseCodec {
  public:
@@ -19,14 +21,16 @@ class Dithering : public SparseCodec {
         s_(o.integer("k")),
         bucket_(o.integer("bucket")),
         seed_(o.integer("seed")),
-        natural_(o.choice("partition") == "natural"),
-        l2_(o.choice("normalize") == "l2"),
-        encoded_(o.choice("reply") == "encoded") {
+        natural_(o.is("partition", "natural")),
+        nearest_(o.is("rounding", "nearest")),
+        l2_(o.is("normalize", "l2")),
+        encoded_(o.is("reply", "encoded")) {
     width_ = floor_log2(2 * uint64_t(s_)) + 1;
   }
   static const char* wrong(const Options& o) {
-    if (o.choice("partition") == "natural" && o.integer("k") > 30) return "k";
-    return o.integer("bucket") && o.integer("bucket") < 512 ? "bucket" : nullptr;
+    if (o.is("partition", "natural") && o.integer("k") > 30) return "k";
+    if (o.is("rounding", "nearest") && o.is("normalize", "l2")) return "rounding";
+    return o.integer("bucket") && o.integer("bucket") < 64 ? "bucket" : nullptr;
   }
   Reads reads() const override { return kAll; }
   uint16_t optional_flags() const override { return kDense; }
@@ -103,6 +107,7 @@ class Dithering : public SparseCodec {
 
   // 1 / (1 + omega), omega the variance of the rounding relative to ||x||^2
   float shrink(size_t d) const {
+    if (nearest_) return 1;
     const double n = double(bucket_size(d)), s = s_;
     const double omega = natural_ ? 0.125 + std::min(n * std::ldexp(1.0, 2 - 2 * int(s_)) / 4,
                                                      std::sqrt(n) * std::ldexp(1.0, 1 - int(s_)))
@@ -145,17 +150,19 @@ class Dithering : public SparseCodec {
     const float least = natural_ ? power_of_two(int(s_) - 1) : 0;
     const float factor = 256 * (natural_ ? least : float(s_)) / norm * (1 + 0x1p-20f);
     const bool rare = l2_ && !bucket_;  // few levels are above zero with the L2 norm of a whole partition
+    const uint32_t digits = nearest_ ? kHalf : ~0u;
     auto eight = [&](size_t i, const uint8_t* upper) {
-      if (round_eight(p + i, norm, s_, least, upper, uint32_t(i), indices, levels, &found_)) return;
+      if (round_eight(p + i, norm, s_, least, digits, upper, uint32_t(i), indices, levels, &found_)) return;
       for (size_t j = 0; j < 8; ++j) one(p, i + j, norm, upper[j], draw, indices, levels);
     };
-    uint32_t words[32];  // random bytes of elements i & ~127 .. | 127
+    uint32_t words[32];  // random bytes of elements i & ~127 .. | 127; nearest: just below one half
+    std::memset(words, kBelowHalf, sizeof words);
     size_t drawn = ~size_t(0);
     for (size_t i = begin; i < begin + n;) {
       if (i / 128 != drawn) {
         drawn = i / 128;
         for (size_t at = 0; at < 128; at += kLanes) ahead(p + i + at);
-        philox8(uint32_t(drawn * 8), draw, words);
+        if (!nearest_) philox8(uint32_t(drawn * 8), draw, words);
       }
       const size_t end = std::min(begin + n, (drawn + 1) * 128);
       const uint8_t* upper = reinterpret_cast<const uint8_t*>(words) + i % 128;
@@ -186,6 +193,7 @@ class Dithering : public SparseCodec {
       const float scaled = y * float(s_);
       level = uint32_t(scaled), threshold = uint32_t((scaled - float(level)) * 0x1p31f);
     }
+    if (nearest_) threshold &= kHalf;
     const uint32_t high = threshold >> 23;
     bool up = upper < high;
     if (upper == high && (threshold & 0x7fffffu)) {
@@ -290,7 +298,7 @@ class Dithering : public SparseCodec {
   }
 
   const uint32_t s_, bucket_, seed_;
-  const bool natural_, l2_, encoded_;
+  const bool natural_, nearest_, l2_, encoded_;
   int width_;
   double squares_ = 0;
   uint32_t found_ = 0;
@@ -299,7 +307,8 @@ class Dithering : public SparseCodec {
 const Registered<Dithering> kRegistered("dithering", 4,
                                         {integer("k", 1, 1048576), choice("partition", {"linear", "natural"}),
                                          choice("normalize", {"max", "l2"}), integer("bucket", 0, 8192),
-                                         integer("seed", 0, kMaxUint32), choice("reply", {"lossless", "encoded"})});
+                                         later_choice("rounding", {"nearest"}), integer("seed", 0, kMaxUint32),
+                                         choice("reply", {"lossless", "encoded"})});
 
 }  // namespace
 

@@ -20,13 +20,16 @@ struct Rule {
   bool needed = true;                // a registration without it is rejected
 };
 inline Rule flag(const char* key) { return {key, Rule::kFlag, 0, 0, {}}; }
-// A flag that is spelled only where it is set, so that it does not change the digest of other options.
-inline Rule later_flag(const char* key) { return {key, Rule::kChoice, 0, 0, {"true"}, false}; }
 inline Rule number(const char* key, double least, double most) { return {key, Rule::kNumber, least, most, {}}; }
 inline Rule integer(const char* key, double least, double most) { return {key, Rule::kInteger, least, most, {}}; }
 inline Rule choice(const char* key, std::vector<std::string> choices) {
   return {key, Rule::kChoice, 0, 0, std::move(choices)};
 }
+// A choice that is spelled only where it is not the default, so that it does not change the digest of other options.
+inline Rule later_choice(const char* key, std::vector<std::string> others) {
+  return {key, Rule::kChoice, 0, 0, std::move(others), false};
+}
+inline Rule later_flag(const char* key) { return later_choice(key, {"true"}); }
 constexpr double kMaxUint32 = 4294967295.0;
 
 class Codec;
@@ -54,7 +57,8 @@ class Options {
   uint32_t digest = 0;
 
   // An option's value; the codec has a rule of this key.
-  bool flag(const char* key) const { return values_.count(key) && values_.at(key) == "true"; }
+  bool is(const char* key, const char* text) const { return values_.count(key) && values_.at(key) == text; }
+  bool flag(const char* key) const { return is(key, "true"); }
   double number(const char* key) const;
   uint32_t integer(const char* key) const { return uint32_t(number(key)); }
   const std::string& choice(const char* key) const { return values_.at(key); }

@@ -1,4 +1,4 @@
-// Stochastic rounding of eight elements at a time, with the same results as Dithering one by one.
+// Rounding of eight elements at a time, with the same results as Dithering one by one.
 #pragma once
 
 #include "simd.h"
@@ -59,9 +59,10 @@ inline uint32_t may_rise(const float* x, float factor, const uint8_t* bytes) {
 }
 
 // Appends those of eight elements whose level is above zero. bytes: the upper bits of their random numbers; if these
-// are not sufficient, returns false and appends nothing. least: 2^(s-1) for natural levels, else 0.
-inline bool round_eight(const float* x, float norm, uint32_t s, float least, const uint8_t* bytes, uint32_t index,
-                        uint32_t* indices, uint32_t* levels, uint32_t* found) {
+// are not sufficient, returns false and appends nothing. least: 2^(s-1) for natural levels, else 0. digits: the bits of
+// a probability that count.
+inline bool round_eight(const float* x, float norm, uint32_t s, float least, uint32_t digits, const uint8_t* bytes,
+                        uint32_t index, uint32_t* indices, uint32_t* levels, uint32_t* found) {
   const __m256 v = _mm256_loadu_ps(x), sign = _mm256_set1_ps(-0.f);
   const __m256 y = _mm256_div_ps(_mm256_andnot_ps(sign, v), _mm256_set1_ps(norm));
   __m256i level, chance;
@@ -69,6 +70,7 @@ inline bool round_eight(const float* x, float norm, uint32_t s, float least, con
     natural_levels(y, s, least, &level, &chance);
   else
     linear_levels(y, s, &level, &chance);
+  chance = _mm256_and_si256(chance, _mm256_set1_epi32(int(digits)));
   const __m256i high = _mm256_srli_epi32(chance, 23), upper = widen(bytes), zero = _mm256_setzero_si256();
   const __m256i exact = _mm256_cmpeq_epi32(_mm256_slli_epi32(chance, 9), zero);
   if (!_mm256_testc_si256(exact, _mm256_cmpeq_epi32(high, upper))) return false;
@@ -87,8 +89,8 @@ inline bool round_eight(const float* x, float norm, uint32_t s, float least, con
 #else
 
 inline uint32_t may_rise(const float*, float, const uint8_t*) { return ~0u; }
-inline bool round_eight(const float*, float, uint32_t, float, const uint8_t*, uint32_t, uint32_t*, uint32_t*,
-                        uint32_t*) {
+inline bool round_eight(const float*, float, uint32_t, float, uint32_t, const uint8_t*, uint32_t, uint32_t*,
+                        uint32_t*, uint32_t*) {
   return false;
 }
 
