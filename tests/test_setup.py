@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 
 from byteps_gc.engine import wheel_file
@@ -58,6 +59,12 @@ def wheel_of_engine(folder, **built):
     """Write a wheel that has only the description of its build."""
     about = json.dumps({"mxnet": "mxnet==1.9.1", "glibc": "glibc 2.17", **built})
     return wheel_file.write(folder, "byteps", "1+gc.host.0", "", {"byteps/gc_build.json": about.encode()})
+
+
+def test_setup_and_package_need_the_same_pytorch():
+    """The package cannot be asked before it is set up, nor without PyTorch."""
+    oldest = re.search(r'^OLDEST = "(.+)"$', (ROOT / "byteps_gc" / "torch" / "version.py").read_text(), re.MULTILINE)
+    assert [int(part) for part in oldest[1].split(".")] == setup_environment.OLDEST_TORCH
 
 
 def test_wheels_that_do_not_fit_are_one_line(tmp_path, capsys):
