@@ -50,7 +50,7 @@ class Dithering(Compressor):
         {"k": 2, "partition": "linear", "normalize": "l2", "bucket": 512},
         {"k": 4, "partition": "natural", "normalize": "max"},
         {"k": 16, "partition": "linear", "normalize": "l2", "bucket": 512, "reply": "encoded"},
-        {"k": 1, "partition": "linear", "normalize": "max", "bucket": 512, "rounding": "nearest", "reply": "encoded"},
+        {"k": 1, "partition": "linear", "normalize": "max", "bucket": 128, "rounding": "nearest", "reply": "encoded"},
     )
     k: int = option(int, "number of levels", least=1, most=2**20)
     partition: str = option(str, "spacing of the levels", default="linear", choices=("linear", "natural"))

@@ -26,7 +26,7 @@ OPTIONS = {
     "onebit": {"scaling": True, "ef": "vanilla"},
     "topk": {"k": 0.01, "ef": "vanilla"},
     "randomk": {"k": 0.01, "ef": "vanilla"},
-    "dithering": {"k": 1, "bucket": 512, "rounding": "nearest", "reply": "encoded", "ef": "vanilla"},  # ternary
+    "dithering": {"k": 1, "bucket": 128, "rounding": "nearest", "reply": "encoded", "ef": "vanilla"},  # ternary
 }
 
 

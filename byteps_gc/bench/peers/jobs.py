@@ -192,7 +192,7 @@ COMPRESSORS: Dict[str, Dict[str, Any]] = {
     "dithering k=2": {"compressor": "dithering", "k": 2, "normalize": "l2", "bucket": 512},
 }
 GOALS = {"topk 0.1 %": SPARSE_GOAL, "randomk 0.1 %": SPARSE_GOAL}
-TERNARY = {"compressor": "dithering", "k": 1, "bucket": 512, "rounding": "nearest", "reply": "encoded"}
+TERNARY = {"compressor": "dithering", "k": 1, "bucket": 128, "rounding": "nearest", "reply": "encoded"}
 
 
 def ours(
